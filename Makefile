@@ -1,0 +1,63 @@
+# Everything that a newcomer types. It needs make and Python 3.11 or newer; uv is used when it is there.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: help install demo test check format bench lock docs wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with everything that the other targets need
+
+demo: $(STAMP) ## a whole round on real data: demo/report.html
+	$(BIN)/aimwell demo
+
+test: $(STAMP) ## run all tests; a warning is an error
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: $(STAMP) ## format, lint, types, import walls, house contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/house
+
+format: $(STAMP) ## put the source in its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## measure what we claim
+	@set -e; for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+docs: $(STAMP) ## print docs/tables.md from the declared tables
+	$(BIN)/python docs/print_tables.py > docs/tables.md
+
+wheel: $(STAMP) ## build dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+# --no-emit-index-url and no header: the file carries no address, so it serves every mirror.
+lock: ## renew requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet --output-file requirements.lock
+
+clean: ## remove what was built, and .venv
+	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# hatchling and Node.js stand in the lock, so the package itself is built without unpinned downloads (--no-build-isolation).
+$(STAMP): requirements.lock pyproject.toml hatch_build.py
+	@sh .ci/make-venv $(VENV)
+	@set -e; if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	fi
+	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || \
+		echo "LightGBM cannot be loaded here; most often libgomp is missing (Debian, Ubuntu: apt-get install libgomp1)." >&2
+	@touch $(STAMP)

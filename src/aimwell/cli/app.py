@@ -1,0 +1,153 @@
+"""``aimwell``: the options before every command, and the one place where errors become words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from aimwell import __version__
+from aimwell.cli.output import State, emit, fail, read_day, read_money, show_progress, state
+from aimwell.core.errors import AimwellError, BadInput
+from aimwell.core.text import say, set_language
+
+GROUPS = ("goals", "data", "analysis", "models", "strategy", "deployment", "evaluation")
+
+app = typer.Typer(
+    name="aimwell",
+    help="Aimwell 准星: precision marketing, from goal to measured incremental profit. 精准营销闭环。",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _group in GROUPS:
+    # Each group's module imports its step only inside its commands: --help stays quick.
+    app.add_typer(import_module(f"aimwell.cli.{_group}").app, name=_group)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    workspace: Annotated[Path, typer.Option("-w", "--workspace", help="The workspace's folder.  工作区文件夹")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.  输出 JSON")] = False,
+    language: Annotated[str | None, typer.Option("--language", help="zh or en.  界面语言")] = None,
+    _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    """Read the options before the command."""
+    if language is not None:
+        if language not in ("zh", "en"):
+            raise BadInput(
+                "cli.unknown_language",
+                say("The language '{language}' is not known.", language=language),
+                remedy=say("Use zh or en."),
+                where={"value": language},
+            )
+        set_language("zh" if language == "zh" else "en")
+    context.obj = State(workspace, as_json)
+    context.call_on_close(context.obj.close)
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="The folder to make.  要创建的文件夹")],
+    name: Annotated[str | None, typer.Option(help="The business's name.  企业名称")] = None,
+    zone: Annotated[str, typer.Option(help="Time zone of the business's days.  业务时区")] = "Asia/Shanghai",
+    currency: Annotated[str, typer.Option(help="ISO 4217.  币种")] = "CNY",
+) -> None:
+    """Make a workspace: a folder with settings, store and warehouse.  创建工作区"""
+    from aimwell.engine.workspace import Workspace
+
+    made = Workspace.create(folder, name=name, zone=zone, currency=currency)
+    made.close()
+    message = say("The workspace {folder} is ready. Next: aimwell -w {folder} data add FILE --as order_lines", folder=str(folder))
+    emit(context, {"workspace": str(folder), "message": message.both()}, lambda console: console.print(str(message)))
+
+
+@app.command()
+def customer(context: typer.Context, customer_id: Annotated[str, typer.Argument(help="客户编号")]) -> None:
+    """Show everything known about one customer.  客户画像"""
+    from aimwell.cli.analysis import show_customer
+
+    show_customer(context, customer_id)
+
+
+@app.command(name="round")
+def run_round(
+    context: typer.Context,
+    as_of: Annotated[str | None, typer.Option(help="First business day of the plan, YYYY-MM-DD.  计划首日")] = None,
+    budget: Annotated[str | None, typer.Option(help="What a wave may spend.  每波预算")] = None,
+    wave: Annotated[str | None, typer.Option(help="pilot or rollout; decided from the past when omitted.  试点或全面投放")] = None,
+) -> None:
+    """Run the six steps on the workspace's data; an interrupted round goes on where it stopped.  运行一轮"""
+    from aimwell.loop.round import continue_round
+    from aimwell.loop.show import show_round
+
+    opened = state(context).workspace
+    results = continue_round(opened, as_of=read_day(as_of), budget=read_money(budget), wave=wave, progress=show_progress(context))
+    emit(context, results, lambda console: show_round(console, results))
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Where to write the page.  输出文件")] = Path("report.html"),
+) -> None:
+    """Write the newest round as one self-contained page.  生成报告"""
+    from aimwell.loop.report import write_report
+
+    written = write_report(state(context).workspace, out)
+    message = say("The report is in {file}.", file=str(written))
+    emit(context, {"report": str(written)}, lambda console: console.print(str(message)))
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="The folder for workspace and report.  输出文件夹")] = Path("demo"),
+    rounds: Annotated[int, typer.Option(min=1, max=3, help="How many rounds.  轮数")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the randomisation and the simulated market.  随机种子")] = 42,
+) -> None:
+    """Run two rounds on Complete Journey with a simulated market, and write the report.  运行演示"""
+    from aimwell.loop.demo import run_demo
+    from aimwell.loop.show import show_demo
+
+    payload = run_demo(out, rounds=rounds, seed=seed, progress=show_progress(context))
+    emit(context, payload, lambda console: show_demo(console, payload, out))
+
+
+def main() -> None:
+    """The console script: errors become words and an exit code, never a traceback."""
+    try:
+        app()
+    except AimwellError as error:
+        _print_error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(str(say("Interrupted. Run the same command again to go on.")))
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _print_error(error: AimwellError) -> None:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": error.to_dict()}, ensure_ascii=False, default=str) + "\n")
+    console = Console(stderr=True)
+    console.print(fail(error.message), style="red", highlight=False, markup=False)
+    if error.remedy is not None:
+        console.print(str(error.remedy), highlight=False, markup=False)
+
+
+

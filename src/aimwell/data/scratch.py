@@ -1,0 +1,73 @@
+"""A private DuckDB in which one file is read and parsed before anything touches the warehouse.
+
+It spills to a temporary folder beyond its memory limit and is thrown away at the end. Reads and writes nothing
+of the warehouse.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+
+class Scratch:
+    """A temporary folder with a DuckDB connection; use it in a ``with`` block."""
+
+    def __init__(self, *, memory_limit: str = "2GB", threads: int = 2) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="aimwell-")
+        self.folder = Path(self._folder.name)
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": memory_limit,
+                "threads": threads,
+                "temp_directory": str(self.folder / "spill"),
+                "autoinstall_known_extensions": False,
+            },
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+        self._folder.cleanup()
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The rows of ``sql`` as an Arrow table; values are bound as ``$name``."""
+        return self._connection.execute(sql, dict(parameters or {})).to_arrow_table()
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows of ``sql`` as dictionaries, for small answers."""
+        return list(self.query(sql, parameters).to_pylist())
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that answers nothing."""
+        self._connection.execute(sql, dict(parameters or {}))
+
+    def register(self, name: str, data: pa.Table) -> None:
+        """Make ``data`` a view called ``name``."""
+        self._connection.register(name, data)
+
+    def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """The rows of ``sql`` in batches."""
+        return self._connection.execute(sql, dict(parameters or {})).to_arrow_reader(100_000)
+
+
+def quote(name: str) -> str:
+    """An SQL identifier for a name that a source chose."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """An SQL text constant, for the names and signs that a statement is built from."""
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,143 @@
+"""Who may be contacted: suppression, consent, a known address, the universal contact cap.
+
+``judge`` runs in the very transaction that reserves deliveries, so that a withdrawal or another plan's contact
+is seen before, never after. Reads the store's ``suppressions``, ``consent_states`` and ``deliveries``; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import sqlalchemy as sa
+
+from aimwell.core.text import Text, say
+from aimwell.engine.ledger_tables import CONSENT_STATES, DELIVERIES, SUPPRESSIONS
+
+ALL_CHANNELS = "all"
+# What may have reached the customer, or is about to: all of it counts towards the cap.
+CONTACT_STATES = ("leased", "intent", "sent", "in_doubt")
+
+REASONS: dict[str, Text] = {
+    "suppressed": say("The customer is on the suppression list"),
+    "no_consent": say("No marketing consent for this channel is known"),
+    "consent_withdrawn": say("Marketing consent for this channel was withdrawn"),
+    "no_address": say("No usable address for this channel"),
+    "no_channel": say("This channel is not connected"),
+    "contact_cap": say("The contact cap is reached"),
+    "stopped": say("The campaign was stopped"),
+    "rejected": say("The provider rejected the message"),
+    "bad_recipient": say("The provider does not know the recipient"),
+    "temporary_rejection": say("The provider asked to try again later"),
+    "gave_up": say("Tried as often as allowed without success"),
+    "connection_failed": say("The provider could not be reached"),
+    "connection_lost": say("The connection broke before the provider answered"),
+    "worker_lost": say("The sending process ended before the provider's answer was recorded"),
+    "content_error": say("The message could not be written for this customer"),
+}
+
+
+@dataclass(frozen=True)
+class ContactRules:
+    """At most ``cap`` contacts in any ``cap_days`` consecutive business days, over all plans and channels."""
+
+    cap: int
+    cap_days: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A queued delivery that asks to be reserved."""
+
+    delivery_id: str
+    customer_id: str
+    channel: str
+    contact_on: date
+    reachable: bool
+    prior_contacts: int
+
+
+def title_reason(code: str) -> Text:
+    """The reason ``code`` for people; an unknown code (a provider's own) is shown as it is."""
+    return REASONS.get(code) or say("Provider's code {code}", code=code)
+
+
+def judge(connection: sa.Connection, candidates: Sequence[Candidate], rules: ContactRules) -> dict[str, str | None]:
+    """For each delivery id: None when it may go out, else the code of the first rule that forbids it."""
+    if not candidates:
+        return {}
+    suppressed = _find_suppressed(connection, candidates)
+    consents = _find_consents(connection, candidates)
+    contacts = _find_contacts(connection, candidates, rules)
+    verdicts: dict[str, str | None] = {}
+    for candidate in candidates:
+        reason = _find_objection(candidate, suppressed, consents)
+        if reason is None and _count_near(contacts, candidate, rules) >= rules.cap:
+            reason = "contact_cap"
+        if reason is None:
+            contacts[candidate.customer_id][candidate.contact_on] += 1
+        verdicts[candidate.delivery_id] = reason
+    return verdicts
+
+
+def _find_objection(
+    candidate: Candidate, suppressed: set[tuple[str, str]], consents: dict[tuple[str, str], bool]
+) -> str | None:
+    customer, channel = candidate.customer_id, candidate.channel
+    if (customer, ALL_CHANNELS) in suppressed or (customer, channel) in suppressed:
+        return "suppressed"
+    allowed = consents.get((customer, channel))
+    if allowed is None:
+        return "no_consent"
+    if not allowed:
+        return "consent_withdrawn"
+    return None if candidate.reachable else "no_address"
+
+
+def _count_near(contacts: dict[str, Counter[date]], candidate: Candidate, rules: ContactRules) -> int:
+    # Both sides: a plan for an earlier day that is launched late must not overfill a window that ends later.
+    days = contacts[candidate.customer_id].items()
+    near = sum(count for day, count in days if abs((day - candidate.contact_on).days) < rules.cap_days)
+    return near + candidate.prior_contacts
+
+
+def _find_suppressed(connection: sa.Connection, candidates: Sequence[Candidate]) -> set[tuple[str, str]]:
+    query = sa.select(SUPPRESSIONS.c.customer_id, SUPPRESSIONS.c.channel).where(
+        SUPPRESSIONS.c.customer_id.in_(_list_customers(candidates))
+    )
+    return {(row.customer_id, row.channel) for row in connection.execute(query)}
+
+
+def _find_consents(connection: sa.Connection, candidates: Sequence[Candidate]) -> dict[tuple[str, str], bool]:
+    states = CONSENT_STATES.c
+    query = sa.select(states.customer_id, states.channel, states.allowed).where(
+        states.customer_id.in_(_list_customers(candidates))
+    )
+    return {(row.customer_id, row.channel): row.allowed for row in connection.execute(query)}
+
+
+def _find_contacts(
+    connection: sa.Connection, candidates: Sequence[Candidate], rules: ContactRules
+) -> dict[str, Counter[date]]:
+    days = [candidate.contact_on for candidate in candidates]
+    span = timedelta(days=rules.cap_days)
+    query = (
+        sa.select(DELIVERIES.c.customer_id, DELIVERIES.c.contact_on, sa.func.count().label("contacts"))
+        .where(
+            DELIVERIES.c.customer_id.in_(_list_customers(candidates)),
+            DELIVERIES.c.contact_on > min(days) - span,
+            DELIVERIES.c.contact_on < max(days) + span,
+            DELIVERIES.c.state.in_(CONTACT_STATES),
+        )
+        .group_by(DELIVERIES.c.customer_id, DELIVERIES.c.contact_on)
+    )
+    contacts: dict[str, Counter[date]] = defaultdict(Counter)
+    for row in connection.execute(query):
+        contacts[row.customer_id][row.contact_on] += row.contacts
+    return contacts
+
+
+def _list_customers(candidates: Sequence[Candidate]) -> list[str]:
+    return sorted({candidate.customer_id for candidate in candidates})

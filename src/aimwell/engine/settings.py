@@ -1,0 +1,190 @@
+"""A workspace's settings: ``aimwell.toml``, overridden by environment variables such as AIMWELL_ENGINE__THREADS."""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
+from aimwell.core.time import zone
+
+FILE_NAME = "aimwell.toml"
+Share = Annotated[float, Field(ge=0, lt=1)]
+Cost = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=4)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BusinessSettings(_Section):
+    """Whose marketing it is."""
+
+    name: str = Field("Aimwell", min_length=1, max_length=100)
+    zone: str = "Asia/Shanghai"
+    currency: str = Field("CNY", pattern="^[A-Z]{3}$")
+    margin_rate: float = Field(0.3, gt=0, le=1)
+    """Share of revenue that is margin, where a product's own cost is unknown."""
+
+    @field_validator("zone")
+    @classmethod
+    def _check_zone(cls, name: str) -> str:
+        try:
+            zone(name)
+        except BadInput as error:
+            raise ValueError(error.render()) from error
+        return name
+
+
+class EngineSettings(_Section):
+    """What the queries may use of the machine."""
+
+    memory_limit: str = Field("2GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
+    threads: int = Field(2, ge=1, le=256)
+
+
+class ChannelSettings(_Section):
+    """What one contact through a channel costs."""
+
+    unit_cost: Cost
+    minutes: float = Field(0.0, ge=0)
+    """Call-centre minutes."""
+
+
+def _default_channels() -> dict[str, ChannelSettings]:
+    return {
+        "email": ChannelSettings(unit_cost=Decimal("0.01")),
+        "sms": ChannelSettings(unit_cost=Decimal("0.05")),
+        "call": ChannelSettings(unit_cost=Decimal("1.50"), minutes=4.0),
+        "mail": ChannelSettings(unit_cost=Decimal("0.60")),
+    }
+
+
+class ContactSettings(_Section):
+    """How often people are contacted, and who is kept out in order to measure."""
+
+    cap: int = Field(2, ge=1)
+    cap_days: int = Field(28, ge=1)
+    holdout_share: Share = 0.1
+    control_share: Share = 0.25
+    exploration_share: Share = 0.1
+
+
+class StrategySettings(_Section):
+    """What a wave may spend."""
+
+    budget: Cost = Decimal("1500")
+    call_minutes: float = Field(600.0, ge=0)
+    pilot_share: Share = 0.5
+    caution: float = Field(0.0, ge=0, le=3)
+    """Standard errors that are taken off an effect before it competes (0: expected profit)."""
+
+
+class SmtpSettings(_Section):
+    """The mail server; the password comes from AIMWELL_SMTP_PASSWORD, never from the file."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(2525, ge=1, le=65535)
+    sender: str = "Aimwell <noreply@example.com>"
+    starttls: bool = False
+    user: str | None = None
+
+
+class Settings(BaseSettings):
+    """All settings of a workspace."""
+
+    model_config = SettingsConfigDict(env_prefix="AIMWELL_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    business: BusinessSettings = BusinessSettings()
+    engine: EngineSettings = EngineSettings()
+    channels: dict[str, ChannelSettings] = Field(default_factory=_default_channels)
+    contact: ContactSettings = ContactSettings()
+    strategy: StrategySettings = StrategySettings()
+    smtp: SmtpSettings = SmtpSettings()
+    seed: int = Field(42, ge=0)
+    smtp_password: SecretStr | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        return env_settings, init_settings
+
+
+def load_settings(file: Path) -> Settings:
+    """Read ``file``; BadInput names the file, the key and the value that does not fit."""
+    try:
+        values: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(
+            "engine.settings_unreadable",
+            say("The settings file {file} cannot be read: {problem}.", file=file.name, problem=str(error)),
+            remedy=say("Correct the line, or start from the file that aimwell init writes."),
+            where={"file": str(file)},
+        ) from error
+    return check_settings(values, file.name)
+
+
+def check_settings(values: dict[str, Any], source: str) -> Settings:
+    """``values`` as settings; BadInput when one does not fit."""
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BadInput(
+            "engine.settings_invalid",
+            say("In {file} the setting '{key}' does not fit: {problem}.", file=source, key=key, problem=first["msg"]),
+            remedy=say("Correct the value, or remove the line to use the default."),
+            where={"file": source, "column": key, "value": str(first.get("input"))[:100]},
+        ) from error
+
+
+def write_settings(settings: Settings, file: Path) -> None:
+    """Write ``settings`` as TOML with a word on each section. Secrets are left out."""
+    lines = ["# Settings of an Aimwell workspace. Environment variables such as AIMWELL_ENGINE__THREADS win.", ""]
+    values = settings.model_dump(mode="json", exclude={"smtp_password"})
+    lines += [f"seed = {values.pop('seed')}", ""]
+    channels = values.pop("channels")
+    notes = {
+        "business": "margin_rate: share of revenue that is margin, where a product's own cost is unknown",
+        "contact": "at most cap contacts in cap_days days; holdout: never contacted; control: of each plan",
+        "strategy": "budget of a wave; call_minutes: capacity of the call centre; pilot_share: of the audience",
+        "smtp": "the password comes from the environment: AIMWELL_SMTP_PASSWORD",
+    }
+    for section, content in values.items():
+        lines += [f"# {notes[section]}"] if section in notes else []
+        lines += _render_section(section, content)
+    for name, content in channels.items():
+        lines += _render_section(f"channels.{name}", content)
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _render_section(name: str, content: dict[str, Any]) -> list[str]:
+    rows = [f"{key} = {_render_value(value)}" for key, value in content.items() if value is not None]
+    return [f"[{name}]", *rows, ""]
+
+
+def _render_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    escaped = "".join(
+        f"\\{char}" if char in '"\\' else f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else char
+        for char in text
+    )
+    return f'"{escaped}"'

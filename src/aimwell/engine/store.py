@@ -1,0 +1,130 @@
+"""The store: small, transactional, durable. SQLAlchemy 2 Core and Alembic; SQLite (WAL, synchronous=FULL) by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from aimwell.core.time import now
+from aimwell.engine import ledger_tables, store_tables
+from aimwell.engine.store_metadata import METADATA
+from aimwell.engine.store_tables import AUDIT_LOG, DEFINITIONS
+
+assert ledger_tables.METADATA is METADATA is store_tables.METADATA
+
+
+class Store:
+    """A connection pool on the store's database, with the schema brought up to date."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = sa.create_engine(url)
+        if self.engine.dialect.name == "sqlite":
+            _make_sqlite_durable(self.engine)
+
+    @classmethod
+    def open_file(cls, path: Path) -> Store:
+        """The SQLite store in the file ``path``, made if it is not there."""
+        store = cls(f"sqlite:///{path}")
+        store.migrate()
+        return store
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction: committed at the end, rolled back on an exception."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    def migrate(self) -> None:
+        """Bring the schema to this version of Aimwell; nothing happens when it is there already."""
+        from alembic import command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", str(files("aimwell.engine") / "migrations"))
+        head = ScriptDirectory.from_config(config).get_current_head()
+        with self.engine.connect() as connection:
+            if sa.inspect(connection).has_table("alembic_version"):
+                current = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+                if current == head:
+                    return
+        with self.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def save_definition(self, kind: str, name: str, body: dict[str, Any], *, actor: str = "cli") -> int:
+        """Keep a new version of a definition (goal, segment, mapping…) unless nothing changed; returns its version."""
+        with self.begin() as connection:
+            latest = _latest_definition(connection, kind, name)
+            if latest is not None and latest[1] == body:
+                return latest[0]
+            version = 1 if latest is None else latest[0] + 1
+            connection.execute(
+                sa.insert(DEFINITIONS).values(kind=kind, name=name, version=version, body=body, created_at=now())
+            )
+            _record(connection, actor, "definition.saved", f"{kind}/{name}", {"version": version})
+            return version
+
+    def load_definition(self, kind: str, name: str) -> dict[str, Any] | None:
+        """The newest version of a definition, or None."""
+        with self.begin() as connection:
+            latest = _latest_definition(connection, kind, name)
+        return None if latest is None else latest[1]
+
+    def list_definitions(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The newest version of every definition of ``kind``, by name."""
+        query = (
+            sa.select(DEFINITIONS.c.name, DEFINITIONS.c.body)
+            .where(DEFINITIONS.c.kind == kind)
+            .order_by(DEFINITIONS.c.name, DEFINITIONS.c.version)
+        )
+        with self.begin() as connection:
+            return {row.name: row.body for row in connection.execute(query)}
+
+    def audit(self, action: str, subject: str, detail: dict[str, Any] | None = None, *, actor: str = "cli") -> None:
+        """Record a change. ``detail`` must hold no personal data."""
+        with self.begin() as connection:
+            _record(connection, actor, action, subject, detail or {})
+
+
+def _record(connection: sa.Connection, actor: str, action: str, subject: str, detail: dict[str, Any]) -> None:
+    connection.execute(
+        sa.insert(AUDIT_LOG).values(at=now(), actor=actor, action=action, subject=subject, detail=detail)
+    )
+
+
+def _latest_definition(connection: sa.Connection, kind: str, name: str) -> tuple[int, dict[str, Any]] | None:
+    query = (
+        sa.select(DEFINITIONS.c.version, DEFINITIONS.c.body)
+        .where(DEFINITIONS.c.kind == kind, DEFINITIONS.c.name == name)
+        .order_by(DEFINITIONS.c.version.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row.version, row.body)
+
+
+def _make_sqlite_durable(engine: sa.Engine) -> None:
+    # The driver's own transaction handling is switched off, so that BEGIN IMMEDIATE takes the write lock at
+    # once: a transaction that read first and then wrote would otherwise fail with SQLITE_BUSY under load.
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

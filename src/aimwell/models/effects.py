@@ -1,0 +1,347 @@
+"""Effects: what each action changes for each customer, learnt from randomised plans only.
+
+Method: a multi-arm R-learner, Bayesian and linear. The outcome is residualised by what was known before
+(cross-fitted ridge), the treatment by its known probability; what is left is regressed on the features of
+``effect_design`` with ``block_ridge``, so that differences between customers or actions which the data do not
+support shrink to the mean. Differences are then calibrated out of fold: what is promised is what is realised.
+
+Sources: Nie and Wager (2021), "Quasi-oracle estimation of heterogeneous treatment effects" (the R-learner);
+Chernozhukov et al. (2018) (the calibration). Pure: ``experiments`` reads the tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aimwell.core.errors import NotReady
+from aimwell.core.estimate import Estimate
+from aimwell.core.seeds import generator
+from aimwell.core.text import say
+from aimwell.models.baseline import Baseline, fit_baseline
+from aimwell.models.block_ridge import Posterior, sample_posterior
+from aimwell.models.effect_design import ActionSet, CustomerFeatures, EffectDesign
+from aimwell.models.redemption import RedemptionModel, fit_redemption
+from aimwell.models.uplift import Calibration, UpliftCurve, calibrate, measure_qini
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+FOLDS = 5
+SMALLEST_ARM = 20
+"""Fewer rows than this in either arm teach nothing that could be told from noise."""
+SLOPE_PRIOR_SD = 0.25
+"""How far the slope of differences is thought to stray from 1 before the data are seen."""
+
+
+@dataclass(frozen=True)
+class EffectData:
+    """n rows of randomised experiments, one per customer and plan.
+
+    ``outcome`` contribution in the window; ``treated``; ``probability`` of treatment given that the customer is
+    in the experiment; ``action`` the place of the intended action in ``actions`` (−1: none or unknown, then
+    ``draw`` must say what might have been); ``features`` and ``covariates`` (n × C) as known before the window;
+    ``customer`` codes, so that folds keep a customer together; ``redeemed`` whether the offer was redeemed;
+    ``draw`` (n × A) the probabilities with which the intended action was drawn, where it was drawn at random:
+    a row of NaN (or None for all) means that the action was chosen, not drawn.
+    """
+
+    actions: ActionSet
+    outcome: Floats
+    treated: Flags
+    probability: Floats
+    action: Integers
+    features: CustomerFeatures
+    covariates: Floats
+    customer: Integers
+    redeemed: Flags
+    draw: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """n × A arrays: ``estimate`` and ``standard_error`` in outcome units, ``raw`` (NaN: never tried), ``redemption``."""
+
+    estimate: Floats
+    standard_error: Floats
+    raw: Floats
+    redemption: Floats
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How the out-of-fold effects did on the randomised rows."""
+
+    qini: Estimate
+    curve: UpliftCurve
+    calibration: Calibration
+    n: int
+
+
+@dataclass(frozen=True)
+class EffectModel:
+    """Effects for any customer and action. ``slope`` ≤ 1 draws differences towards ``centre``."""
+
+    design: EffectDesign
+    posterior: Posterior
+    centre: float
+    slope: float
+    raw_coefficients: Floats
+    redemption: RedemptionModel
+    validation: Validation
+    effects: dict[str, Estimate]
+    """Mean effect of each tried action over the customers of the experiments, shrunken."""
+    shrinkage: float
+    """Spread of the shrunken action means ÷ spread of the raw ones; 0 = all alike, 1 = untouched."""
+    baseline: Baseline
+
+    def predict(self, features: CustomerFeatures, actions: ActionSet | None = None) -> Prediction:
+        """Effects of ``actions`` (default: those learnt; else ids must be among them) on n customers."""
+        known = self.design.actions
+        ids = known.ids if actions is None else actions.ids
+        places = [known.ids.index(name) for name in ids]
+        scaled = self.design.scale(features)
+        shape = (len(features), len(places))
+        estimate, error, raw = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        root = _take_root(self.posterior.covariance)
+        for column, place in enumerate(places):
+            rows = self.design.build(scaled, np.full(len(features), place, dtype=np.int64))
+            estimate[:, column] = self.centre + self.slope * (rows @ self.posterior.mean - self.centre)
+            error[:, column] = np.sqrt(np.sum((rows @ root) ** 2, axis=1))
+            raw[:, column] = _build_raw_rows(scaled, known, place) @ self.raw_coefficients[place]
+        return Prediction(estimate, error, raw, self.redemption.predict(scaled, np.array(places)))
+
+    def summarize(self) -> dict[str, float]:
+        """Named numbers for the model card."""
+        slope = self.validation.calibration
+        return {
+            "qini": self.validation.qini.estimate,
+            "qini_lower": self.validation.qini.lower,
+            "qini_upper": self.validation.qini.upper,
+            "heterogeneity_p_value": slope.p_value,
+            "calibration_slope": slope.slope if np.isfinite(slope.standard_error) else 0.0,
+            "applied_slope": self.slope,
+            "variance_explained_before": self.baseline.explained,
+            **{f"sd {name}": sd for name, sd in self.posterior.sds.items()},
+        }
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """The second stage: unit-noise rows. ``contrast`` is the centred treatment, ``rows`` n × P."""
+
+    rows: Floats
+    contrast: Floats
+    residual: Floats
+    used: Flags
+    fold: Integers
+    noise: Floats
+
+    def cut(self, keep: Flags) -> tuple[Floats, Floats]:
+        rows = self.rows[keep] / self.noise[keep, None]
+        return rows.T @ rows, rows.T @ (self.residual[keep] / self.noise[keep])
+
+
+def learn_effects(
+    experiments: EffectData, *, seed: int = 0, draws: int = 300, repetitions: int = 200
+) -> EffectModel:
+    """Learn from ``experiments``; NotReady when an arm has fewer than 20 rows.
+
+    ``draws`` of the sampler and ``repetitions`` of the bootstrap trade time for smoothness.
+    """
+    _require_arms(experiments)
+    random = generator(seed, "effects")
+    design = EffectDesign.fit(experiments.features, experiments.actions)
+    scaled = design.scale(experiments.features)
+    fold = _draw_folds(experiments.customer, random)
+    baseline = fit_baseline(experiments.outcome, experiments.covariates, fold=fold, folds=FOLDS)
+    regression = _set_up(experiments, design, scaled, baseline, fold)
+    blocks = design.list_blocks(_find_level(experiments))
+    parts = [regression.cut(fold == k) for k in range(FOLDS)]
+    gram, moment = sum(part[0] for part in parts), sum(part[1] for part in parts)
+    posterior = sample_posterior(gram, moment, blocks=blocks, random=random, draws=draws)
+    held_out = np.zeros((FOLDS, len(moment)))
+    for k, (part, part_moment) in enumerate(parts):
+        held_out[k] = sample_posterior(
+            gram - part, moment - part_moment, blocks=blocks, random=random, draws=max(draws // 2, 50)
+        ).mean
+    validation = _validate(experiments, design, scaled, regression, held_out, random, repetitions)
+    centre, effects = _average_actions(experiments, design, scaled, posterior)
+    raw = _fit_raw(experiments, scaled, regression)
+    return EffectModel(
+        design=design,
+        posterior=posterior,
+        centre=centre,
+        slope=_choose_slope(validation.calibration),
+        raw_coefficients=raw,
+        redemption=fit_redemption(experiments.actions, experiments.action, scaled, experiments.redeemed,
+                                  treated=experiments.treated),
+        validation=validation,
+        effects=effects,
+        shrinkage=_measure_shrinkage(effects, raw, experiments.actions),
+        baseline=baseline,
+    )
+
+
+def _require_arms(data: EffectData) -> None:
+    treated, control = int(np.sum(data.treated)), int(np.sum(~data.treated))
+    if min(treated, control) < SMALLEST_ARM:
+        raise NotReady(
+            "models.experiment_too_small",
+            say(
+                "The experiments hold {treated} treated and {control} untreated customers: too few to learn effects.",
+                treated=treated,
+                control=control,
+            ),
+            remedy=say("Run a larger pilot: at least {smallest} customers in each arm.", smallest=SMALLEST_ARM),
+        )
+
+
+def _draw_folds(customer: Integers, random: np.random.Generator) -> Integers:
+    _, code = np.unique(customer, return_inverse=True)
+    return np.asarray(random.permutation(int(code.max()) + 1)[code] % FOLDS, dtype=np.int64)
+
+
+def _find_level(data: EffectData) -> float:
+    """The size that a mean effect may well have: a fifth of the outcome, a tenth of its spread."""
+    control = data.outcome[~data.treated]
+    return max(0.2 * abs(float(np.mean(control))), 0.1 * float(np.std(control)), 1e-9)
+
+
+def _set_up(
+    data: EffectData, design: EffectDesign, scaled: CustomerFeatures, baseline: Baseline, fold: Integers
+) -> _Regression:
+    """Centre treatment and outcome, and take out of both what linear covariates explain."""
+    known = data.action >= 0
+    drawn = np.zeros(len(data), dtype=bool) if data.draw is None else np.isfinite(data.draw).all(axis=1)
+    used = known | drawn
+    rows = design.build(scaled, np.maximum(data.action, 0))
+    centre = data.probability[:, None] * _expect_rows(data, design, scaled, rows, drawn)
+    rows = np.where(used[:, None], np.where(data.treated[:, None], rows, 0.0) - centre, 0.0)
+    noise = baseline.noise
+    contrast = rows[:, 0].copy()
+    residual = np.where(used, baseline.residual, 0.0)
+    span = baseline.basis / noise[:, None]
+    span[~used] = 0.0
+    targets = np.column_stack([rows, residual]) / noise[:, None]
+    gram = span.T @ span
+    gram[np.diag_indices_from(gram)] += 1e-3 * max(float(np.trace(gram)) / len(gram), 1e-12)
+    fitted = baseline.basis @ np.linalg.solve(gram, span.T @ targets)
+    fitted[~used] = 0.0
+    return _Regression(rows - fitted[:, :-1], contrast, residual - fitted[:, -1], used, fold, noise)
+
+
+def _expect_rows(
+    data: EffectData, design: EffectDesign, scaled: CustomerFeatures, rows: Floats, drawn: Flags
+) -> Floats:
+    """φ averaged over the actions that might have been drawn; the row itself where it was chosen."""
+    expected = rows.copy()
+    if data.draw is None or not drawn.any():
+        return expected
+    some = scaled.take(drawn)
+    expected[drawn] = 0.0
+    for place in np.flatnonzero(np.nansum(data.draw, axis=0) > 0):
+        built = design.build(some, np.full(len(some), place, dtype=np.int64))
+        expected[drawn] += data.draw[drawn, place, None] * built
+    return expected
+
+
+def _validate(
+    data: EffectData,
+    design: EffectDesign,
+    scaled: CustomerFeatures,
+    regression: _Regression,
+    held_out: Floats,
+    random: np.random.Generator,
+    repetitions: int,
+) -> Validation:
+    """Out of fold: every row is judged by coefficients that never saw its customer."""
+    used, known = regression.used, data.action >= 0
+    built = design.build(scaled, np.maximum(data.action, 0))
+    # Folds differ in their mean effect by chance alone: only differences from it may rank customers.
+    centre = (held_out @ built[known].mean(axis=0))[regression.fold]
+    beta = held_out[regression.fold]
+    score = np.sum(built * beta, axis=1) - centre
+    predicted = np.sum(regression.rows * beta, axis=1) - regression.rows[:, 0] * centre
+    calibration = calibrate(
+        regression.residual[used],
+        regression.rows[used, 0],
+        predicted[used],
+        weight=1 / regression.noise[used] ** 2,
+    )
+    qini, curve = measure_qini(
+        score[known],
+        regression.residual[known],
+        data.treated[known],
+        probability=data.probability[known],
+        random=random,
+        repetitions=repetitions,
+    )
+    return Validation(qini, curve, calibration, int(np.sum(known)))
+
+
+def _choose_slope(calibration: Calibration) -> float:
+    """The slope to apply: the prior belief in the shrunken estimates, moved by what was realised; 0 to 1."""
+    if not np.isfinite(calibration.standard_error):
+        return 1.0
+    prior, seen = 1 / SLOPE_PRIOR_SD**2, 1 / max(calibration.standard_error, 1e-6) ** 2
+    return float(np.clip((prior + seen * calibration.slope) / (prior + seen), 0.0, 1.0))
+
+
+def _average_actions(
+    data: EffectData, design: EffectDesign, scaled: CustomerFeatures, posterior: Posterior
+) -> tuple[float, dict[str, Estimate]]:
+    effects: dict[str, Estimate] = {}
+    tried = [place for place in range(len(data.actions)) if np.any(data.treated & (data.action == place))]
+    for place in tried:
+        mean_row = design.build(scaled, np.full(len(data), place, dtype=np.int64)).mean(axis=0)
+        middle = float(mean_row @ posterior.mean)
+        error = float(np.sqrt(mean_row @ posterior.covariance @ mean_row))
+        count = int(np.sum(data.action == place))
+        effects[data.actions.ids[place]] = Estimate(
+            middle, middle - 1.96 * error, middle + 1.96 * error, count, "R-learner, empirical Bayes"
+        )
+    return float(np.mean([effect.estimate for effect in effects.values()] or [0.0])), effects
+
+
+def _build_raw_rows(scaled: CustomerFeatures, actions: ActionSet, place: int) -> Floats:
+    return np.column_stack(
+        [np.ones(len(scaled)), scaled.affinity[:, actions.offers[place]], scaled.modifiers]
+    )
+
+
+def _fit_raw(data: EffectData, scaled: CustomerFeatures, regression: _Regression) -> Floats:
+    """One unshrunken regression per action, A × (J + 2): what a naive learner would believe. NaN: never tried."""
+    width = scaled.modifiers.shape[1] + 2
+    raw = np.full((len(data.actions), width), np.nan)
+    for place in range(len(data.actions)):
+        rows = (data.action == place) & regression.used
+        arms = data.treated[rows]
+        if arms.sum() < 2 or (~arms).sum() < 2:
+            continue
+        centred = (arms - data.probability[rows])[:, None] * _build_raw_rows(scaled.take(rows), data.actions, place)
+        raw[place] = np.linalg.lstsq(centred, regression.residual[rows], rcond=1e-8)[0]
+    return raw
+
+
+def _measure_shrinkage(effects: dict[str, Estimate], raw: Floats, actions: ActionSet) -> float:
+    pairs = [
+        (effects[name].estimate, raw[place, 0])
+        for place, name in enumerate(actions.ids)
+        if name in effects and np.isfinite(raw[place, 0])
+    ]
+    if len(pairs) < 2:
+        return 1.0
+    shrunken, unshrunken = np.std(np.array(pairs), axis=0)
+    return float(min(shrunken / max(unshrunken, 1e-12), 1.0))
+
+
+def _take_root(covariance: Floats) -> Floats:
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -1,0 +1,91 @@
+"""The share of treated customers who redeem an offer, per action and, where supported, per customer.
+
+Rates of actions are shrunk to their offer's, offers' to the overall rate (beta-binomial, moments); a logistic
+slope on customer features is kept only if a likelihood-ratio test supports it. Pure: reads and writes no table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import chi2
+
+from aimwell.models.effect_design import ActionSet, CustomerFeatures
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+PRIOR_STRENGTH = 20.0
+"""A group's rate starts as if this many customers had behaved like the wider group."""
+SIGNIFICANCE = 0.01
+RIDGE = 5.0
+
+
+@dataclass(frozen=True)
+class RedemptionModel:
+    """``rates`` (A) of the actions, and the logistic ``slopes`` (features) on scaled features; zeros: unsupported."""
+
+    actions: ActionSet
+    rates: Floats
+    slopes: Floats
+
+    def predict(self, scaled: CustomerFeatures, places: Integers) -> Floats:
+        """P(redeem | treated), n × len(places)."""
+        columns = []
+        for place in places:
+            traits = _build_traits(scaled, self.actions.offers[place])
+            columns.append(expit(logit(self.rates[place]) + traits @ self.slopes))
+        return np.column_stack(columns) if columns else np.zeros((len(scaled), 0))
+
+
+def fit_redemption(
+    actions: ActionSet, action: Integers, scaled: CustomerFeatures, redeemed: Flags, *, treated: Flags
+) -> RedemptionModel:
+    """Learn from treated rows; ``action`` (n) is the place of the action, −1 unknown."""
+    rows = treated & (action >= 0)
+    overall = (float(redeemed[rows].sum()) + 0.5) / (float(rows.sum()) + 10.0)
+    rates = np.zeros(len(actions))
+    for place in range(len(actions)):
+        offer_rows = rows & (actions.offers[np.maximum(action, 0)] == actions.offers[place])
+        offer_rate = _shrink(redeemed[offer_rows], overall)
+        rates[place] = _shrink(redeemed[rows & (action == place)], offer_rate)
+    slopes = _fit_slopes(actions, action[rows], scaled.take(rows), redeemed[rows], rates)
+    return RedemptionModel(actions, rates, slopes)
+
+
+def _shrink(redeemed: Flags, towards: float) -> float:
+    return (float(redeemed.sum()) + PRIOR_STRENGTH * towards) / (len(redeemed) + PRIOR_STRENGTH)
+
+
+def _build_traits(scaled: CustomerFeatures, offers: Integers | np.int64) -> Floats:
+    affinity = scaled.affinity[np.arange(len(scaled)), offers]
+    return np.column_stack([affinity, scaled.modifiers])
+
+
+def _fit_slopes(
+    actions: ActionSet, action: Integers, scaled: CustomerFeatures, redeemed: Flags, rates: Floats
+) -> Floats:
+    """Newton's method for a ridge logistic regression with the actions' rates as offset."""
+    width = scaled.modifiers.shape[1] + 1
+    if redeemed.sum() < 10 * np.sqrt(width):
+        return np.zeros(width)
+    traits = _build_traits(scaled, actions.offers[action])
+    traits = np.column_stack([np.ones(len(traits)), traits])
+    offset = logit(rates[action])
+    slopes = np.zeros(width + 1)
+    penalty = np.diag([1e-6] + [RIDGE] * width)
+    for _ in range(15):
+        share = expit(offset + traits @ slopes)
+        slope = traits.T @ (redeemed - share) - penalty @ slopes
+        curvature = (traits * (share * (1 - share))[:, None]).T @ traits + penalty
+        slopes += np.linalg.solve(curvature, slope)
+    gained = 2 * (_likelihood(offset + traits @ slopes, redeemed) - _likelihood(offset, redeemed))
+    return slopes[1:] if chi2.sf(gained, width + 1) < SIGNIFICANCE else np.zeros(width)
+
+
+def _likelihood(score: Floats, redeemed: Flags) -> float:
+    return float(np.sum(np.where(redeemed, -np.logaddexp(0, -score), -np.logaddexp(0, score))))

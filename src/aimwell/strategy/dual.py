@@ -1,0 +1,194 @@
+"""Prices: the Lagrangian dual of a problem, minimised over one price for each constraint.
+
+First a smoothed dual (log-sum-exp, Nesterov 2005) of a sample by L-BFGS-B, then the exact dual of everybody by
+cutting planes in a box that moves with the best prices (boxstep: Marsten, Hogan, Blankenship 1975). Usages are
+scaled so that one price unit is comparable between rows. Reads and writes no tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog, minimize
+
+from aimwell.core.seeds import generator
+from aimwell.strategy.certificate import choose_best, take_best_of_offers
+from aimwell.strategy.problem import Flags, Integers, Problem, Reals
+
+SAMPLE = 4_000
+CUTS = 60
+TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True)
+class Dual:
+    """The dual function in scaled prices: value scaled to about 1, rows scaled by their limits or mean usage."""
+
+    problem: Problem
+    value: Reals
+    usage: Reals
+    """Rows × (customers · actions), signed and scaled."""
+    limits: Reals
+    usable: Flags
+    value_scale: float
+    row_scale: Reals
+
+    @classmethod
+    def build(cls, problem: Problem, usable: Flags) -> Dual:
+        """Scale ``problem``; ties are broken by a millionth so that prices can separate equal customers."""
+        noise = generator(0, "strategy.dual").random(problem.value.shape)
+        value_scale = float(np.max(np.abs(problem.value[usable]), initial=0.0)) or 1.0
+        value = np.where(usable, problem.value / value_scale + 1e-6 * noise, -np.inf)
+        row_scale = np.array([_scale_row(row.usage, row.limit, usable) for row in problem.rows])
+        usage = np.empty((len(problem.rows), problem.value.size))
+        for index, row in enumerate(problem.rows):
+            np.multiply(row.usage.ravel(), row.sign / row_scale[index], out=usage[index])
+        limits = np.array([row.sign * row.limit for row in problem.rows]) / row_scale
+        return cls(problem, value, usage, limits, usable, value_scale, row_scale)
+
+    def take(self, customers: Integers) -> Dual:
+        """The same for some customers, with limits in proportion."""
+        shape = (len(self.limits), *self.value.shape)
+        usage = self.usage.reshape(shape)[:, customers].reshape(len(self.limits), -1)
+        share = len(customers) / max(1, len(self.value))
+        return Dual(
+            self.problem,
+            self.value[customers],
+            np.ascontiguousarray(usage),
+            self.limits * share,
+            self.usable[customers],
+            self.value_scale,
+            self.row_scale,
+        )
+
+    def unscale(self, prices: Reals) -> Reals:
+        """Scaled prices as money per unit."""
+        return prices * self.value_scale / self.row_scale
+
+    def scale(self, prices: Reals) -> Reals:
+        """Money per unit as scaled prices."""
+        return prices * self.row_scale / self.value_scale
+
+    def evaluate(self, prices: Reals) -> tuple[float, Reals]:
+        """The exact dual and one of its subgradients."""
+        reduced = self.value - (prices @ self.usage).reshape(self.value.shape)
+        slots = choose_best(reduced, self.usable, self.problem)
+        customers, places = np.nonzero(slots >= 0)
+        actions = slots[customers, places]
+        total = float(reduced[customers, actions].sum() + prices @ self.limits)
+        flat = customers * self.value.shape[1] + actions
+        return total, self.limits - self.usage[:, flat].sum(axis=1)
+
+    def smooth(self, prices: Reals, temperature: float) -> tuple[float, Reals]:
+        """The dual with each customer's maximum replaced by a soft one; k = 1 only (an upper model otherwise)."""
+        reduced = (self.value - (prices @ self.usage).reshape(self.value.shape)) / temperature
+        peak = np.maximum(reduced.max(axis=1, initial=0.0), 0.0)[:, None]
+        weights = np.exp(reduced - peak)
+        total = weights.sum(axis=1, keepdims=True) + np.exp(-peak)
+        soft = temperature * float((peak + np.log(total)).sum())
+        weights /= total
+        return soft + float(prices @ self.limits), self.limits - self.usage @ weights.ravel()
+
+
+def find_prices(problem: Problem, usable: Flags, *, start: Reals | None = None) -> Reals:
+    """Prices (one per row, ≥ 0, money per unit) that nearly minimise the dual."""
+    if not problem.rows or problem.customers == 0:
+        return np.zeros(len(problem.rows))
+    dual = Dual.build(problem, usable)
+    scaled = dual.scale(start) if start is not None else np.zeros(len(problem.rows))
+    if start is None:
+        scaled = _descend(_sample(dual), scaled)
+    scaled = cut_down(dual, scaled, radius=0.02 if start is None else 0.2)
+    return dual.unscale(scaled)
+
+
+def cut_down(dual: Dual, start: Reals, *, radius: float, ceiling: float = np.inf) -> Reals:
+    """Cutting planes in a moving box around the best prices, until the model meets the dual."""
+    best = start
+    best_total, gradient = dual.evaluate(best)
+    cuts = [(best_total - gradient @ best, gradient)]
+    half = radius * (1.0 + float(np.max(best, initial=0.0)))
+    for _ in range(CUTS):
+        candidate, model = _minimise_model(cuts, best, half, ceiling)
+        if best_total - model <= TOLERANCE * max(1e-9, abs(best_total)):
+            if not _touches_box(candidate, best, half, ceiling):
+                break
+            half *= 4.0
+        total, gradient = dual.evaluate(candidate)
+        cuts.append((total - gradient @ candidate, gradient))
+        if total < best_total:
+            half *= 2.0 if _touches_box(candidate, best, half, ceiling) else 1.0
+            best, best_total = candidate, total
+        else:
+            half *= 0.5
+    return best
+
+
+def _minimise_model(
+    cuts: list[tuple[float, Reals]], centre: Reals, half: float, ceiling: float
+) -> tuple[Reals, float]:
+    rows = len(centre)
+    # Variables: the step from the centre, then how far the model lies below the level of the best cut.
+    matrix = np.column_stack([np.array([cut[1] for cut in cuts]), -np.ones(len(cuts))])
+    heights = np.array([cut[0] + cut[1] @ centre for cut in cuts])
+    size = float(np.max(np.abs(heights), initial=1.0))
+    box = [(max(-half, -float(x)), min(half, ceiling - float(x))) for x in centre]
+    solved = linprog(
+        np.append(np.zeros(rows), 1.0),
+        A_ub=np.where(np.arange(rows + 1) < rows, matrix / size, matrix),
+        b_ub=-heights / size,
+        bounds=[*box, (None, None)],
+        method="highs",
+    )
+    if solved.x is None:
+        return centre, float(heights.max())
+    return np.maximum(centre + solved.x[:rows], 0.0), float(solved.x[rows]) * size
+
+
+def _touches_box(candidate: Reals, centre: Reals, half: float, ceiling: float) -> bool:
+    moved = np.abs(candidate - centre) >= half * 0.999
+    return bool(np.any(moved & (candidate > 0) & (candidate < ceiling)))
+
+
+def _descend(dual: Dual, prices: Reals) -> Reals:
+    size = float(max(1, len(dual.value)))
+    temperatures = (0.1, 0.02, 0.004) if dual.problem.slots == 1 else (0.0,)
+    for temperature in temperatures:
+
+        def measure(point: Reals, heat: float = temperature) -> tuple[float, Reals]:
+            total, gradient = dual.smooth(point, heat) if heat else dual.evaluate(point)
+            return total / size, gradient / size
+
+        found = minimize(
+            measure, prices, jac=True, method="L-BFGS-B", bounds=[(0, 1e6)] * len(prices), options={"maxiter": 40}
+        )
+        prices = np.maximum(found.x, 0.0)
+    return prices
+
+
+def _sample(dual: Dual) -> Dual:
+    count = len(dual.value)
+    if count <= SAMPLE:
+        return dual
+    return dual.take(np.sort(generator(0, "strategy.sample", count).permutation(count)[:SAMPLE]))
+
+
+def _scale_row(usage: Reals, limit: float, usable: Flags) -> float:
+    used = usage[usable]
+    typical = float(used.mean()) if used.size else 0.0
+    return typical or abs(limit) or 1.0
+
+
+def measure_margins(problem: Problem, reduced: Reals, usable: Flags) -> Reals:
+    """How far each customer is from changing its choice: small margins are the near-ties; money."""
+    masked = np.where(usable, reduced, -np.inf)
+    if problem.slots == 1:
+        padded = np.column_stack([masked, np.zeros(len(masked))])
+        top = np.partition(padded, -2, axis=1)[:, -2:]
+        return np.asarray(np.abs(top[:, 1] - top[:, 0]))
+    values, _ = take_best_of_offers(masked, problem.groups)
+    padded = -np.sort(-np.column_stack([values, np.zeros((len(values), problem.slots))]), axis=1)
+    edge = padded[:, problem.slots - 1] - padded[:, problem.slots]
+    near_zero = np.min(np.abs(np.where(np.isfinite(values), values, np.inf)), axis=1)
+    return np.asarray(np.minimum(edge, near_zero))

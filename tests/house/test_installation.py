@@ -1,0 +1,96 @@
+"""What is imported is declared, what is declared is locked, and the lock names no registry."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from aimwell import __version__
+from tests.house.source import ROOT, read_trees
+
+LOCK = (ROOT / "requirements.lock").read_text("utf-8")
+
+
+def read_project() -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return project
+
+
+def read_requirements(*groups: str) -> list[Requirement]:
+    project = read_project()
+    extras = project["optional-dependencies"]
+    return [Requirement(text) for text in project["dependencies"] + sum((extras[name] for name in groups), [])]
+
+
+def read_locked() -> dict[str, set[str]]:
+    """Distribution → locked versions (one for each range of Pythons that needs its own)."""
+    locked: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)", LOCK, re.MULTILINE):
+        locked.setdefault(canonicalize_name(name), set()).add(version)
+    return locked
+
+
+def find_imported() -> set[str]:
+    names = set()
+    for tree in read_trees().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"aimwell"}
+
+
+def test_what_is_imported_is_declared() -> None:
+    declared = {canonicalize_name(requirement.name) for requirement in read_requirements()}
+    distributions = packages_distributions()
+    undeclared = {
+        name
+        for name in find_imported()
+        if not declared & {canonicalize_name(found) for found in distributions.get(name, [name])}
+    }
+    assert undeclared == set()
+
+
+def test_requirements_are_bounded() -> None:
+    for requirement in read_requirements("dev"):
+        operators = {part.operator for part in requirement.specifier}
+        assert ">=" in operators, requirement
+        # tzdata numbers its releases by the calendar, and the newest is the most right.
+        assert "<" in operators or requirement.name == "tzdata", requirement
+
+
+def test_the_lock_satisfies_every_requirement() -> None:
+    locked = read_locked()
+    for requirement in read_requirements("dev"):
+        versions = locked[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+def test_every_locked_version_has_its_hashes() -> None:
+    blocks = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
+    assert len(blocks) > 50
+    assert [block.splitlines()[0] for block in blocks if "--hash=sha256:" not in block] == []
+
+
+def test_the_lock_names_no_registry() -> None:
+    assert not re.search(r"https?:|file:|index-url|find-links|trusted-host", LOCK)
+
+
+def test_the_version_is_a_version() -> None:
+    assert str(Version(__version__)) == __version__
+    assert read_project()["dynamic"] == ["version"]
+
+
+def test_changes_are_told_in_fragments() -> None:
+    fragments = [path.name for path in (ROOT / "changelog.d").iterdir()]
+    wrong = [name for name in fragments if not re.fullmatch(r"\d+\.(added|changed|fixed|removed)\.md", name)]
+    assert wrong == []
