@@ -12,34 +12,36 @@ the contact cap over all plans and gives the fence its number.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from aimwell.deployment.channels.channel import Outcome, Promise, Receipt
-from aimwell.deployment.policy import Candidate, ContactRules, judge
-from aimwell.engine.ledger_tables import (
-    CAMPAIGNS,
-    CONSENT_STATES,
-    CONTACT_GATE,
-    DELIVERIES,
-    SUPPRESSIONS,
+from aimwell.deployment.ledger_rows import (
+    SETTLED_COLUMNS,
+    Intended,
+    build_row,
+    close_intent,
+    find_control,
+    read_attempts,
+    read_candidates,
+    read_queued,
+    read_states,
+    refresh,
+    skip,
+    split,
+    take_turn,
+    write_consents,
 )
-
-STATES = ("queued", "leased", "intent", "sent", "failed", "skipped", "in_doubt")
-# What a customer or an operator can still cure before the wave ends: looked at again at the next launch.
-CURABLE = ("no_consent", "no_address", "no_channel")
-_CHUNK = 500
-_GATE = 1
+from aimwell.deployment.policy import Candidate, ContactRules, judge
+from aimwell.engine.ledger_tables import DELIVERIES, SUPPRESSIONS
 
 
 class TransactionSource(Protocol):
@@ -48,27 +50,6 @@ class TransactionSource(Protocol):
     def begin(self) -> AbstractContextManager[sa.Connection]:
         """A transaction: committed at the end, rolled back on an exception."""
         ...
-
-
-@dataclass(frozen=True)
-class Intended:
-    """One delivery that a plan wants: customer × action."""
-
-    plan_id: str
-    customer_id: str
-    action_id: str
-    channel: str
-    contact_on: date
-    unit_cost_cents: int
-    reachable: bool
-    prior_contacts: int = 0
-    blocked: str | None = None
-    """A reason known beforehand, such as ``no_channel``."""
-
-    @property
-    def delivery_id(self) -> str:
-        """SHA-256 of plan, customer and action: the same delivery has the same id for ever."""
-        return identify_delivery(self.plan_id, self.customer_id, self.action_id)
 
 
 @dataclass(frozen=True)
@@ -88,11 +69,6 @@ class Reservation:
     rows: tuple[Candidate, ...]
     examined: int
     held: str | None = None
-
-
-def identify_delivery(plan_id: str, customer_id: str, action_id: str) -> str:
-    """The delivery's id, 64 hexadecimal digits."""
-    return hashlib.sha256("\x1f".join((plan_id, customer_id, action_id)).encode()).hexdigest()
 
 
 class Ledger:
@@ -120,49 +96,56 @@ class Ledger:
     def enqueue(self, intended: Sequence[Intended]) -> int:
         """Queue what is not in the ledger yet; returns how many rows are new. Safe to repeat at any time."""
         added = 0
-        for chunk in _split(intended):
+        for chunk in split(intended):
             with self._store.begin() as connection:
-                _take_turn(connection)
-                known = _read_states(connection, [item.delivery_id for item in chunk])
+                take_turn(connection)
+                known = read_states(connection, [item.delivery_id for item in chunk])
                 fresh = [item for item in chunk if item.delivery_id not in known]
                 if fresh:
-                    connection.execute(sa.insert(DELIVERIES), [_build_row(item, self.now_ms()) for item in fresh])
-                _refresh(connection, [item for item in chunk if item.delivery_id in known], self.now_ms())
+                    connection.execute(
+                        sa.insert(DELIVERIES), [build_row(item, self.now_ms()) for item in fresh]
+                    )
+                refresh(connection, [item for item in chunk if item.delivery_id in known], self.now_ms())
                 added += len(fresh)
         return added
 
     def remember_consents(self, consents: Iterable[tuple[str, str, bool, int]]) -> None:
         """Bring (customer, channel, allowed, since_ms) up to date; an older instant never replaces a newer one."""
-        for chunk in _split(list(consents)):
+        for chunk in split(list(consents)):
             with self._store.begin() as connection:
-                _take_turn(connection)
-                _write_consents(connection, chunk)
+                take_turn(connection)
+                write_consents(connection, chunk)
 
     def suppress(self, customer_id: str, *, channel: str = "all", source: str = "cli") -> bool:
         """Never contact the customer (on ``channel``) again; False when that stood already."""
         with self._store.begin() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             found = sa.select(SUPPRESSIONS.c.customer_id).where(
                 SUPPRESSIONS.c.customer_id == customer_id, SUPPRESSIONS.c.channel == channel
             )
             if connection.execute(found).first() is not None:
                 return False
-            row = {"customer_id": customer_id, "channel": channel, "source": source, "since_ms": self.now_ms()}
+            row = {
+                "customer_id": customer_id,
+                "channel": channel,
+                "source": source,
+                "since_ms": self.now_ms(),
+            }
             connection.execute(sa.insert(SUPPRESSIONS), row)
             return True
 
     def reserve(self, plan_id: str, channel: str, *, limit: int) -> Reservation:
         """Lease up to ``limit`` queued rows that policy allows; what it forbids becomes skipped, with the reason."""
         with self._store.begin() as connection:
-            fence = _take_turn(connection)
-            held = _find_control(connection, plan_id)
+            fence = take_turn(connection)
+            held = find_control(connection, plan_id)
             if held is not None:
                 return Reservation(fence, (), 0, held)
-            candidates = _read_queued(connection, plan_id, channel, self.now_ms(), limit)
+            candidates = read_queued(connection, plan_id, channel, self.now_ms(), limit)
             verdicts = judge(connection, candidates, self._rules)
             granted = [row for row in candidates if verdicts[row.delivery_id] is None]
             self._lease(connection, granted, fence)
-            _skip(connection, verdicts, self.now_ms())
+            skip(connection, verdicts, self.now_ms())
             return Reservation(fence, tuple(granted), len(candidates))
 
     def advance(
@@ -194,7 +177,9 @@ class Ledger:
         if delivery_ids:
             with self._store.begin() as connection:
                 connection.execute(
-                    sa.update(DELIVERIES).where(self._hold(connection, fence, delivery_ids)).values(state="queued")
+                    sa.update(DELIVERIES)
+                    .where(self._hold(connection, fence, delivery_ids))
+                    .values(state="queued")
                 )
 
     def fail(self, fence: int, delivery_ids: Sequence[str], reason: str) -> None:
@@ -212,7 +197,7 @@ class Ledger:
         under a new lease to be asked about (B): the reservation holds those.
         """
         with self._store.begin() as connection:
-            fence = _take_turn(connection)
+            fence = take_turn(connection)
             expired = sa.and_(
                 DELIVERIES.c.plan_id == plan_id,
                 DELIVERIES.c.channel == channel,
@@ -222,11 +207,13 @@ class Ledger:
             intents = expired & (DELIVERIES.c.state == "intent")
             connection.execute(sa.update(DELIVERIES).where(leased).values(state="queued"))
             if promise is Promise.CAN_BE_ASKED:
-                rows = _read_candidates(connection, intents, None)
+                rows = read_candidates(connection, intents, None)
                 values = {"owner": self.owner, "fence": fence, "lease_until_ms": self._until()}
                 connection.execute(sa.update(DELIVERIES).where(intents).values(**values))
                 return Reservation(fence, tuple(rows), len(rows))
-            connection.execute(sa.update(DELIVERIES).where(intents).values(**_close_intent(promise, self.now_ms())))
+            connection.execute(
+                sa.update(DELIVERIES).where(intents).values(**close_intent(promise, self.now_ms()))
+            )
             return Reservation(fence, (), 0)
 
     def find_next_expiry(self, plan_id: str, channel: str) -> float | None:
@@ -245,7 +232,7 @@ class Ledger:
         queued = (DELIVERIES.c.plan_id == plan_id) & (DELIVERIES.c.state == "queued")
         values = {"state": "skipped", "reason": "stopped", "finished_at_ms": self.now_ms()}
         with self._store.begin() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             return connection.execute(sa.update(DELIVERIES).where(queued).values(**values)).rowcount
 
     def count_states(self, plan_id: str) -> dict[tuple[str, str, str | None], tuple[int, int]]:
@@ -272,14 +259,18 @@ class Ledger:
 
     def _hold(self, connection: sa.Connection, fence: int, ids: Sequence[str]) -> sa.ColumnElement[bool]:
         return sa.and_(
-            DELIVERIES.c.delivery_id.in_(list(ids)), DELIVERIES.c.fence == fence, DELIVERIES.c.state == "leased"
+            DELIVERIES.c.delivery_id.in_(list(ids)),
+            DELIVERIES.c.fence == fence,
+            DELIVERIES.c.state == "leased",
         )
 
     def _lease(self, connection: sa.Connection, rows: Sequence[Candidate], fence: int) -> None:
         ids = [row.delivery_id for row in rows]
         values = {"state": "leased", "owner": self.owner, "fence": fence, "lease_until_ms": self._until()}
-        for chunk in _split(ids):
-            connection.execute(sa.update(DELIVERIES).where(DELIVERIES.c.delivery_id.in_(list(chunk))).values(**values))
+        for chunk in split(ids):
+            connection.execute(
+                sa.update(DELIVERIES).where(DELIVERIES.c.delivery_id.in_(list(chunk))).values(**values)
+            )
 
     def _intend(self, connection: sa.Connection, fence: int, ids: Sequence[str], now: int) -> set[str]:
         held = self._hold(connection, fence, ids) & (DELIVERIES.c.lease_until_ms > now)
@@ -287,7 +278,9 @@ class Ledger:
         if connection.execute(sa.update(DELIVERIES).where(held).values(**values)).rowcount == len(ids):
             return set(ids)
         mine = sa.and_(
-            DELIVERIES.c.delivery_id.in_(list(ids)), DELIVERIES.c.fence == fence, DELIVERIES.c.state == "intent"
+            DELIVERIES.c.delivery_id.in_(list(ids)),
+            DELIVERIES.c.fence == fence,
+            DELIVERIES.c.state == "intent",
         )
         return set(connection.execute(sa.select(DELIVERIES.c.delivery_id).where(mine)).scalars())
 
@@ -299,11 +292,11 @@ class Ledger:
         # 'in_doubt' too: a slow worker whose lease ran out still is the only one who knows how its attempt ended.
         open_states = ("intent", "in_doubt")
         mine = (DELIVERIES.c.fence == fence) & DELIVERIES.c.state.in_(open_states)
-        attempts = _read_attempts(connection, [delivery for delivery, _ in settled])
+        attempts = read_attempts(connection, [delivery for delivery, _ in settled])
         statement = (
             sa.update(DELIVERIES)
             .where(DELIVERIES.c.delivery_id == sa.bindparam("which"), mine)
-            .values({name: sa.bindparam(f"new_{name}") for name in _SETTLED_COLUMNS})
+            .values({name: sa.bindparam(f"new_{name}") for name in SETTLED_COLUMNS})
         )
         rows = [self._resolve(attempts.get(delivery, 1), receipt, promise) | {"which": delivery}
                 for delivery, receipt in settled]  # fmt: skip
@@ -326,133 +319,19 @@ class Ledger:
             state, attempts = "queued", attempts - 1
         elif receipt.outcome is not Outcome.PERMANENT:
             state, reason, not_before = self._plan_retry(attempts, receipt, now)
-        values = (state, reason, attempts, not_before, receipt.provider_id, None if state == "queued" else now)
-        return {f"new_{name}": value for name, value in zip(_SETTLED_COLUMNS, values, strict=True)}
+        values = (
+            state,
+            reason,
+            attempts,
+            not_before,
+            receipt.provider_id,
+            None if state == "queued" else now,
+        )
+        return {f"new_{name}": value for name, value in zip(SETTLED_COLUMNS, values, strict=True)}
 
     def _plan_retry(self, attempts: int, receipt: Receipt, now: int) -> tuple[str, str | None, int]:
         if attempts < self.terms.attempts:
             return "queued", receipt.code, now + int(self.terms.retry * 1000 * 2 ** (attempts - 1))
-        return ("in_doubt", receipt.code, 0) if receipt.outcome is Outcome.UNKNOWN else ("failed", "gave_up", 0)
-
-
-_SETTLED_COLUMNS = ("state", "reason", "attempts", "not_before_ms", "provider_id", "finished_at_ms")
-
-
-def _split[Item](items: Sequence[Item]) -> Iterable[Sequence[Item]]:
-    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
-
-
-def _take_turn(connection: sa.Connection) -> int:
-    advance = sa.update(CONTACT_GATE).where(CONTACT_GATE.c.gate == _GATE).values(turn=CONTACT_GATE.c.turn + 1)
-    if connection.execute(advance).rowcount == 0:
-        connection.execute(sa.insert(CONTACT_GATE).values(gate=_GATE, turn=1))
-    return int(connection.execute(sa.select(CONTACT_GATE.c.turn)).scalar_one())
-
-
-def _find_control(connection: sa.Connection, plan_id: str) -> str | None:
-    control = connection.execute(sa.select(CAMPAIGNS.c.control).where(CAMPAIGNS.c.plan_id == plan_id)).scalar()
-    return None if control in (None, "running") else str(control)
-
-
-def _build_row(item: Intended, now: int) -> dict[str, Any]:
-    return {
-        "delivery_id": item.delivery_id,
-        "plan_id": item.plan_id,
-        "customer_id": item.customer_id,
-        "action_id": item.action_id,
-        "channel": item.channel,
-        "contact_on": item.contact_on,
-        "state": "skipped" if item.blocked else "queued",
-        "reason": item.blocked,
-        "reachable": item.reachable,
-        "prior_contacts": item.prior_contacts,
-        "unit_cost_cents": item.unit_cost_cents,
-        "finished_at_ms": now if item.blocked else None,
-    }
-
-
-def _refresh(connection: sa.Connection, items: Sequence[Intended], now: int) -> None:
-    """Rows that were never tried follow what is known today: the day, the address, prior contacts."""
-    if not items:
-        return
-    untried = (DELIVERIES.c.state == "queued") | (
-        (DELIVERIES.c.state == "skipped") & DELIVERIES.c.reason.in_(CURABLE)
-    )
-    names = ("contact_on", "state", "reason", "reachable", "prior_contacts", "finished_at_ms")
-    statement = (
-        sa.update(DELIVERIES)
-        .where(DELIVERIES.c.delivery_id == sa.bindparam("which"), untried)
-        .values({name: sa.bindparam(f"new_{name}") for name in names})
-    )
-    rows = [_build_row(item, now) for item in items]
-    connection.execute(
-        statement, [{f"new_{name}": row[name] for name in names} | {"which": row["delivery_id"]} for row in rows]
-    )
-
-
-def _read_states(connection: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
-    query = sa.select(DELIVERIES.c.delivery_id, DELIVERIES.c.state).where(DELIVERIES.c.delivery_id.in_(list(ids)))
-    return {row.delivery_id: row.state for row in connection.execute(query)}
-
-
-def _read_attempts(connection: sa.Connection, ids: Sequence[str]) -> dict[str, int]:
-    query = sa.select(DELIVERIES.c.delivery_id, DELIVERIES.c.attempts).where(DELIVERIES.c.delivery_id.in_(list(ids)))
-    return {row.delivery_id: row.attempts for row in connection.execute(query)}
-
-
-def _read_queued(
-    connection: sa.Connection, plan_id: str, channel: str, now: int, limit: int
-) -> list[Candidate]:
-    due = sa.and_(
-        DELIVERIES.c.plan_id == plan_id,
-        DELIVERIES.c.channel == channel,
-        DELIVERIES.c.state == "queued",
-        DELIVERIES.c.not_before_ms <= now,
-    )
-    return _read_candidates(connection, due, limit)
-
-
-def _read_candidates(
-    connection: sa.Connection, which: sa.ColumnElement[bool], limit: int | None
-) -> list[Candidate]:
-    columns = [DELIVERIES.c[name] for name in Candidate.__dataclass_fields__]
-    query = sa.select(*columns).where(which).order_by(DELIVERIES.c.delivery_id).limit(limit)
-    return [Candidate(*row) for row in connection.execute(query)]
-
-
-def _skip(connection: sa.Connection, verdicts: dict[str, str | None], now: int) -> None:
-    for reason in sorted({verdict for verdict in verdicts.values() if verdict is not None}):
-        ids = [delivery for delivery, verdict in verdicts.items() if verdict == reason]
-        for chunk in _split(ids):
-            connection.execute(
-                sa.update(DELIVERIES)
-                .where(DELIVERIES.c.delivery_id.in_(list(chunk)))
-                .values(state="skipped", reason=reason, finished_at_ms=now)
-            )
-
-
-def _close_intent(promise: Promise, now: int) -> dict[str, Any]:
-    if promise is Promise.REJECTS_REPEATS:
-        return {"state": "queued"}
-    return {"state": "in_doubt", "reason": "worker_lost", "finished_at_ms": now}
-
-
-def _write_consents(connection: sa.Connection, consents: Sequence[tuple[str, str, bool, int]]) -> None:
-    customers = sorted({customer for customer, *_ in consents})
-    states = CONSENT_STATES.c
-    query = sa.select(states.customer_id, states.channel, states.since_ms).where(states.customer_id.in_(customers))
-    known = {(row.customer_id, row.channel): row.since_ms for row in connection.execute(query)}
-    newer = [row for row in consents if row[3] >= known.get((row[0], row[1]), row[3])]
-    changed = [row for row in newer if (row[0], row[1]) in known]
-    fresh = [row for row in newer if (row[0], row[1]) not in known]
-    if fresh:
-        names = ("customer_id", "channel", "allowed", "since_ms")
-        connection.execute(sa.insert(CONSENT_STATES), [dict(zip(names, row, strict=True)) for row in fresh])
-    if changed:
-        statement = (
-            sa.update(CONSENT_STATES)
-            .where(states.customer_id == sa.bindparam("customer"), states.channel == sa.bindparam("way"))
-            .values(allowed=sa.bindparam("now_allowed"), since_ms=sa.bindparam("now_since"))
+        return (
+            ("in_doubt", receipt.code, 0) if receipt.outcome is Outcome.UNKNOWN else ("failed", "gave_up", 0)
         )
-        names = ("customer", "way", "now_allowed", "now_since")
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in changed])

@@ -64,7 +64,9 @@ def title_reason(code: str) -> Text:
     return REASONS.get(code) or say("Provider's code {code}", code=code)
 
 
-def judge(connection: sa.Connection, candidates: Sequence[Candidate], rules: ContactRules) -> dict[str, str | None]:
+def judge(
+    connection: sa.Connection, candidates: Sequence[Candidate], rules: ContactRules
+) -> dict[str, str | None]:
     """For each delivery id: None when it may go out, else the code of the first rule that forbids it."""
     if not candidates:
         return {}

@@ -38,7 +38,13 @@ DELIVERIES = sa.Table(
     sa.Column("provider_id", sa.String(255)),
     sa.Column("finished_at_ms", sa.BigInteger),
 )
-sa.Index("ix_deliveries_work", DELIVERIES.c.plan_id, DELIVERIES.c.channel, DELIVERIES.c.state, DELIVERIES.c.delivery_id)
+sa.Index(
+    "ix_deliveries_work",
+    DELIVERIES.c.plan_id,
+    DELIVERIES.c.channel,
+    DELIVERIES.c.state,
+    DELIVERIES.c.delivery_id,
+)
 sa.Index("ix_deliveries_contacts", DELIVERIES.c.customer_id, DELIVERIES.c.contact_on)
 
 SUPPRESSIONS = sa.Table(

@@ -107,7 +107,7 @@ earlier AS (
     FROM order_lines
     WHERE ordered_on >= $before AND ordered_on < $start
 )
-SELECT e.customer_id, CASE WHEN o.orders > 0 THEN 1.0 ELSE 0.0 END AS value
+SELECT e.customer_id, CAST(CASE WHEN o.orders > 0 THEN 1 ELSE 0 END AS DOUBLE) AS value
 FROM earlier AS e
 LEFT JOIN window_orders AS o ON o.customer_id = e.customer_id""",
         ),
@@ -118,7 +118,7 @@ LEFT JOIN window_orders AS o ON o.customer_id = e.customer_id""",
             "share",
             False,
             f"""WITH {_WINDOW_ORDERS}
-SELECT customer_id, CASE WHEN orders >= 2 THEN 1.0 ELSE 0.0 END AS value
+SELECT customer_id, CAST(CASE WHEN orders >= 2 THEN 1 ELSE 0 END AS DOUBLE) AS value
 FROM window_orders""",
         ),
         Metric(
@@ -128,7 +128,7 @@ FROM window_orders""",
             "share",
             False,
             f"""WITH {_WINDOW_ORDERS}
-SELECT c.customer_id, CASE WHEN o.orders > 0 THEN 1.0 ELSE 0.0 END AS value
+SELECT c.customer_id, CAST(CASE WHEN o.orders > 0 THEN 1 ELSE 0 END AS DOUBLE) AS value
 FROM customers AS c
 LEFT JOIN window_orders AS o ON o.customer_id = c.customer_id""",
         ),
@@ -146,7 +146,7 @@ silent AS (
     GROUP BY customer_id
     HAVING MAX(ordered_on) < $before
 )
-SELECT s.customer_id, CASE WHEN o.orders > 0 THEN 1.0 ELSE 0.0 END AS value
+SELECT s.customer_id, CAST(CASE WHEN o.orders > 0 THEN 1 ELSE 0 END AS DOUBLE) AS value
 FROM silent AS s
 LEFT JOIN window_orders AS o ON o.customer_id = s.customer_id""",
         ),

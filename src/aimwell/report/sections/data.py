@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimwell.core.text import Text, say
-from aimwell.report.charts import Axis, Bars, BarSeries
 from aimwell.report.figures import show, show_count, show_date
 from aimwell.report.markup import Both, Child, Html, join, make, make_both
 from aimwell.report.parts import (
     make_card,
-    make_chart,
+    make_facts,
     make_lacks,
     make_meter,
     make_pill,
@@ -28,7 +27,7 @@ def make_data(material: Material) -> Html:
     """The section."""
     data = material.part("data")
     missing = say("No data yet. `aimwell data add FILE --as order_lines` proposes how its columns are to be read.")
-    cards = [_make_walls(data), _make_findings(data), _make_tables(data, material), _make_sources(data)]
+    cards = [_make_walls(data), _make_findings(data), _make_tables(data), _make_sources(data)]
     return make_section(
         "data",
         2,
@@ -124,7 +123,7 @@ def _count_affected(row: Mapping[str, Any]) -> Both:
     return Both(f"{count.en} ({share.en})", f"{count.zh} ({share.zh})")
 
 
-def _make_tables(data: Mapping[str, Any], material: Material) -> Html:
+def _make_tables(data: Mapping[str, Any]) -> Html:
     tables = {str(name): read_number(rows) for name, rows in read_map(data.get("tables")).items()}
     kept = sorted(((rows, name) for name, rows in tables.items() if rows), reverse=True)[:12]
     period = read_map(data.get("period"))
@@ -132,12 +131,8 @@ def _make_tables(data: Mapping[str, Any], material: Material) -> Html:
     if period.get("start") and period.get("end"):
         start, end = show_date(period["start"]), show_date(period["end"])
         note = Both(f"{start.en} – {end.en}", f"{start.zh} – {end.zh}")
-    chart = Bars(
-        [Both(name, name) for _, name in kept],
-        [BarSeries(make_both(say("rows")), [rows for rows, _ in kept], "accent")],
-        Axis(make_both(say("rows (logarithmic scale)")), "count", 1),
-    )
-    body = make_chart(chart, say("Rows by table"), currency=material.currency, height="short")
+    facts: list[tuple[Child, Child]] = [(make("code", name), show_count(rows)) for rows, name in kept]
+    body = make_facts(facts) if facts else make_quiet(say("No table holds a row yet."))
     return make_card(say("Rows by table"), body, span=5, note=note)
 
 

@@ -1,0 +1,104 @@
+"""Whether a column of dates puts the day or the month first: decided over the whole column, and said.
+
+Reads the staged table ``raw``; writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aimwell.core.errors import BadInput
+from aimwell.core.text import Text, say
+from aimwell.data.expressions import clean, tidy_instant
+from aimwell.data.scratch import Scratch
+
+Order = Literal["day-first", "month-first"]
+ORDERS: tuple[Order, ...] = ("day-first", "month-first")
+
+
+@dataclass(frozen=True)
+class DatePlan:
+    """How the dates of one column are read. ``timed``: some value has a time of day."""
+
+    column: str
+    day_first: bool
+    decided: bool
+    timed: bool
+    zoned: bool
+
+    def tell(self) -> Text | None:
+        """The decision in words; None where no decision was needed."""
+        if not self.decided:
+            return None
+        if self.day_first:
+            return say("The dates in column '{column}' put the day first.", column=self.column)
+        return say("The dates in column '{column}' put the month first.", column=self.column)
+
+
+def plan_dates(scratch: Scratch, staged: str, column: str, *, file: str, order: Order | None = None) -> DatePlan:
+    """Decide the order of day and month; BadInput ``data.ambiguous_dates`` when the column cannot tell."""
+    facts = scratch.rows(
+        rf"""
+        WITH cleaned AS (SELECT DISTINCT {clean(staged)} AS text FROM raw),
+        odd AS (
+            SELECT text, text LIKE '____-%' OR text LIKE '____/%' AS iso FROM cleaned WHERE text IS NOT NULL
+        ),
+        parts AS (
+            SELECT text, iso, CASE WHEN iso THEN NULL ELSE {tidy_instant("text")} END AS tidy FROM odd
+        ),
+        numbers AS (
+            SELECT text, iso,
+                TRY_CAST(regexp_extract(tidy, '^(\d{{1,2}})-(\d{{1,2}})-\d{{2,4}}', 1) AS INTEGER) AS first,
+                TRY_CAST(regexp_extract(tidy, '^(\d{{1,2}})-(\d{{1,2}})-\d{{2,4}}', 2) AS INTEGER) AS second
+            FROM parts
+        )
+        SELECT
+            count(first) AS short,
+            coalesce(sum(CASE WHEN first > 12 AND second <= 12 THEN 1 ELSE 0 END), 0) AS day_first,
+            coalesce(sum(CASE WHEN second > 12 AND first <= 12 THEN 1 ELSE 0 END), 0) AS month_first,
+            coalesce(sum(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN 1 ELSE 0 END), 0) AS open,
+            coalesce(bool_or(regexp_matches(text, '\d:\d|[时点]|^\d{{12}}|^\d{{9,10}}(\.\d+)?$|^\d{{5}}\.\d')), false) AS timed,
+            coalesce(bool_or(regexp_matches(text, '^\d{{9,10}}(\.\d+)?$|^\d{{13}}$|:\d\d.*([zZ]|[-+]\d\d:?\d\d|[-+]\d\d)$')), false)
+                AS zoned,
+            min(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN text END) AS example
+        FROM numbers
+        """
+    )[0]
+    decided = bool(facts["short"])
+    if order is not None:
+        day_first = order == "day-first"
+    elif facts["day_first"] or facts["month_first"] or not facts["open"]:
+        day_first = facts["day_first"] > facts["month_first"]
+    else:
+        raise _ambiguous(column, file, str(facts["example"]))
+    return DatePlan(column, day_first, decided, bool(facts["timed"]), bool(facts["zoned"]))
+
+
+def check_order(value: str | None) -> Order | None:
+    """``value`` when it is day-first or month-first; BadInput otherwise."""
+    if value is None:
+        return None
+    for order in ORDERS:
+        if value == order:
+            return order
+    raise BadInput(
+        "data.unknown_date_order",
+        say("The order of dates '{value}' is not known.", value=value),
+        remedy=say("Use --dates day-first or --dates month-first."),
+        where={"value": value},
+    )
+
+
+def _ambiguous(column: str, file: str, example: str) -> BadInput:
+    return BadInput(
+        "data.ambiguous_dates",
+        say(
+            "The dates in column '{column}' of '{file}' can be read in two ways: {example} may put day or month first.",
+            column=column,
+            file=file,
+            example=example,
+        ),
+        remedy=say("Say which: --dates day-first or --dates month-first."),
+        where={"file": file, "column": column, "value": example},
+    )

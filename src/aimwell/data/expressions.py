@@ -1,0 +1,111 @@
+"""SQL expressions (DuckDB) that turn a delivered text into a value, or into NULL when it is none.
+
+The quick cast comes first, so that ordinary values never meet the patterns below. Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from aimwell.data.scratch import literal
+
+_EMPTY = ("", "null", "nan", "na", "n/a", "none", "nil", "\\n", "-", "--", "—", "无", "空", "#n/a")
+_WIDE = "０１２３４５６７８９．，－＋：／％（）　￥−"
+_NARROW = "0123456789.,-+:/%() ¥-"
+_YES = ("1", "true", "t", "yes", "y", "on", "allowed", "allow", "opt in", "opted in", "subscribed", "是", "同意", "允许", "已授权", "授权", "订阅", "已订阅")
+_NO = ("0", "false", "f", "no", "n", "off", "denied", "deny", "opt out", "opted out", "unsubscribed", "否", "拒绝", "不同意", "不允许", "未授权", "退订", "已退订")
+CHANNEL_NAMES = {
+    "email": ("email", "e-mail", "mail address", "邮件", "电子邮件", "邮箱", "电邮"),
+    "sms": ("sms", "text", "text message", "短信"),
+    "push": ("push", "app push", "app", "推送"),
+    "call": ("call", "phone", "telephone", "电话", "外呼", "语音"),
+    "mail": ("mail", "post", "direct mail", "letter", "信件", "直邮", "邮寄"),
+    "web": ("web", "site", "网站", "网页"),
+    "ad": ("ad", "ads", "advertising", "广告"),
+}
+PURPOSE_NAMES = {"marketing": ("marketing", "promotion", "营销", "推广"), "service": ("service", "服务", "通知")}
+
+
+def clean(column: str) -> str:
+    """The text without surrounding blanks; NULL for what people write when there is nothing."""
+    trimmed = f"trim({column}, ' ' || chr(9) || chr(10) || chr(13) || chr(160) || chr(12288))"
+    return f"CASE WHEN lower({trimmed}) IN ({_list(_EMPTY)}) THEN NULL ELSE {trimmed} END"
+
+
+def parse_number(text: str, *, decimal_comma: bool = False) -> str:
+    """DECIMAL(18,6) of a number with grouping, currency, full-width digits, percent, or in parentheses."""
+    quick = "NULL" if decimal_comma else f"TRY_CAST({text} AS DECIMAL(18,6))"
+    narrow = f"translate({text}, {literal(_WIDE)}, {literal(_NARROW)})"
+    bare = rf"regexp_replace({narrow}, '[¥$€£\s]|元|人民币|rmb|cny|usd|eur|gbp', '', 'gi')"
+    if decimal_comma:
+        plain = rf"CASE WHEN regexp_full_match({bare}, '\(?[-+]?(\d+|\d{{1,3}}(\.\d{{3}})+)(,\d*)?%?\)?') THEN replace(replace({bare}, '.', ''), ',', '.') END"
+    else:
+        plain = rf"CASE WHEN regexp_full_match({bare}, '\(?[-+]?(\d*|\d{{1,3}}(,\d{{3}})+)(\.\d*)?%?\)?') THEN replace({bare}, ',', '') END"
+    signed = rf"regexp_replace({plain}, '^\((.*)\)$', '-\1')"
+    slow = (
+        f"CASE WHEN {narrow} LIKE '%\\%%' ESCAPE '\\' "
+        f"THEN CAST(TRY_CAST(replace({signed}, '%', '') AS DECIMAL(18,6)) / 100 AS DECIMAL(18,6)) "
+        f"ELSE TRY_CAST({signed} AS DECIMAL(18,6)) END"
+    )
+    return f"CASE WHEN {text} IS NULL THEN NULL ELSE coalesce({quick}, {slow}) END"
+
+
+def parse_instant(text: str, *, day_first: bool = False) -> str:
+    """TIMESTAMP on the business's clock; see ``dates`` for the forms. Instants with an offset are not for it."""
+    quick = f"CASE WHEN {text} LIKE '____-%' OR {text} LIKE '____/%' THEN TRY_CAST({text} AS TIMESTAMP) END"
+    return f"CASE WHEN {text} IS NULL THEN NULL ELSE coalesce({quick}, {_parse_slowly(text, day_first)}) END"
+
+
+def tidy_instant(text: str) -> str:
+    """The text with narrow digits, '-' between the parts of the date and ':' between those of the time."""
+    narrow = f"translate({text}, {literal(_WIDE)}, {literal(_NARROW)})"
+    dated = rf"regexp_replace({narrow}, '(\d)\s*[年月/.]\s*(\d{{1,4}})', '\1-\2')"
+    dated = rf"regexp_replace({dated}, '(\d)\s*[年月/.]\s*(\d{{1,4}})', '\1-\2')"
+    dated = rf"regexp_replace({dated}, '(\d)\s*[日号]\s*', '\1 ')"
+    timed = rf"regexp_replace({dated}, '(\d)[时点](\d)', '\1:\2')"
+    timed = rf"regexp_replace({timed}, '(\d)分(\d)', '\1:\2')"
+    return rf"trim(regexp_replace({timed}, '[秒分]|[时点]$', ''))"
+
+
+def _parse_slowly(text: str, day_first: bool) -> str:
+    tidy = tidy_instant(text)
+    order = ("%d-%m-%Y", "%d-%m-%y") if day_first else ("%m-%d-%Y", "%m-%d-%y")
+    clocks = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
+    named = ("%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y")
+    formats = [date + clock for date in order for clock in clocks]
+    names = [date + clock for date in named for clock in clocks[:3]]
+    digits = rf"""CASE
+        WHEN regexp_full_match({text}, '[12]\d{{7}}') THEN TRY_STRPTIME({text}, '%Y%m%d')
+        WHEN regexp_full_match({text}, '[12]\d{{11}}') THEN TRY_STRPTIME({text}, '%Y%m%d%H%M')
+        WHEN regexp_full_match({text}, '[12]\d{{13}}') THEN TRY_STRPTIME({text}, '%Y%m%d%H%M%S')
+        WHEN regexp_full_match({text}, '[2-6]\d{{4}}(\.\d+)?')
+        THEN TIMESTAMP '1899-12-30' + to_microseconds(CAST(round(CAST({text} AS DOUBLE) * 86400) AS BIGINT) * 1000000)
+        END"""
+    return rf"""coalesce({digits},
+        CASE WHEN regexp_full_match({text}, '.*[A-Za-z]{{3,}}.*') THEN TRY_STRPTIME({text}, [{_list(names)}]) END,
+        CASE WHEN regexp_matches({tidy}, '^\d{{4}}-') THEN TRY_CAST(replace({tidy}, 'T', ' ') AS TIMESTAMP)
+        ELSE TRY_STRPTIME(upper({tidy}), [{_list(formats)}]) END)"""
+
+
+def parse_offset(text: str) -> str:
+    """TIMESTAMPTZ of epoch seconds or milliseconds, or of ISO with an offset or Z; else NULL."""
+    return rf"""CASE
+        WHEN regexp_full_match({text}, '\d{{9,10}}(\.\d+)?') THEN to_timestamp(CAST({text} AS DOUBLE))
+        WHEN regexp_full_match({text}, '\d{{13}}') THEN to_timestamp(CAST({text} AS DOUBLE) / 1000)
+        WHEN regexp_full_match({text}, '\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}[ T]\d{{1,2}}:\d{{2}}.*([zZ]|[-+]\d{{2}}(:?\d{{2}})?)')
+        THEN TRY_CAST(regexp_replace({text}, '([-+]\d{{2}})(\d{{2}})$', '\1:\2') AS TIMESTAMPTZ) END"""
+
+
+def parse_boolean(text: str) -> str:
+    """BOOLEAN of yes and no in both languages."""
+    return (
+        f"CASE WHEN lower({text}) IN ({_list(_YES)}) THEN true WHEN lower({text}) IN ({_list(_NO)}) THEN false END"
+    )
+
+
+def translate_names(text: str, names: dict[str, tuple[str, ...]]) -> str:
+    """The code of which ``names`` holds the text; NULL when none does."""
+    branches = " ".join(f"WHEN lower({text}) IN ({_list(found)}) THEN {literal(code)}" for code, found in names.items())
+    return f"CASE {branches} END"
+
+
+def _list(values: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(literal(value) for value in values)

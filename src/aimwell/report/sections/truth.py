@@ -1,0 +1,78 @@
+"""Estimates beside the planted truth of a simulated market: are the intervals honest?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aimwell.core.text import say
+from aimwell.report.charts import Axis, Forest, ForestRow
+from aimwell.report.figures import NONE, Unit, show, show_interval
+from aimwell.report.markup import Child, Html, make, make_both
+from aimwell.report.parts import make_card, make_chart, make_pill, make_quiet, make_table
+from aimwell.report.reading import Figure, Material, read_count, read_figure, read_number, read_rows, read_text
+
+
+def make_truth(material: Material, span: int) -> Html:
+    """The card."""
+    truth = material.part("truth")
+    metrics = [row for row in read_rows(truth.get("metrics")) if read_figure(row)]
+    title = say("Do the intervals hold the truth?")
+    if not metrics:
+        body = make_quiet(say("With real customers the truth is unknown: only the interval can be given. The demo, whose market is simulated, shows how often such intervals hold."))
+        return make_card(title, body, span=span)
+    rows = [ForestRow(read_text(row.get("title"), row.get("metric") or "—"), *_scale(row)) for row in metrics]
+    axis = Axis(make_both(say("half-widths of the interval from the estimate")), "ratio", -2, 2)
+    kept = [row for row in rows if row.figure.bounded]
+    chart = make_chart(
+        Forest(kept, axis), say("Where the truth lies in each interval"), currency=material.currency, height="short"
+    )
+    head = [say("Figure"), say("Estimate"), say("95% interval"), say("Truth (simulated)"), say("Interval")]
+    table = make_table(head, [_list_metric(row, material.currency) for row in metrics])
+    return make_card(title, chart if len(kept) > 3 else None, table, span=span, simulated=True, note=_tell_share(truth))
+
+
+def _tell_share(truth: Mapping[str, Any]) -> Child:
+    share, checked = read_number(truth.get("covered_share")), read_count(truth.get("n_checked"))
+    if share is None or checked is None:
+        return None
+    text = say(
+        "{held} of {count} intervals of all waves hold the truth; 95 of 100 should.", held=round(share * checked), count=checked
+    )
+    return make_both(text)
+
+
+def guess_unit(metric: object) -> Unit:
+    """The unit of a metric, from its name."""
+    name = str(metric)
+    if "roi" in name:
+        return "ratio"
+    if any(word in name for word in ("profit", "revenue", "value", "cost", "contribution", "effect", "action", "segment")):
+        return "money"
+    return "count" if any(word in name for word in ("orders", "customers")) else "plain"
+
+
+def _scale(row: Mapping[str, Any]) -> tuple[Figure, float | None]:
+    """The interval as -1 to 1, and the truth in the same units: figures of any unit side by side."""
+    figure, actual = read_figure(row) or Figure(0), read_number(row.get("truth"))
+    if figure.lower is None or figure.upper is None or figure.upper <= figure.lower:
+        return Figure(0), None
+    half = (figure.upper - figure.lower) / 2
+    ends = (figure.lower - figure.estimate) / half, (figure.upper - figure.estimate) / half
+    place = None if actual is None else (actual - figure.estimate) / half
+    return Figure(0, *ends), place
+
+
+def _list_metric(row: Mapping[str, Any], currency: str) -> list[Child]:
+    figure, unit = read_figure(row) or Figure(0), guess_unit(row.get("metric"))
+    covered = row.get("covered")
+    mark: Child = NONE
+    if isinstance(covered, bool):
+        mark = make_pill(say("holds it"), "gain") if covered else make_pill(say("misses it"), "amber")
+    return [
+        make("span", read_text(row.get("title"), row.get("metric") or "—")),
+        show(figure.estimate, unit, currency, signed=True),
+        show_interval(figure, unit, currency),
+        show(read_number(row.get("truth")), unit, currency, signed=True),
+        mark,
+    ]
