@@ -19,7 +19,8 @@ def main() -> int:
     """Print time and memory; 1 when the claim does not hold or the demo fails."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "aimwell", "demo"], cwd=folder, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "aimwell", "demo"]
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     # Linux counts in KiB, macOS in bytes.

@@ -50,9 +50,9 @@ def install(environment: Path) -> Path:
     """Make ``environment``, install into it as a user would; its site-packages."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, "--no-deps", *find_needed()], check=True, stderr=subprocess.DEVNULL)
-    subprocess.run([*pip, "--no-deps", str(ROOT)], check=True, stderr=subprocess.DEVNULL)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, *find_needed()], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*pip, str(ROOT)], check=True, stderr=subprocess.DEVNULL)
     asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     return Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
 

@@ -7,11 +7,11 @@ from aimwell.core.tables import ALL_TABLES, Column, Table
 HEAD = """\
 # The tables that the steps hand over
 
-Printed by `make docs` from `src/aimwell/core/tables.py`, where they are declared; a test holds the two together.
-Each hand-over is checked against this: types, required values, value sets, keys.
+Printed by `make docs` from `src/aimwell/core/tables.py`, where they are declared; a test holds the two
+together. Each hand-over is checked against this: types, required values, value sets, keys.
 
-Types: text; integer (64 bits); real (double precision); money (decimal, two places); boolean; date (the business's
-calendar); instant (UTC, microseconds); json; message (a text in every language, with its values).
+Types: text; integer (64 bits); real (double precision); money (decimal, two places); boolean; date (the
+business's calendar); instant (UTC, microseconds); json; message (a text in every language, with its values).
 """
 
 
@@ -23,7 +23,8 @@ def print_tables() -> str:
 
 def _print_table(table: Table) -> str:
     facts = [f"Written by {table.writer}; read by {', '.join(table.readers)}."]
-    facts.append(f"Key: {', '.join(f'`{name}`' for name in table.key)}." if table.key else "No key: rows may repeat.")
+    key = ", ".join(f"`{name}`" for name in table.key)
+    facts.append(f"Key: {key}." if key else "No key: rows may repeat.")
     if table.open_columns:
         facts.append("More columns may stand in it.")
     if table.month_column:

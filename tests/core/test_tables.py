@@ -58,7 +58,9 @@ def test_names_are_unique() -> None:
 
 @pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: table.name)
 def test_a_declared_row_passes_its_own_door(table: Table) -> None:
-    row = {column.name: column.one_of[0] if column.one_of else SAMPLES[column.type] for column in table.columns}
+    row = {
+        column.name: column.one_of[0] if column.one_of else SAMPLES[column.type] for column in table.columns
+    }
     built = table.build([row])
     assert table.validate(built).equals(built)
     assert built.schema.names == [column.name for column in table.columns]

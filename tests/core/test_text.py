@@ -21,7 +21,10 @@ parameters = st.recursive(
 
 
 def test_english_is_the_message_itself() -> None:
-    assert Text(ENGLISH, (("zone", "Mars/Olympus"),)).render("en") == "The time zone 'Mars/Olympus' is not known."
+    assert (
+        Text(ENGLISH, (("zone", "Mars/Olympus"),)).render("en")
+        == "The time zone 'Mars/Olympus' is not known."
+    )
 
 
 def test_chinese_comes_from_the_catalogue() -> None:

@@ -28,7 +28,11 @@ def test_the_day_is_the_businesss(name: str, day: date) -> None:
 
 def test_the_night_of_the_clock_change_has_one_day() -> None:
     before, after = datetime(2017, 11, 5, 5, 30, tzinfo=UTC), datetime(2017, 11, 5, 6, 30, tzinfo=UTC)
-    assert business_day(before, "America/New_York") == business_day(after, "America/New_York") == date(2017, 11, 5)
+    assert (
+        business_day(before, "America/New_York")
+        == business_day(after, "America/New_York")
+        == date(2017, 11, 5)
+    )
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../../etc/passwd", "Asia/Shang hai"])

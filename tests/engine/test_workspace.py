@@ -59,7 +59,9 @@ def test_a_run_sees_its_own_rows_and_others_see_them_at_its_end(workspace: Works
     with workspace.run("data", as_of=DAY) as run:
         run.append("order_lines", make_lines(4))
         run.append("order_lines", make_lines(2, start=4))
-        assert run.query("SELECT SUM(revenue) AS total FROM order_lines")["total"][0].as_py() == Decimal("6.60")
+        assert run.query("SELECT SUM(revenue) AS total FROM order_lines")["total"][0].as_py() == Decimal(
+            "6.60"
+        )
         assert count_lines(workspace) == 0
     assert count_lines(workspace) == 6
 
@@ -119,7 +121,12 @@ def test_a_run_records_inputs_parameters_and_seed(workspace: Workspace) -> None:
         pass
     with workspace.store.begin() as connection:
         row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run.id)).one()
-    assert (row.status, row.inputs, row.parameters, row.seed) == ("done", {"order_lines": 1}, {"a": 1}, run.seed)
+    assert (row.status, row.inputs, row.parameters, row.seed) == (
+        "done",
+        {"order_lines": 1},
+        {"a": 1},
+        run.seed,
+    )
 
 
 KILLED = """
@@ -134,7 +141,9 @@ with Workspace.open(sys.argv[1]).run("data", as_of=datetime.date(2026, 3, 1)) as
 
 
 def test_what_a_killed_process_wrote_aside_is_removed(workspace: Workspace) -> None:
-    code = subprocess.run([sys.executable, "-c", KILLED, str(workspace.path), os.path.dirname(__file__)], check=False)
+    code = subprocess.run(
+        [sys.executable, "-c", KILLED, str(workspace.path), os.path.dirname(__file__)], check=False
+    )
     assert code.returncode == -9
     assert list(workspace.warehouse_folder.glob("order_lines/*.parquet"))
     with workspace.run("data", as_of=DAY) as run:
@@ -167,7 +176,11 @@ def test_settings_survive_the_file_and_the_environment_wins(
 
 @pytest.mark.parametrize(
     ("line", "key"),
-    [("margin_rate = 0.3", "margin_rate"), ('currency = "CNY"', "currency"), ('zone = "Asia/Shanghai"', "zone")],
+    [
+        ("margin_rate = 0.3", "margin_rate"),
+        ('currency = "CNY"', "currency"),
+        ('zone = "Asia/Shanghai"', "zone"),
+    ],
 )
 def test_a_wrong_setting_is_named(workspace: Workspace, line: str, key: str) -> None:
     file = workspace.path / "aimwell.toml"
@@ -184,7 +197,11 @@ def test_a_settings_file_that_is_no_toml_is_explained(workspace: Workspace) -> N
 
 def test_definitions_have_versions(workspace: Workspace) -> None:
     save = workspace.store.save_definition
-    assert [save("goal", "g", {"a": 1}), save("goal", "g", {"a": 1}), save("goal", "g", {"a": 2})] == [1, 1, 2]
+    assert [save("goal", "g", {"a": 1}), save("goal", "g", {"a": 1}), save("goal", "g", {"a": 2})] == [
+        1,
+        1,
+        2,
+    ]
     assert workspace.store.load_definition("goal", "g") == {"a": 2}
     assert workspace.store.list_definitions("goal") == {"g": {"a": 2}}
     assert workspace.store.load_definition("goal", "x") is None

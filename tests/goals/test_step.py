@@ -59,7 +59,9 @@ def small(workspace: Workspace) -> Workspace:
     ]
     fill(workspace, lines, customers=4)
     with workspace.run("data", as_of=START) as run:
-        run.append("products", PRODUCTS.build([{"product_id": "p", "unit_cost": Decimal("4.00"), "source": "t"}]))
+        run.append(
+            "products", PRODUCTS.build([{"product_id": "p", "unit_cost": Decimal("4.00"), "source": "t"}])
+        )
     return workspace
 
 
@@ -79,7 +81,9 @@ def small(workspace: Workspace) -> Workspace:
 def test_each_metric_counts_what_it_says(small: Workspace, metric: str, expected: float) -> None:
     window = Window(date(2026, 2, 15), START)
     with small.read() as reader:
-        values = reader.query(METRICS[metric].sql, bind_window(METRICS[metric], window, 0.3))["value"].to_pylist()
+        values = reader.query(METRICS[metric].sql, bind_window(METRICS[metric], window, 0.3))[
+            "value"
+        ].to_pylist()
     assert sum(values) / len(values) == pytest.approx(expected)
 
 
@@ -95,7 +99,11 @@ def test_the_goal_is_kept_and_read_back(small: Workspace) -> None:
     set_goal(small, as_of=START, days=14, budget=Decimal("12.34"), metric="active_rate")
     goal = load_goal(small)
     assert goal is not None
-    assert (goal.metric, goal.budget, goal.window.end) == ("active_rate", Decimal("12.34"), START + timedelta(days=14))
+    assert (goal.metric, goal.budget, goal.window.end) == (
+        "active_rate",
+        Decimal("12.34"),
+        START + timedelta(days=14),
+    )
 
 
 def test_without_orders_the_goal_says_what_is_lacking(workspace: Workspace) -> None:
@@ -133,7 +141,9 @@ def test_a_large_regular_audience_can_see_the_target(workspace: Workspace) -> No
         ({"target": 50.0}, "goals.bad_target"),
     ],
 )
-def test_wrong_goals_are_refused_with_a_remedy(small: Workspace, arguments: dict[str, Any], code: str) -> None:
+def test_wrong_goals_are_refused_with_a_remedy(
+    small: Workspace, arguments: dict[str, Any], code: str
+) -> None:
     with pytest.raises(BadInput) as caught:
         set_goal(small, as_of=START, **arguments)
     assert caught.value.code == code

@@ -18,7 +18,7 @@ def find_codes() -> dict[str, list[tuple[str, str | None]]]:
     for path, call in find_calls(ERRORS):
         where = f"{path}:{call.lineno}"
         code = read_literal(call.args[0]) if call.args else None
-        # A code handed through by a function that was itself given a literal one is found where that is called.
+        # A function may be given its code; then the code is literal where that function is called.
         if code is not None:
             codes[code].append((where, _read_message(call)))
     return codes

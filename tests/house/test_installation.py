@@ -26,8 +26,10 @@ def read_project() -> dict[str, Any]:
 
 def read_requirements(*groups: str) -> list[Requirement]:
     project = read_project()
-    extras = project["optional-dependencies"]
-    return [Requirement(text) for text in project["dependencies"] + sum((extras[name] for name in groups), [])]
+    texts = list(project["dependencies"])
+    for group in groups:
+        texts += project["optional-dependencies"][group]
+    return [Requirement(text) for text in texts]
 
 
 def read_locked() -> dict[str, set[str]]:

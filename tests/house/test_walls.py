@@ -12,6 +12,7 @@ import pytest
 
 from tests.house.source import ROOT
 
+RUN_CONTRACTS = "from importlinter.cli import lint_imports_command as run; run()"
 HEAVY = ("duckdb", "scipy", "sklearn", "lightgbm", "pandas", "statsmodels")
 ROOMS = ("data", "analysis", "models", "strategy", "deployment", "evaluation", "report", "loop")
 
@@ -31,7 +32,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_contracts(house: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"],
+        [sys.executable, "-c", RUN_CONTRACTS, "--no-cache"],
         cwd=house,
         env={**os.environ, "PYTHONPATH": str(house / "src"), "NO_COLOR": "1", "COLUMNS": "200"},
         capture_output=True,
@@ -60,7 +61,9 @@ def test_the_walls_hold(house: Path) -> None:
         ("loop", "cli", "cli over loop"),
     ],
 )
-def test_an_import_over_a_wall_breaks_a_contract(house: Path, room: str, imported: str, contract: str) -> None:
+def test_an_import_over_a_wall_breaks_a_contract(
+    house: Path, room: str, imported: str, contract: str
+) -> None:
     offence = house / "src" / "aimwell" / room / "offence.py"
     offence.write_text(f'"""Climbs over the wall."""\n\nimport aimwell.{imported}\n')
     try:

@@ -171,9 +171,15 @@ def _define_known() -> tuple[Tag, ...]:
     }
     explained = say("The customer's latest word on marketing through this channel; unknown if never asked.")
     return (
-        _describe("email_known", say("E-mail known"), say("We have an e-mail address."), Type.BOOLEAN, "customers"),
-        _describe("phone_known", say("Phone known"), say("We have a telephone number."), Type.BOOLEAN, "customers"),
-        _describe("address_known", say("Address known"), say("We have a postal address."), Type.BOOLEAN, "customers"),
+        _describe(
+            "email_known", say("E-mail known"), say("We have an e-mail address."), Type.BOOLEAN, "customers"
+        ),
+        _describe(
+            "phone_known", say("Phone known"), say("We have a telephone number."), Type.BOOLEAN, "customers"
+        ),
+        _describe(
+            "address_known", say("Address known"), say("We have a postal address."), Type.BOOLEAN, "customers"
+        ),
         *(
             _describe(f"consent_{channel}", titles[channel], explained, Type.BOOLEAN, f"consents:{channel}")
             for channel in CONSENT_CHANNELS

@@ -167,7 +167,10 @@ def _define_breadth() -> tuple[Tag, ...]:
             "product_variety_365d",
             Ratio(count_values("order_lines", "product_id", 365, sold), count_lines(365, sold)),
             say("Variety"),
-            say("Different products per order line in the last {days} days: 1 means never the same twice.", days=365),
+            say(
+                "Different products per order line in the last {days} days: 1 means never the same twice.",
+                days=365,
+            ),
             unit="ratio",
             needs=("order_lines.product_id",),
             kind="associated",

@@ -39,7 +39,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def start(
     context: typer.Context,
-    workspace: Annotated[Path, typer.Option("-w", "--workspace", help="The workspace's folder.  工作区文件夹")] = Path(),
+    workspace: Annotated[
+        Path, typer.Option("-w", "--workspace", help="The workspace's folder.  工作区文件夹")
+    ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.  输出 JSON")] = False,
     language: Annotated[str | None, typer.Option("--language", help="zh or en.  界面语言")] = None,
     _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
@@ -71,8 +73,15 @@ def init(
 
     made = Workspace.create(folder, name=name, zone=zone, currency=currency)
     made.close()
-    message = say("The workspace {folder} is ready. Next: aimwell -w {folder} data add FILE --as order_lines", folder=str(folder))
-    emit(context, {"workspace": str(folder), "message": message.both()}, lambda console: console.print(str(message)))
+    message = say(
+        "The workspace {folder} is ready. Next: aimwell -w {folder} data add FILE --as order_lines",
+        folder=str(folder),
+    )
+    emit(
+        context,
+        {"workspace": str(folder), "message": message.both()},
+        lambda console: console.print(str(message)),
+    )
 
 
 @app.command()
@@ -86,16 +95,22 @@ def customer(context: typer.Context, customer_id: Annotated[str, typer.Argument(
 @app.command(name="round")
 def run_round(
     context: typer.Context,
-    as_of: Annotated[str | None, typer.Option(help="First business day of the plan, YYYY-MM-DD.  计划首日")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="First business day of the plan, YYYY-MM-DD.  计划首日")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="What a wave may spend.  每波预算")] = None,
-    wave: Annotated[str | None, typer.Option(help="pilot or rollout; decided from the past when omitted.  试点或全面投放")] = None,
+    wave: Annotated[
+        str | None, typer.Option(help="pilot or rollout; decided from the past when omitted.  试点或全面投放")
+    ] = None,
 ) -> None:
     """Run the six steps on the workspace's data; an interrupted round goes on where it stopped.  运行一轮"""
     from aimwell.loop.round import continue_round
     from aimwell.loop.show import show_round
 
     opened = state(context).workspace
-    results = continue_round(opened, as_of=read_day(as_of), budget=read_money(budget), wave=wave, progress=show_progress(context))
+    results = continue_round(
+        opened, as_of=read_day(as_of), budget=read_money(budget), wave=wave, progress=show_progress(context)
+    )
     emit(context, results, lambda console: show_round(console, results))
 
 
@@ -115,9 +130,13 @@ def report(
 @app.command()
 def demo(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="The folder for workspace and report.  输出文件夹")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="The folder for workspace and report.  输出文件夹")] = Path(
+        "demo"
+    ),
     rounds: Annotated[int, typer.Option(min=1, max=3, help="How many rounds.  轮数")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the randomisation and the simulated market.  随机种子")] = 42,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the randomisation and the simulated market.  随机种子")
+    ] = 42,
 ) -> None:
     """Run two rounds on Complete Journey with a simulated market, and write the report.  运行演示"""
     from aimwell.loop.demo import run_demo
@@ -148,6 +167,3 @@ def _print_error(error: AimwellError) -> None:
     console.print(fail(error.message), style="red", highlight=False, markup=False)
     if error.remedy is not None:
         console.print(str(error.remedy), highlight=False, markup=False)
-
-
-

@@ -39,9 +39,7 @@ class Estimate:
 
     def shift(self, amount: float) -> Estimate:
         """The same estimate with a known amount added."""
-        return Estimate(
-            self.estimate + amount, self.lower + amount, self.upper + amount, self.n, self.method
-        )
+        return Estimate(self.estimate + amount, self.lower + amount, self.upper + amount, self.n, self.method)
 
     def covers(self, truth: float) -> bool:
         """Whether the interval contains ``truth``."""

@@ -96,7 +96,9 @@ class Table:
         extra = {name for row in rows for name in row} - set(names)
         if extra:
             raise self._broken("column", ", ".join(sorted(extra)), "not declared")
-        return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema=self.schema)
+        return pa.Table.from_pylist(
+            [{name: row.get(name) for name in names} for row in rows], schema=self.schema
+        )
 
     def validate(self, data: pa.Table) -> pa.Table:
         """``data`` with columns in declared order and declared types; ContractBroken if it breaks the contract."""
@@ -159,7 +161,7 @@ class Table:
         )
 
 
-T, I, R, M = Type.TEXT, Type.INTEGER, Type.REAL, Type.MONEY
+T, N, R, M = Type.TEXT, Type.INTEGER, Type.REAL, Type.MONEY
 B, D, AT, J = Type.BOOLEAN, Type.DATE, Type.INSTANT, Type.JSON
 
 CHANNELS = ("email", "sms", "push", "call", "mail", "web", "ad")
@@ -197,7 +199,7 @@ PRODUCTS = Table(
         Column("brand", T, "the brand or its kind", required=False),
         Column("price", M, "list price of one unit", required=False),
         Column("unit_cost", M, "what one unit costs us", required=False),
-        Column("stock", I, "units that can be sold", required=False),
+        Column("stock", N, "units that can be sold", required=False),
         Column("source", T, "the source that delivered the row"),
     ),
     ("product_id",),
@@ -212,9 +214,13 @@ ORDER_LINES = Table(
         Column("order_id", T, "the order (basket, invoice, visit to the till)"),
         Column("customer_id", T, "the customer who bought"),
         Column("product_id", T, "the product", required=False),
-        Column("ordered_at", AT, "the instant of the order; midnight of the business day when only a date is known"),
+        Column(
+            "ordered_at",
+            AT,
+            "the instant of the order; midnight of the business day when only a date is known",
+        ),
         Column("ordered_on", D, "the business's calendar day"),
-        Column("ordered_hour", I, "hour 0–23 on the business's clock", required=False),
+        Column("ordered_hour", N, "hour 0–23 on the business's clock", required=False),
         Column("quantity", R, "units; negative for a return", required=False),
         Column("revenue", M, "what the customer paid for the line; negative for a return", required=False),
         Column("discount", M, "list amount less what was paid, at least 0", required=False),
@@ -261,6 +267,25 @@ CONSENTS = Table(
     ),
     ("customer_id", "channel", "purpose", "since"),
 )
+SOURCES = Table(
+    "sources",
+    "one row per file or delivery that was taken in, and how it was read",
+    "data",
+    ("data", "report"),
+    (
+        Column("source", T, "the source"),
+        Column("table_name", T, "the table it feeds"),
+        Column("file", T, "the file's name; empty for a delivery without file"),
+        Column("encoding", T, "how its characters are spelled", required=False),
+        Column("rows", N, "rows that were delivered"),
+        Column("accepted", N, "rows that were taken in"),
+        Column("rejected", N, "rows that were set aside; rows = accepted + rejected"),
+        Column("reading", J, "columns in their order, mapping, decisions and notices"),
+        Column("loaded_at", AT, "when it was last taken in"),
+        _RUN,
+    ),
+    ("source", "table_name", "file"),
+)
 QUALITY = Table(
     "quality",
     "one row per check of a source or column, filed under one of the four data walls",
@@ -271,11 +296,16 @@ QUALITY = Table(
         Column("source", T, "the source that was checked"),
         Column("table_name", T, "the table it feeds"),
         Column("column_name", T, "the column; empty for the whole source", required=False),
-        Column("wall", T, "unavailable 无法获得, partial 片面, inaccurate 不准确, unusable 无法利用", one_of=WALLS),
+        Column(
+            "wall",
+            T,
+            "unavailable 无法获得, partial 片面, inaccurate 不准确, unusable 无法利用",
+            one_of=WALLS,
+        ),
         Column("check_name", T, "which check, such as missing_values"),
         Column("severity", T, "how bad", one_of=("ok", "notice", "warning", "error")),
-        Column("affected", I, "rows that fail the check"),
-        Column("total", I, "rows that were checked"),
+        Column("affected", N, "rows that fail the check"),
+        Column("total", N, "rows that were checked"),
         Column("examples", J, "up to five values that fail, as a JSON list"),
         Column("finding", Type.MESSAGE, "what was found"),
         Column("remedy", Type.MESSAGE, "what to do about it", required=False),
@@ -292,7 +322,7 @@ REJECTS = Table(
         Column("reject_id", T, "the row"),
         Column("source", T, "the source"),
         Column("file", T, "the file's name"),
-        Column("row_number", I, "line in the file; the header is line 1", required=False),
+        Column("row_number", N, "line in the file; the header is line 1", required=False),
         Column("column_name", T, "the column at fault", required=False),
         Column("value", T, "the value at fault", required=False),
         Column("reason", T, "stable code of the reason"),
@@ -325,7 +355,7 @@ SEGMENTS = Table(
         Column("title", Type.MESSAGE, "its name for people"),
         Column("rule", J, "the typed rule"),
         Column("sql", T, "the rule as it was run"),
-        Column("size", I, "members"),
+        Column("size", N, "members"),
         Column("as_of", D, "the business day"),
         _RUN,
     ),
@@ -369,7 +399,11 @@ EFFECTS = Table(
     (
         Column("customer_id", T, "the customer"),
         Column("action_id", T, "the action"),
-        Column("estimate", R, "posterior mean of incremental contribution: margin less cost of the offer, before unit cost; money"),
+        Column(
+            "estimate",
+            R,
+            "posterior mean of incremental contribution: margin less cost of the offer, before unit cost; money",
+        ),
         Column("standard_error", R, "posterior standard deviation; money"),
         Column("raw_estimate", R, "the same without shrinkage, for comparison; money", required=False),
         Column("redemption", R, "expected share who redeem the offer, 0–1"),
@@ -385,7 +419,7 @@ RECOMMENDATIONS = Table(
     ("strategy", "deployment"),
     (
         Column("customer_id", T, "the customer"),
-        Column("rank", I, "1 is the best"),
+        Column("rank", N, "1 is the best"),
         Column("product_id", T, "the product"),
         Column("score", R, "comparable within a customer only"),
         Column("new_to_customer", B, "never bought before"),
@@ -451,13 +485,13 @@ PLANS = Table(
     (
         Column("plan_id", T, "the plan"),
         Column("goal", T, "the goal it serves"),
-        Column("round_number", I, "the round, from 1"),
+        Column("round_number", N, "the round, from 1"),
         Column("wave", T, "pilot or rollout", one_of=("pilot", "rollout")),
         Column("method", T, "how actions were chosen, such as lagrangian, randomised"),
         Column("as_of", D, "first business day of the plan's window"),
-        Column("days", I, "length of the window in which outcomes count"),
-        Column("audience", I, "customers who were considered"),
-        Column("chosen", I, "customers with an action"),
+        Column("days", N, "length of the window in which outcomes count"),
+        Column("audience", N, "customers who were considered"),
+        Column("chosen", N, "customers with an action"),
         Column("expected_profit", R, "sum over treated customers of effect less cost; money"),
         Column("expected_profit_se", R, "its standard error; money"),
         Column("upper_bound", R, "no plan can expect more; money", required=False),
@@ -497,7 +531,12 @@ ASSIGNMENTS = Table(
         Column("plan_id", T, "the plan, which is the experiment"),
         Column("customer_id", T, "the customer"),
         Column("arm", T, "treatment, control (of this plan) or holdout (of all marketing)", one_of=ARMS),
-        Column("action_id", T, "what treatment means for this customer; empty: no action was intended", required=False),
+        Column(
+            "action_id",
+            T,
+            "what treatment means for this customer; empty: no action was intended",
+            required=False,
+        ),
         Column("probability", R, "of this arm for this customer, in (0, 1]"),
         Column("stratum", T, "the stratum in which the arm was drawn"),
         _RUN,
@@ -515,9 +554,14 @@ DELIVERIES = Table(
         Column("customer_id", T, "the customer"),
         Column("action_id", T, "the action"),
         Column("channel", T, "the channel", one_of=CHANNELS),
-        Column("state", T, "where it stands", one_of=("queued", "leased", "intent", "sent", "failed", "skipped", "in_doubt")),
+        Column(
+            "state",
+            T,
+            "where it stands",
+            one_of=("queued", "leased", "intent", "sent", "failed", "skipped", "in_doubt"),
+        ),
         Column("reason", T, "code of why it was skipped or failed", required=False),
-        Column("attempts", I, "how often it was tried"),
+        Column("attempts", N, "how often it was tried"),
         Column("unit_cost", M, "what the contact cost; 0 unless sent"),
         Column("finished_at", AT, "when the state became final", required=False),
         _RUN,
@@ -557,11 +601,11 @@ RESULTS = Table(
         Column("lower", R, "lower end of the 95 % interval"),
         Column("upper", R, "upper end of the 95 % interval"),
         Column("p_value", R, "two-sided, against no effect", required=False),
-        Column("n_treatment", I, "customers in treatment"),
-        Column("n_control", I, "customers in control"),
+        Column("n_treatment", N, "customers in treatment"),
+        Column("n_control", N, "customers in control"),
         Column("unit", T, "money, orders, share, ratio, customers"),
         Column("method", T, "how it was estimated"),
-        Column("look", I, "which look at the data this is, from 1"),
+        Column("look", N, "which look at the data this is, from 1"),
         _SIMULATED,
         _RUN,
     ),
@@ -578,8 +622,8 @@ LESSONS = Table(
         Column("promised", R, "expected profit of the treated; money"),
         Column("realised", R, "estimated incremental profit of the treated; money"),
         Column("standard_error", R, "of realised; money"),
-        Column("n_treatment", I, "customers treated"),
-        Column("n_control", I, "customers in control"),
+        Column("n_treatment", N, "customers treated"),
+        Column("n_control", N, "customers in control"),
         Column("lesson", Type.MESSAGE, "in words"),
         _SIMULATED,
         _RUN,
@@ -593,6 +637,7 @@ ALL_TABLES: tuple[Table, ...] = (
     ORDER_LINES,
     EVENTS,
     CONSENTS,
+    SOURCES,
     QUALITY,
     REJECTS,
     TAGS,

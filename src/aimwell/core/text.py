@@ -102,8 +102,7 @@ def _unpack(packed: dict[str, object]) -> Text:
     return Text(
         str(packed["id"]),
         tuple(
-            (name, _unpack(value) if isinstance(value, dict) else value)
-            for name, value in parameters.items()
+            (name, _unpack(value) if isinstance(value, dict) else value) for name, value in parameters.items()
         ),
     )
 

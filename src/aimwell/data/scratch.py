@@ -44,7 +44,7 @@ class Scratch:
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql`` as an Arrow table; values are bound as ``$name``."""
-        return self._connection.execute(sql, dict(parameters or {})).to_arrow_table()
+        return self._connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The rows of ``sql`` as dictionaries, for small answers."""
@@ -60,7 +60,8 @@ class Scratch:
 
     def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The rows of ``sql`` in batches."""
-        return self._connection.execute(sql, dict(parameters or {})).to_arrow_reader(100_000)
+        relation = self._connection.sql(sql, params=dict(parameters) if parameters else None)
+        return relation.to_arrow_reader(100_000)
 
 
 def quote(name: str) -> str:

@@ -20,6 +20,8 @@ class Kind(StrEnum):
     CLOCK = "clock"
     NUMBER = "number"
     BOOLEAN = "boolean"
+    EMAIL = "email"
+    PHONE = "phone"
     TEXT = "text"
 
 
@@ -124,13 +126,13 @@ _CUSTOMERS = (
     _CUSTOMER,
     Field(
         "email",
-        Kind.TEXT,
+        Kind.EMAIL,
         "email|e mail|email address|mail|邮箱|电子邮箱|电子邮件|邮件地址",
         strict=False,
     ),
     Field(
         "phone",
-        Kind.TEXT,
+        Kind.PHONE,
         "phone|mobile|phone number|mobile number|mobile phone|cell phone|telephone|tel|手机|手机号|手机号码|电话|联系电话|电话号码",
         strict=False,
     ),

@@ -290,8 +290,9 @@ class Ledger:
         if not settled:
             return
         # 'in_doubt' too: a slow worker whose lease ran out still is the only one who knows how its attempt ended.
-        open_states = ("intent", "in_doubt")
-        mine = (DELIVERIES.c.fence == fence) & DELIVERIES.c.state.in_(open_states)
+        # (Not IN: SQLAlchemy takes no expanding parameter in an executemany.)
+        unsettled = (DELIVERIES.c.state == "intent") | (DELIVERIES.c.state == "in_doubt")
+        mine = (DELIVERIES.c.fence == fence) & unsettled
         attempts = read_attempts(connection, [delivery for delivery, _ in settled])
         statement = (
             sa.update(DELIVERIES)

@@ -96,9 +96,9 @@ def refresh(connection: sa.Connection, items: Sequence[Intended], now: int) -> N
     """Rows that were never tried follow what is known today: the day, the address, prior contacts."""
     if not items:
         return
-    untried = (DELIVERIES.c.state == "queued") | (
-        (DELIVERIES.c.state == "skipped") & DELIVERIES.c.reason.in_(CURABLE)
-    )
+    # Not IN: SQLAlchemy takes no expanding parameter in an executemany.
+    curable = sa.or_(*(DELIVERIES.c.reason == reason for reason in CURABLE))
+    untried = (DELIVERIES.c.state == "queued") | ((DELIVERIES.c.state == "skipped") & curable)
     names = ("contact_on", "state", "reason", "reachable", "prior_contacts", "finished_at_ms")
     statement = (
         sa.update(DELIVERIES)

@@ -2,8 +2,8 @@
 
 All tags of a catalogue become one query that scans each source table once: a CTE per source
 (``order_lines_seen``, ``orders_seen``, ``events_seen``), one per source with all figures of a customer
-(``order_lines_figures``…), one per favourite, then one column per tag. All rules become one query over ``tags``.
-Dates are folded in Python (``as_of`` minus n days); values of users are bound, never written into the text.
+(``order_lines_figures``…), one per favourite, then one column per tag. All rules become one query over
+``tags``. Dates are folded in Python (``as_of`` minus n days); values of users are bound, never written into the text.
 Reads order_lines, products, events, customers (tags) or tags and events (rules); writes nothing.
 """
 
@@ -28,6 +28,7 @@ from aimwell.engine.specification import (
     DaysSince,
     EventRule,
     Expression,
+    Function,
     IsEmpty,
     Measure,
     Not,
@@ -91,7 +92,7 @@ class Query:
 
 
 def compile_tags(tags: Mapping[str, TagSpec], *, as_of: date) -> Query:
-    """One query: a row per customer (of customers or order_lines, sorted), a column per tag in the given order.
+    """One query: a row per customer (of customers or order_lines, sorted), a column per tag, as ordered.
 
     BadInput when a specification does not fit, or expressions wait for each other.
     """
@@ -140,7 +141,7 @@ def compile_rule(rule: Rule, tags: Mapping[str, Type], *, as_of: date, table: st
 
 
 def show_sql(query: Query) -> str:
-    """The text of ``query`` with its values written in, for people to read and for the ``sql`` column of segments."""
+    """The text of ``query`` with its values written in, for people to read."""
     return re.sub(r"\$(p\d+)\b", lambda found: _show_value(query.parameters[found[1]]), query.sql)
 
 
@@ -198,7 +199,7 @@ class _TagPlan:
                 ]
                 return f"({rates[0]} - {rates[1]}) / NULLIF(ABS({rates[0]}) + ABS({rates[1]}), 0)"
             case DaysSince(table=table, which=which, conditions=conditions):
-                function = "max" if which == "last" else "min"
+                function: Function = "max" if which == "last" else "min"
                 day = Aggregate(table, function, find_source(table).day, conditions)
                 return f"DATE_DIFF('day', {self._figure(day)}, {_show_day(self.as_of)})"
             case TopValue():
@@ -309,7 +310,7 @@ class _TagPlan:
         return tests
 
     def _render_top(self, spec: TopValue, alias: str) -> dict[str, str]:
-        """Three CTEs: the weight of each value, its place (ties: the value that sorts first), the first place."""
+        """Three CTEs: the weight of each value, its place (ties: what sorts first), the first place."""
         source = find_source(spec.table)
         weight = f"SUM({spec.weight})" if spec.weight else "COUNT(*)"
         tests = [

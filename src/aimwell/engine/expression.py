@@ -1,4 +1,4 @@
-"""SQL expressions over tags, read with care: only names, literals, operators and a few functions may stand in them.
+"""SQL expressions over tags, read with care: names, literals, operators and a few functions, nothing else.
 
 They read no table and write none; a subquery, a comment or an unknown sign is refused, so that an expression
 from a definitions file can do no more than compute.
@@ -49,7 +49,7 @@ _TOKEN = re.compile(
 
 
 def find_expression_inputs(sql: str) -> tuple[str, ...]:
-    """The tag names in ``sql``; BadInput when it holds more than names, literals, operators, known functions."""
+    """The tag names in ``sql``; BadInput when it holds more than an expression may."""
     names: dict[str, None] = {}
     position = 0
     while position < len(sql):
@@ -63,7 +63,7 @@ def find_expression_inputs(sql: str) -> tuple[str, ...]:
                     rest=sql[position : position + 20],
                 ),
                 remedy=say(
-                    "Use tag names, numbers, 'text', + - * /, CASE and functions such as COALESCE, NULLIF, ROUND."
+                    "Use tag names, numbers, 'text', + - * /, CASE and functions such as COALESCE or ROUND."
                 ),
                 where={"value": sql, "column": position + 1},
             )

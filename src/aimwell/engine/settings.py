@@ -26,10 +26,10 @@ class _Section(BaseModel):
 class BusinessSettings(_Section):
     """Whose marketing it is."""
 
-    name: str = Field("Aimwell", min_length=1, max_length=100)
+    name: Annotated[str, Field(min_length=1, max_length=100)] = "Aimwell"
     zone: str = "Asia/Shanghai"
-    currency: str = Field("CNY", pattern="^[A-Z]{3}$")
-    margin_rate: float = Field(0.3, gt=0, le=1)
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "CNY"
+    margin_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Share of revenue that is margin, where a product's own cost is unknown."""
 
     @field_validator("zone")
@@ -45,15 +45,15 @@ class BusinessSettings(_Section):
 class EngineSettings(_Section):
     """What the queries may use of the machine."""
 
-    memory_limit: str = Field("2GB", pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")
-    threads: int = Field(2, ge=1, le=256)
+    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")] = "2GB"
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
 
 
 class ChannelSettings(_Section):
     """What one contact through a channel costs."""
 
     unit_cost: Cost
-    minutes: float = Field(0.0, ge=0)
+    minutes: Annotated[float, Field(ge=0)] = 0.0
     """Call-centre minutes."""
 
 
@@ -69,8 +69,8 @@ def _default_channels() -> dict[str, ChannelSettings]:
 class ContactSettings(_Section):
     """How often people are contacted, and who is kept out in order to measure."""
 
-    cap: int = Field(2, ge=1)
-    cap_days: int = Field(28, ge=1)
+    cap: Annotated[int, Field(ge=1)] = 2
+    cap_days: Annotated[int, Field(ge=1)] = 28
     holdout_share: Share = 0.1
     control_share: Share = 0.25
     exploration_share: Share = 0.1
@@ -80,9 +80,9 @@ class StrategySettings(_Section):
     """What a wave may spend."""
 
     budget: Cost = Decimal("1500")
-    call_minutes: float = Field(600.0, ge=0)
+    call_minutes: Annotated[float, Field(ge=0)] = 600.0
     pilot_share: Share = 0.5
-    caution: float = Field(0.0, ge=0, le=3)
+    caution: Annotated[float, Field(ge=0, le=3)] = 0.0
     """Standard errors that are taken off an effect before it competes (0: expected profit)."""
 
 
@@ -90,7 +90,7 @@ class SmtpSettings(_Section):
     """The mail server; the password comes from AIMWELL_SMTP_PASSWORD, never from the file."""
 
     host: str = "127.0.0.1"
-    port: int = Field(2525, ge=1, le=65535)
+    port: Annotated[int, Field(ge=1, le=65535)] = 2525
     sender: str = "Aimwell <noreply@example.com>"
     starttls: bool = False
     user: str | None = None
@@ -99,7 +99,9 @@ class SmtpSettings(_Section):
 class Settings(BaseSettings):
     """All settings of a workspace."""
 
-    model_config = SettingsConfigDict(env_prefix="AIMWELL_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="AIMWELL_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
 
     business: BusinessSettings = BusinessSettings()
     engine: EngineSettings = EngineSettings()
@@ -107,7 +109,7 @@ class Settings(BaseSettings):
     contact: ContactSettings = ContactSettings()
     strategy: StrategySettings = StrategySettings()
     smtp: SmtpSettings = SmtpSettings()
-    seed: int = Field(42, ge=0)
+    seed: Annotated[int, Field(ge=0)] = 42
     smtp_password: SecretStr | None = None
 
     @classmethod
@@ -146,7 +148,12 @@ def check_settings(values: dict[str, Any], source: str) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         raise BadInput(
             "engine.settings_invalid",
-            say("In {file} the setting '{key}' does not fit: {problem}.", file=source, key=key, problem=first["msg"]),
+            say(
+                "In {file} the setting '{key}' does not fit: {problem}.",
+                file=source,
+                key=key,
+                problem=first["msg"],
+            ),
             remedy=say("Correct the value, or remove the line to use the default."),
             where={"file": source, "column": key, "value": str(first.get("input"))[:100]},
         ) from error
@@ -154,7 +161,10 @@ def check_settings(values: dict[str, Any], source: str) -> Settings:
 
 def write_settings(settings: Settings, file: Path) -> None:
     """Write ``settings`` as TOML with a word on each section. Secrets are left out."""
-    lines = ["# Settings of an Aimwell workspace. Environment variables such as AIMWELL_ENGINE__THREADS win.", ""]
+    lines = [
+        "# Settings of an Aimwell workspace. Environment variables such as AIMWELL_ENGINE__THREADS win.",
+        "",
+    ]
     values = settings.model_dump(mode="json", exclude={"smtp_password"})
     lines += [f"seed = {values.pop('seed')}", ""]
     channels = values.pop("channels")
@@ -184,7 +194,11 @@ def _render_value(value: object) -> str:
         return repr(value)
     text = str(value)
     escaped = "".join(
-        f"\\{char}" if char in '"\\' else f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else char
+        f"\\{char}"
+        if char in '"\\'
+        else f"\\u{ord(char):04x}"
+        if ord(char) < 32 or ord(char) == 127
+        else char
         for char in text
     )
     return f'"{escaped}"'

@@ -275,7 +275,7 @@ def list_aggregates(spec: TagSpec) -> tuple[Aggregate, ...]:
 
 
 def validate_tag(spec: TagSpec, tags: Mapping[str, Type]) -> None:
-    """Check tables, columns, functions, values and (for expressions) ``tags``; BadInput says what does not fit."""
+    """Check tables, columns, functions and values (``tags``: for expressions); BadInput says what is wrong."""
     for aggregate in list_aggregates(spec):
         _validate_aggregate(aggregate)
     if isinstance(spec, DaysSince | TopValue):
@@ -378,7 +378,7 @@ Rule: TypeAlias = "Compare | OneOf | Between | IsEmpty | All | Any | Not | Event
 
 
 def validate_rule(rule: Rule, tags: Mapping[str, Type]) -> None:
-    """Check every tag and value of ``rule``; BadInput names the nearest tags, or the type that does not fit."""
+    """Check every tag and value of ``rule``; BadInput names the nearest tags, or the type."""
     match rule:
         case All(rules=parts) | Any(rules=parts):
             for part in parts:
@@ -475,9 +475,7 @@ def _wrong_type(name: str, kind: Type, value: str) -> BadInput:
             kind=_name_type(kind),
             value=value,
         ),
-        remedy=say(
-            "Write text in quotes, dates as '2024-12-31', true or false; only numbers and dates have an order."
-        ),
+        remedy=say("Text goes in quotes, dates as '2024-12-31'; only numbers and dates have an order."),
         where={"column": name, "value": value},
     )
 

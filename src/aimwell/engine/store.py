@@ -1,4 +1,4 @@
-"""The store: small, transactional, durable. SQLAlchemy 2 Core and Alembic; SQLite (WAL, synchronous=FULL) by default."""
+"""The store: small, transactional, durable. SQLAlchemy 2 Core, Alembic; SQLite (WAL, synchronous=FULL) by default."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+import aimwell.engine.ledger_tables  # adds its tables to METADATA
+import aimwell.engine.store_tables  # noqa: F401  (the same)
 from aimwell.core.time import now
-from aimwell.engine import ledger_tables, store_tables
-from aimwell.engine.store_metadata import METADATA
 from aimwell.engine.store_tables import AUDIT_LOG, DEFINITIONS
-
-assert ledger_tables.METADATA is METADATA is store_tables.METADATA
 
 
 class Store:
@@ -70,7 +68,9 @@ class Store:
                 return latest[0]
             version = 1 if latest is None else latest[0] + 1
             connection.execute(
-                sa.insert(DEFINITIONS).values(kind=kind, name=name, version=version, body=body, created_at=now())
+                sa.insert(DEFINITIONS).values(
+                    kind=kind, name=name, version=version, body=body, created_at=now()
+                )
             )
             _record(connection, actor, "definition.saved", f"{kind}/{name}", {"version": version})
             return version
@@ -91,7 +91,9 @@ class Store:
         with self.begin() as connection:
             return {row.name: row.body for row in connection.execute(query)}
 
-    def audit(self, action: str, subject: str, detail: dict[str, Any] | None = None, *, actor: str = "cli") -> None:
+    def audit(
+        self, action: str, subject: str, detail: dict[str, Any] | None = None, *, actor: str = "cli"
+    ) -> None:
         """Record a change. ``detail`` must hold no personal data."""
         with self.begin() as connection:
             _record(connection, actor, action, subject, detail or {})

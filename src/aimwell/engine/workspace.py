@@ -60,14 +60,22 @@ class Reader:
 
     def has_rows(self, table: str) -> bool:
         """Whether ``table`` holds anything."""
-        return self.query(f"SELECT 1 AS one FROM {TABLES[table].name} LIMIT 1").num_rows > 0
+        return bool(self.query(f"SELECT 1 AS one FROM {TABLES[table].name} LIMIT 1").num_rows)
 
 
 class Run(Reader):
     """One atomic unit of work; made by ``Workspace.run``."""
 
     def __init__(
-        self, session: Session, *, run_id: str, step: str, as_of: date, seed: int, folder: Path, files: dict[str, list[str]]
+        self,
+        session: Session,
+        *,
+        run_id: str,
+        step: str,
+        as_of: date,
+        seed: int,
+        folder: Path,
+        files: dict[str, list[str]],
     ) -> None:
         super().__init__(session)
         self.id = run_id
@@ -236,7 +244,9 @@ class Workspace:
                 for path in self.warehouse_folder.glob(f"*/{run_id}-*"):
                     path.unlink(missing_ok=True)
                 connection.execute(
-                    sa.update(RUNS).where(RUNS.c.run_id == run_id).values(status="interrupted", finished_at=now())
+                    sa.update(RUNS)
+                    .where(RUNS.c.run_id == run_id)
+                    .values(status="interrupted", finished_at=now())
                 )
 
     def _commit(self, run: Run, versions: dict[str, int]) -> None:

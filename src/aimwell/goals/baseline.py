@@ -35,13 +35,17 @@ class Baseline:
     history: tuple[tuple[Window, Estimate], ...]
 
 
-def measure_baseline(source: Queryable, metric: Metric, *, window: Window, margin_rate: float) -> Baseline | None:
+def measure_baseline(
+    source: Queryable, metric: Metric, *, window: Window, margin_rate: float
+) -> Baseline | None:
     """The baseline before ``window``; None when no whole window of data exists before it."""
     first, last = _find_period(source)
     if first is None or last is None:
         return None
     end = min(window.start, last + timedelta(days=1))
-    windows = [Window.before(end - timedelta(days=window.days * back), window.days) for back in range(HISTORY)]
+    windows = [
+        Window.before(end - timedelta(days=window.days * back), window.days) for back in range(HISTORY)
+    ]
     windows = [past for past in windows if past.start >= first] or [Window(first, end)]
     values = [_read_values(source, metric, past, margin_rate) for past in windows]
     history = [
@@ -79,4 +83,5 @@ def _correlate(newest: dict[str, float], earlier: dict[str, float]) -> float:
     )
     if len(pairs) < 3 or pairs.std(axis=0).min() == 0:
         return 0.0
-    return float(np.corrcoef(pairs.T)[0, 1])
+    matrix = np.asarray(np.corrcoef(pairs.T))
+    return float(matrix[0, 1])

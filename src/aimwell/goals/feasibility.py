@@ -33,13 +33,17 @@ def judge_feasibility(goal: Goal, baseline: Baseline, *, audience: int, control_
     level = abs(baseline.now.estimate)
     relative = smallest / level if level > 0 and smallest < float("inf") else None
     enough = relative is not None and relative <= abs(goal.target)
-    return Feasibility(audience, control_share, smallest, relative, enough, _describe(goal, audience, relative, enough))
+    return Feasibility(
+        audience, control_share, smallest, relative, enough, _describe(goal, audience, relative, enough)
+    )
 
 
 def _describe(goal: Goal, audience: int, relative: float | None, enough: bool) -> Text:
     if relative is None:
-        return say("With an audience of {audience} no effect can be shown: widen the audience.", audience=audience)
-    values = {"audience": f"{audience:,}", "days": goal.days}
+        return say(
+            "With an audience of {audience} no effect can be shown: widen the audience.", audience=audience
+        )
+    values: dict[str, str | int] = {"audience": f"{audience:,}", "days": goal.days}
     smallest, target = f"{relative:.1%}", f"{goal.target:.1%}"
     if enough:
         return say(

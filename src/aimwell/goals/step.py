@@ -86,7 +86,9 @@ def _summarise_goal(goal: Goal, currency: str, margin_rate: float) -> dict[str, 
             "title": metric.title.both(),
             "unit": metric.kind,
             "sql": metric.sql,
-            "bound": {key: str(value) for key, value in bind_window(metric, goal.window, margin_rate).items()},
+            "bound": {
+                key: str(value) for key, value in bind_window(metric, goal.window, margin_rate).items()
+            },
         },
         "target": goal.target,
         "window": {"start": goal.start.isoformat(), "days": goal.days},

@@ -11,13 +11,16 @@ Pure: reads and writes no table.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg import lapack
 
 Floats = NDArray[np.float64]
+
+THIN = 3
 
 
 @dataclass(frozen=True)
@@ -57,35 +60,66 @@ def sample_posterior(
     Rows must be scaled to unit noise beforehand. Mean and covariance are averages of the exact conditional
     ones over ``draws`` states of the variances, after ``burn`` states that are thrown away.
     """
+    states = _walk(gram, moment, blocks, random, burn + draws)
+    total, count = np.zeros_like(gram), 0
+    means, sds = np.zeros((draws, len(moment))), np.zeros((draws, len(blocks)))
+    for step, state in enumerate(states):
+        if step < burn:
+            continue
+        means[step - burn], sds[step - burn] = state.mean, np.sqrt(state.variances)
+        if step % THIN == 0:
+            # The conditional covariance changes slowly from state to state, and inverting is what costs.
+            total, count = total + _invert(state.factor), count + 1
+    covariance = total / max(count, 1) + np.cov(means, rowvar=False).reshape(gram.shape)
+    averages = {block.name: float(sds[:, place].mean()) for place, block in enumerate(blocks)}
+    return Posterior(means.mean(axis=0), covariance, averages)
+
+
+def average_posterior(
+    gram: Floats,
+    moment: Floats,
+    *,
+    blocks: tuple[Block, ...],
+    random: np.random.Generator,
+    draws: int = 150,
+    burn: int = 50,
+) -> Floats:
+    """Only the mean (p) of ``sample_posterior``, at a third of its cost."""
+    states = list(_walk(gram, moment, blocks, random, burn + draws))[burn:]
+    return np.asarray(np.mean([state.mean for state in states], axis=0))
+
+
+@dataclass(frozen=True)
+class _State:
+    mean: Floats
+    factor: Floats
+    variances: Floats
+
+
+def _walk(
+    gram: Floats, moment: Floats, blocks: tuple[Block, ...], random: np.random.Generator, steps: int
+) -> Iterator[_State]:
+    """The chain: coefficients given variances, variances given coefficients, again and again."""
     width = len(moment)
     variances = np.array([block.scale**2 for block in blocks])
     mixers = variances.copy()
-    total, means = np.zeros((width, width)), np.zeros((draws, width))
-    kept_sds = np.zeros((draws, len(blocks)))
-    for step in range(burn + draws):
-        mean, factor = _condition(gram, moment, _spread(variances, blocks, width))
-        if step >= burn:
-            total += cho_solve((factor, True), np.eye(width))
-            means[step - burn], kept_sds[step - burn] = mean, np.sqrt(variances)
-        beta = mean + solve_triangular(factor.T, random.standard_normal(width), lower=False)
+    sizes = [block.stop - block.start for block in blocks]
+    diagonal = np.diag_indices(width)
+    for _ in range(steps):
+        precision = gram.copy()
+        precision[diagonal] += 1 / np.repeat(variances, sizes)
+        factor, fault = lapack.dpotrf(precision, lower=1)
+        if fault:
+            raise np.linalg.LinAlgError("the precision is not positive definite")
+        mean = lapack.dpotrs(factor, moment, lower=1)[0]
+        yield _State(mean, factor, variances.copy())
+        beta = mean + lapack.dtrtrs(factor, random.standard_normal(width), lower=1, trans=1)[0]
         _renew(variances, mixers, beta, blocks, random)
-    covariance = total / draws + np.cov(means, rowvar=False).reshape(width, width)
-    sds = {block.name: float(kept_sds[:, place].mean()) for place, block in enumerate(blocks)}
-    return Posterior(means.mean(axis=0), covariance, sds)
 
 
-def _spread(variances: Floats, blocks: tuple[Block, ...], width: int) -> Floats:
-    spread = np.empty(width)
-    for variance, block in zip(variances, blocks, strict=True):
-        spread[block.start : block.stop] = variance
-    return spread
-
-
-def _condition(gram: Floats, moment: Floats, spread: Floats) -> tuple[Floats, Floats]:
-    precision = gram.copy()
-    precision[np.diag_indices_from(precision)] += 1 / spread
-    factor = np.linalg.cholesky(precision)
-    return cho_solve((factor, True), moment), factor
+def _invert(factor: Floats) -> Floats:
+    lower = np.tril(lapack.dpotri(factor, lower=1)[0])
+    return np.asarray(lower + np.tril(lower, -1).T)
 
 
 def _renew(

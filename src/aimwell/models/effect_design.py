@@ -140,13 +140,13 @@ class EffectDesign:
         traits = len(self.modifiers.centre) + 1
         sizes = [
             ("mean", 1, level, True),
-            ("offer", offers if offers > 1 else 0, 0.2 * level, False),
-            ("channel", channels if channels > 1 else 0, 0.2 * level, False),
-            ("action", len(self.actions) if offers > 1 and channels > 1 else 0, 0.1 * level, False),
-            ("feature", traits, 0.1 * level, False),
-            ("pairs", len(list(combinations(range(min(traits, PAIRED)), 2))), 0.05 * level, False),
-            ("channel × feature", channels * traits if channels > 1 else 0, 0.05 * level, False),
-            ("offer × feature", offers * traits if offers > 1 else 0, 0.05 * level, False),
+            ("offer", offers if offers > 1 else 0, 0.3 * level, False),
+            ("channel", channels if channels > 1 else 0, 0.3 * level, False),
+            ("action", len(self.actions) if offers > 1 and channels > 1 else 0, 0.15 * level, False),
+            ("feature", traits, 0.15 * level, False),
+            ("pairs", len(list(combinations(range(min(traits, PAIRED)), 2))), 0.08 * level, False),
+            ("channel × feature", channels * traits if channels > 1 else 0, 0.08 * level, False),
+            ("offer × feature", offers * traits if offers > 1 else 0, 0.08 * level, False),
         ]
         blocks, start = [], 0
         for name, size, scale, fixed in sizes:

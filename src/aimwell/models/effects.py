@@ -21,7 +21,7 @@ from aimwell.core.estimate import Estimate
 from aimwell.core.seeds import generator
 from aimwell.core.text import say
 from aimwell.models.baseline import Baseline, fit_baseline
-from aimwell.models.block_ridge import Posterior, sample_posterior
+from aimwell.models.block_ridge import Posterior, average_posterior, sample_posterior
 from aimwell.models.effect_design import ActionSet, CustomerFeatures, EffectDesign
 from aimwell.models.redemption import RedemptionModel, fit_redemption
 from aimwell.models.uplift import Calibration, UpliftCurve, calibrate, measure_qini
@@ -33,7 +33,7 @@ Flags = NDArray[np.bool_]
 FOLDS = 5
 SMALLEST_ARM = 20
 """Fewer rows than this in either arm teach nothing that could be told from noise."""
-SLOPE_PRIOR_SD = 0.25
+SLOPE_PRIOR_SD = 0.5
 """How far the slope of differences is thought to stray from 1 before the data are seen."""
 
 
@@ -168,9 +168,9 @@ def learn_effects(
     posterior = sample_posterior(gram, moment, blocks=blocks, random=random, draws=draws)
     held_out = np.zeros((FOLDS, len(moment)))
     for k, (part, part_moment) in enumerate(parts):
-        held_out[k] = sample_posterior(
+        held_out[k] = average_posterior(
             gram - part, moment - part_moment, blocks=blocks, random=random, draws=max(draws // 2, 50)
-        ).mean
+        )
     validation = _validate(experiments, design, scaled, regression, held_out, random, repetitions)
     centre, effects = _average_actions(experiments, design, scaled, posterior)
     raw = _fit_raw(experiments, scaled, regression)

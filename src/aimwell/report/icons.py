@@ -5,6 +5,7 @@ from __future__ import annotations
 from aimwell.report.markup import Html
 
 _PATHS = {
+    "brand": "M12 3a9 9 0 1 0 .01 0z M12 8a4 4 0 1 0 .01 0z M12 1v4 M12 19v4 M1 12h4 M19 12h4",
     "overview": "M4 19a9 9 0 1 1 16 0 M12 14l4-5 M12 14h.01",
     "goal": "M5 21V4h11l-2 4 2 4H5",
     "data": "M4 6c0-4 16-4 16 0s-16 4-16 0v12c0 4 16 4 16 0V6 M4 12c0 4 16 4 16 0",

@@ -47,6 +47,14 @@ def make_both(text: Both | Text | str) -> Both:
     return Both(text, text) if isinstance(text, str) else text
 
 
+def fill(text: Text, **values: Both) -> Both:
+    """A text whose ``{named}`` places take values that themselves differ by language, such as money."""
+    return Both(
+        text.render("en").format(**{name: value.en for name, value in values.items()}),
+        text.render("zh").format(**{name: value.zh for name, value in values.items()}),
+    )
+
+
 def write_child(child: Child) -> Html:
     """One child as markup: ``Html`` as it is, all else escaped, None as nothing."""
     if child is None:

@@ -14,7 +14,7 @@ from aimwell.core.text import say
 from aimwell.report.assets import load_assets, write_policy
 from aimwell.report.figures import show_date
 from aimwell.report.icons import draw_icon
-from aimwell.report.markup import Both, Child, Html, embed_json, join, join_all, make, make_both
+from aimwell.report.markup import Both, Child, Html, embed_json, join, make, make_both
 from aimwell.report.parts import make_simulated
 from aimwell.report.reading import Material, read_map
 from aimwell.report.ring import list_steps
@@ -40,8 +40,10 @@ def render(payload: Mapping[str, Any], *, currency: str) -> str:
         "@POLICY@": write_policy(assets),
         "@TITLE@": str(make("title", Both(_name_page(material).en, _name_page(material).en))),
         "@STYLE@": f"<style>{assets.style}</style>",
+        "@SKIP@": make("a", say("Skip to the figures"), class_="skip", href="#overview"),
         "@NAVIGATION@": _make_navigation(),
         "@TOP@": _make_top(material),
+        "@TOOLS@": _make_tools(),
         "@BODY@": _make_body(material),
         "@SETTINGS@": embed_json(_make_settings(material)),
         "@LIBRARY@": f"<script>{assets.library}</script>",
@@ -73,7 +75,9 @@ def _make_settings(material: Material) -> dict[str, Any]:
         "gain": say("proven gain"),
         "loss": say("proven loss"),
     }
-    signs = {language: show_money(0, material.currency, language).removesuffix("0.00") for language in ("en", "zh")}
+    signs = {
+        language: show_money(0, material.currency, language).removesuffix("0.00") for language in ("en", "zh")
+    }
     return {
         "title": _pack(_name_page(material)),
         "signs": signs,
@@ -94,7 +98,10 @@ def _make_navigation() -> Html:
             *((name, at, title) for at, (name, title) in enumerate(list_steps(), start=1)),
         ]
     ]
-    return join_all(make("li", link) for link in links)
+    brand = make(
+        "a", draw_icon("brand"), make("b", "准星"), make("span", "Aimwell"), class_="brand", href="#overview"
+    )
+    return join(brand, make("ol", *(make("li", link) for link in links)))
 
 
 def _make_top(material: Material) -> Html:
@@ -104,6 +111,15 @@ def _make_top(material: Material) -> Html:
         stamp = make("span", say("made on"), " ", show_date(when), class_="stamp")
     label = make_simulated() if material.simulated else None
     return join(make("h1", _name_page(material)), label, stamp)
+
+
+def _make_tools() -> Html:
+    # The button names the language that it leads to, in that language.
+    other = Both("中文", "English")
+    return join(
+        make("button", draw_icon("print"), make("span", say("Print")), type="button", id="print"),
+        make("button", draw_icon("language"), make("span", other), type="button", id="language"),
+    )
 
 
 def _make_body(material: Material) -> Html:

@@ -51,14 +51,18 @@ def make_chart(chart: Chart, label: Both | Text, *, currency: str, height: str =
     head, rows = chart.tabulate(currency)
     more = max(0, len(rows) - MAX_TABLE_ROWS)
     rest = make_quiet(say("and {count} more rows", count=more)) if more else None
-    table = make("details", make("summary", say("Show as a table")), make_table(head, rows[:MAX_TABLE_ROWS]), rest)
+    table = make(
+        "details", make("summary", say("Show as a table")), make_table(head, rows[:MAX_TABLE_ROWS]), rest
+    )
     return make("figure", canvas, embed_json(chart.to_dict()), table)
 
 
 def make_table(head: Sequence[Child], rows: Iterable[Sequence[Child]], *, names: int = 1) -> Html:
     """A table; the first ``names`` columns are words, the others numbers (set to the right)."""
     classes = ["word" if at < names else "digits" for at in range(len(head))]
-    top = join_all(make("th", cell, class_=kind, scope="col") for cell, kind in zip(head, classes, strict=True))
+    top = join_all(
+        make("th", cell, class_=kind, scope="col") for cell, kind in zip(head, classes, strict=True)
+    )
     body = join_all(
         make("tr", *(make("td", cell, class_=kind) for cell, kind in zip(row, classes, strict=True)))
         for row in rows
@@ -69,7 +73,9 @@ def make_table(head: Sequence[Child], rows: Iterable[Sequence[Child]], *, names:
 
 def make_facts(facts: Iterable[tuple[Child, Child]]) -> Html:
     """Name and value pairs."""
-    return make("dl", *(make("div", make("dt", name), make("dd", value)) for name, value in facts), class_="facts")
+    return make(
+        "dl", *(make("div", make("dt", name), make("dd", value)) for name, value in facts), class_="facts"
+    )
 
 
 def make_tile(name: Child, value: Child, under: Child = None, *, tone: str = "", label: Child = None) -> Html:
@@ -107,9 +113,17 @@ def make_split(parts: Sequence[tuple[Child, float, str]]) -> Html:
                 make("rect", x=f"{at:.2f}", y="0", width=f"{width:.2f}", height="20", class_=f"fill-{tone}")
             )
         at += width
-    bar = make("svg", *drawn, class_="split", viewBox="0 0 1000 20", preserveAspectRatio="none", aria_hidden="true")
+    bar = make(
+        "svg", *drawn, class_="split", viewBox="0 0 1000 20", preserveAspectRatio="none", aria_hidden="true"
+    )
     legend = [
-        make("li", make("i", class_=f"dot fill-{tone}"), name, make("b", show_count(size)), make("em", _share(size, total)))
+        make(
+            "li",
+            make("i", class_=f"dot fill-{tone}"),
+            name,
+            make("b", show_count(size)),
+            make("em", _share(size, total)),
+        )
         for name, size, tone in parts
     ]
     return join(bar, make("ul", *legend, class_="legend"))
@@ -124,7 +138,15 @@ def make_meter(share: float, tone: str) -> Html:
     width = f"{1000 * min(max(share, 0), 1):.1f}"
     full = make("rect", x="0", y="0", width="1000", height="8", class_="fill-none")
     part = make("rect", x="0", y="0", width=width, height="8", class_=f"fill-{tone}")
-    return make("svg", full, part, class_="meter", viewBox="0 0 1000 8", preserveAspectRatio="none", aria_hidden="true")
+    return make(
+        "svg",
+        full,
+        part,
+        class_="meter",
+        viewBox="0 0 1000 8",
+        preserveAspectRatio="none",
+        aria_hidden="true",
+    )
 
 
 def make_lacks(part: Mapping[str, Any], missing: Text) -> Html:
@@ -136,5 +158,3 @@ def make_lacks(part: Mapping[str, Any], missing: Text) -> Html:
         return Html("")
     title = say("Not done yet") if not part else say("What is lacking for more")
     return make("article", make("h3", title), make_points(texts), class_="card span-12 lacks")
-
-

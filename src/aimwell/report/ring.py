@@ -5,7 +5,7 @@ from __future__ import annotations
 from aimwell.core.text import Text, say
 from aimwell.report.figures import NONE, show, show_count
 from aimwell.report.icons import draw_icon
-from aimwell.report.markup import Both, Html, make, make_both
+from aimwell.report.markup import Both, Html, fill, make, make_both
 from aimwell.report.reading import Material, read_count, read_figure, read_list, read_map, read_number
 
 _ORBIT = (
@@ -73,33 +73,34 @@ def _tell_goal(material: Material) -> Both:
     budget = read_number(material.part("goal").get("budget"))
     if budget is None:
         return NONE
-    text = show(budget, "money", material.currency)
-    return Both(
-        say("budget {amount}", amount=text.en).render("en"), say("budget {amount}", amount=text.zh).render("zh")
-    )
+    return fill(say("budget {amount}"), amount=show(budget, "money", material.currency))
 
 
 def _tell_data(material: Material) -> Both:
     tables = read_map(material.part("data").get("tables")).values()
     rows = [count for count in map(read_count, tables) if count is not None]
-    return make_both(say("{count} rows", count=show_count(sum(rows)).en)) if rows else NONE
+    return fill(say("{count} rows"), count=show_count(sum(rows))) if rows else NONE
 
 
 def _tell_analysis(material: Material) -> Both:
     analysis = material.part("analysis")
     tags = read_count(read_map(analysis.get("tags")).get("count"))
     segments = len(read_list(analysis.get("segments")))
-    return NONE if tags is None else make_both(say("{tags} tags · {segments} segments", tags=tags, segments=segments))
+    return (
+        NONE
+        if tags is None
+        else make_both(say("{tags} tags · {segments} segments", tags=tags, segments=segments))
+    )
 
 
 def _tell_strategy(material: Material) -> Both:
     chosen = read_number(material.part("strategy").get("chosen"))
-    return NONE if chosen is None else make_both(say("{count} chosen", count=show_count(chosen).en))
+    return NONE if chosen is None else fill(say("{count} chosen"), count=show_count(chosen))
 
 
 def _tell_deployment(material: Material) -> Both:
     sent = read_number(read_map(material.part("deployment").get("states")).get("sent"))
-    return NONE if sent is None else make_both(say("{count} sent", count=show_count(sent).en))
+    return NONE if sent is None else fill(say("{count} sent"), count=show_count(sent))
 
 
 def _tell_evaluation(material: Material) -> Both:

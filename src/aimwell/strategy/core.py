@@ -14,7 +14,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from aimwell.strategy.certificate import keeps, pick, sum_value
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 
-NODES = 400
+NODES = 150
 SECONDS = 20.0
 
 
@@ -111,6 +111,10 @@ def limit_rows(
     for row in problem.rows:
         usage = row.usage[pairs]
         left = row.limit - float(pick(row.usage, fixed).sum())
+        if np.all(usage == np.floor(usage)):
+            # Half a unit of play changes nothing for whole numbers (cents, minutes, offers), and keeps the
+            # solver's own rounding, which it complains of on standard output, away from the limit.
+            left = np.floor(left) + 0.5 if row.sense == "at_most" else np.ceil(left) - 0.5
         scale = float(usage.max(initial=0.0)) or 1.0
         low, high = (-np.inf, left / scale) if row.sense == "at_most" else (left / scale, np.inf)
         constraints.append(LinearConstraint(sp.csr_matrix(usage[None, :] / scale), low, high))

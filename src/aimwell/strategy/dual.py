@@ -18,7 +18,7 @@ from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 
 SAMPLE = 4_000
 CUTS = 60
-TOLERANCE = 1e-7
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,14 @@ class Dual:
     def evaluate(self, prices: Reals) -> tuple[float, Reals]:
         """The exact dual and one of its subgradients."""
         reduced = self.value - (prices @ self.usage).reshape(self.value.shape)
-        slots = choose_best(reduced, self.usable, self.problem)
-        customers, places = np.nonzero(slots >= 0)
-        actions = slots[customers, places]
+        if self.problem.slots == 1:
+            actions = np.argmax(reduced, axis=1)
+            customers = np.flatnonzero(reduced[np.arange(len(reduced)), actions] > 0)
+            actions = actions[customers]
+        else:
+            slots = choose_best(reduced, self.usable, self.problem)
+            customers, places = np.nonzero(slots >= 0)
+            actions = slots[customers, places]
         total = float(reduced[customers, actions].sum() + prices @ self.limits)
         flat = customers * self.value.shape[1] + actions
         return total, self.limits - self.usage[:, flat].sum(axis=1)
@@ -98,8 +103,11 @@ def find_prices(problem: Problem, usable: Flags, *, start: Reals | None = None) 
     dual = Dual.build(problem, usable)
     scaled = dual.scale(start) if start is not None else np.zeros(len(problem.rows))
     if start is None:
-        scaled = _descend(_sample(dual), scaled)
-    scaled = cut_down(dual, scaled, radius=0.02 if start is None else 0.2)
+        sample = _sample(dual)
+        scaled = _descend(sample, scaled)
+        if sample is not dual:
+            scaled = cut_down(sample, scaled, radius=0.02)
+    scaled = cut_down(dual, scaled, radius=0.01)
     return dual.unscale(scaled)
 
 

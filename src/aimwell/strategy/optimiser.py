@@ -29,7 +29,7 @@ from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 from aimwell.strategy.repair import NARROW, Draft, improve, repair
 
 Effort = Literal["quick", "full"]
-CORES = (80, 160, 320)
+CORES = (60, 150, 300)
 GOOD_GAP = 1e-4
 
 

@@ -117,42 +117,43 @@ def repair(draft: Draft, prices: Reals, margins: Reals) -> bool:
 
 
 def _repair_once(draft: Draft, prices: Reals, broken: list[int], customers: Integers) -> bool:
+    rows = draft.problem.rows
+    minimums = np.array([row.sense == "at_least" for row in rows])
+    target = np.isin(np.arange(len(rows)), broken)
+    # Minimums first, even at the expense of a maximum; then maximums, which must leave minimums alone.
+    reaching = bool(np.any(target & minimums))
+    target, guarded = (target & minimums, minimums & ~target) if reaching else (target, ~target)
     moves = list_moves(draft, customers)
-    room, signs = draft.room(), np.array([row.sign for row in draft.problem.rows])
-    scale = np.array([max(abs(row.limit), float(row.usage.max(initial=0.0)), 1e-12) for row in draft.problem.rows])
+    room, signs = draft.room(), np.array([row.sign for row in rows])
+    scale = np.array([max(abs(row.limit), float(row.usage.max(initial=0.0)), 1e-12) for row in rows])
+    # The exact excess can be more than the running sum shows: ask for at least a trace.
+    need = np.where(target, np.maximum(-room, 1e-12 * scale), 0.0)
     added = signs[:, None] * moves.added
-    relief = np.zeros(len(moves.gain))
-    for index in broken:
-        # The exact excess can be below what the running sum shows: ask for at least a trace.
-        excess = max(-room[index], 1e-12 * scale[index])
-        relief += np.minimum(-added[index], excess) / scale[index]
-    kept = [index for index in range(len(signs)) if index not in broken]
-    harmless = np.all(added[kept] <= room[kept][:, None], axis=0) if kept else np.ones(len(relief), dtype=np.bool_)
+    relief = (np.minimum(-added[target], need[target][:, None]) / scale[target][:, None]).sum(axis=0)
+    harmless = np.all(added[guarded] <= np.maximum(room[guarded], 0.0)[:, None], axis=0)
     useful = np.flatnonzero((relief > 0) & harmless)
     if not useful.size:
         return False
     loss = -moves.gain[useful] + prices @ added[:, useful]
     score = np.where(loss > 0, loss / relief[useful], loss * relief[useful])
     order = useful[np.argsort(score, kind="stable")][:CANDIDATES]
-    return _apply_repairs(draft, moves.take(order), signs)
+    return _apply_repairs(draft, moves.take(order), signs, need, guarded)
 
 
-def _apply_repairs(draft: Draft, moves: Moves, signs: Reals) -> bool:
+def _apply_repairs(draft: Draft, moves: Moves, signs: Reals, need: Reals, guarded: Flags) -> bool:
     touched: set[int] = set()
     for index in range(len(moves.gain)):
-        room = draft.room()
-        short = room < 0
-        if not np.any(short) and touched and not draft.find_broken():
+        if not np.any(need > 0):
             break
         customer, place, action = int(moves.customer[index]), int(moves.place[index]), int(moves.action[index])
         if customer in touched or not draft.fits(customer, place, action):
             continue
         added = signs * moves.added[:, index]
-        if np.any(added[~short] > np.maximum(room[~short], 0.0)) or not np.any(added <= 0):
-            continue
-        if np.any(short) and not np.any(added[short] < 0):
+        room = np.maximum(draft.room(), 0.0)
+        if np.any(added[guarded] > room[guarded]) or not np.any(added[need > 0] < 0):
             continue
         draft.apply(customer, place, action)
+        need = np.where(need > 0, need + added, need)
         touched.add(customer)
     return bool(touched)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from alembic import context
 
-from aimwell.engine import ledger_tables, store_tables
+import aimwell.engine.ledger_tables  # adds its tables to METADATA
+import aimwell.engine.store_tables  # noqa: F401  (the same)
 from aimwell.engine.store_metadata import METADATA
-
-assert ledger_tables.METADATA is METADATA is store_tables.METADATA
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True

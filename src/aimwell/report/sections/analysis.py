@@ -9,8 +9,24 @@ from aimwell.core.text import Text, say
 from aimwell.report.charts import Axis, Bars, BarSeries, Cell, Curves, Heat, Line, thin_points
 from aimwell.report.figures import show, show_count
 from aimwell.report.markup import Both, Child, Html, make, make_both
-from aimwell.report.parts import make_card, make_chart, make_lacks, make_pill, make_quiet, make_section, make_table
-from aimwell.report.reading import Material, read_count, read_map, read_number, read_pairs, read_rows, read_text
+from aimwell.report.parts import (
+    make_card,
+    make_chart,
+    make_lacks,
+    make_pill,
+    make_quiet,
+    make_section,
+    make_table,
+)
+from aimwell.report.reading import (
+    Material,
+    read_count,
+    read_map,
+    read_number,
+    read_pairs,
+    read_rows,
+    read_text,
+)
 from aimwell.report.sections.models import make_models
 
 MAX_SEGMENTS = 12
@@ -19,7 +35,7 @@ MAX_SEGMENTS = 12
 def make_analysis(material: Material) -> Html:
     """The section, with the models as its second half."""
     analysis = material.part("analysis")
-    missing = say("No analysis yet: it needs order lines with a customer and a day (`aimwell analysis run`).")
+    missing = say("No analysis yet: it needs order lines with a customer and a day; then run `aimwell round`.")
     cards = [
         _make_segments(analysis, material),
         _make_rfm(analysis, material),
@@ -31,7 +47,9 @@ def make_analysis(material: Material) -> Html:
         "analysis",
         3,
         say("Analysis and models"),
-        say("Who the customers are, what they are worth, and what the models can and cannot tell about them."),
+        say(
+            "Who the customers are, what they are worth, and what the models can and cannot tell about them."
+        ),
         *(cards if analysis else ()),
         make_lacks(analysis, missing),
         *make_models(material),
@@ -44,8 +62,16 @@ def _make_segments(analysis: Mapping[str, Any], material: Material) -> Html:
     chart = Bars(
         [read_text(row.get("title"), row.get("name") or "—") for row in shown],
         [
-            BarSeries(make_both(say("share of customers")), [read_number(row.get("share")) for row in shown], "accent"),
-            BarSeries(make_both(say("share of revenue")), [read_number(row.get("revenue_share")) for row in shown], "gain"),
+            BarSeries(
+                make_both(say("share of customers")),
+                [read_number(row.get("share")) for row in shown],
+                "accent",
+            ),
+            BarSeries(
+                make_both(say("share of revenue")),
+                [read_number(row.get("revenue_share")) for row in shown],
+                "gain",
+            ),
         ],
         Axis(make_both(say("share")), "percent", 0),
     )
@@ -88,7 +114,9 @@ def _make_rfm(analysis: Mapping[str, Any], material: Material) -> Html:
         make_both(say("customers")),
         make_both(say("revenue")),
     )
-    body = make_chart(chart, say("RFM map: customers by recency and frequency"), currency=material.currency, height="medium")
+    body = make_chart(
+        chart, say("RFM map: customers by recency and frequency"), currency=material.currency, height="medium"
+    )
     note = say("Top right: the best customers. Top left: they used to come often, and stay away.")
     return make_card(say("RFM map"), body, span=6, note=note)
 
@@ -113,7 +141,10 @@ def _make_lifecycle(analysis: Mapping[str, Any], material: Material) -> Html:
         BarSeries(make_both(say("share of customers")), _share_out(rows, "customers"), "accent"),
         BarSeries(make_both(say("share of revenue")), _share_out(rows, "revenue"), "gain"),
     ]
-    names = [read_text(row.get("title"), make_both(name_stages().get(str(row.get("stage")), "—")).en) for row in rows]
+    names = [
+        read_text(row.get("title"), make_both(name_stages().get(str(row.get("stage")), "—")).en)
+        for row in rows
+    ]
     chart = Bars(names, series, Axis(make_both(say("share")), "percent", 0))
     total = sum(read_number(row.get("customers")) or 0 for row in rows)
     note = say("{count} customers, from first contact to lost.", count=show_count(total).en)
@@ -150,10 +181,16 @@ def _make_tags(analysis: Mapping[str, Any]) -> Html:
     tags = read_map(analysis.get("tags"))
     rows = read_rows(tags.get("catalogue"))
     words = [
-        make_pill(read_text(row.get("title"), row.get("name") or "—"), "plain" if (read_number(row.get("coverage")) or 0) >= 0.5 else "faded")
+        make_pill(
+            read_text(row.get("title"), row.get("name") or "—"),
+            "plain" if (read_number(row.get("coverage")) or 0) >= 0.5 else "faded",
+        )
         for row in rows
     ]
     count = read_count(tags.get("count"))
     body = make("div", *words, class_="pills cloud") if words else make_quiet(say("No tags yet."))
-    note = say("{count} tags for every customer; the faded ones are known for fewer than half.", count=count or len(rows))
+    note = say(
+        "{count} tags for every customer; the faded ones are known for fewer than half.",
+        count=count or len(rows),
+    )
     return make_card(say("Tags"), body, span=6, note=note)

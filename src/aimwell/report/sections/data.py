@@ -18,7 +18,15 @@ from aimwell.report.parts import (
     make_section,
     make_table,
 )
-from aimwell.report.reading import Material, read_count, read_list, read_map, read_number, read_rows, read_text
+from aimwell.report.reading import (
+    Material,
+    read_count,
+    read_list,
+    read_map,
+    read_number,
+    read_rows,
+    read_text,
+)
 
 MAX_FINDINGS = 20
 
@@ -26,7 +34,9 @@ MAX_FINDINGS = 20
 def make_data(material: Material) -> Html:
     """The section."""
     data = material.part("data")
-    missing = say("No data yet. `aimwell data add FILE --as order_lines` proposes how its columns are to be read.")
+    missing = say(
+        "No data yet. `aimwell data add FILE --as order_lines` proposes how its columns are to be read."
+    )
     cards = [_make_walls(data), _make_findings(data), _make_tables(data), _make_sources(data)]
     return make_section(
         "data",
@@ -50,7 +60,11 @@ def name_walls() -> dict[str, tuple[Text, Text]]:
 
 def _make_walls(data: Mapping[str, Any]) -> Html:
     walls = read_map(data.get("walls"))
-    return make("div", *(_make_wall(name, read_map(walls.get(name))) for name in name_walls()), class_="kpis four span-12")
+    return make(
+        "div",
+        *(_make_wall(name, read_map(walls.get(name))) for name in name_walls()),
+        class_="kpis four span-12",
+    )
 
 
 def _make_wall(name: str, wall: Mapping[str, Any]) -> Html:
@@ -59,7 +73,9 @@ def _make_wall(name: str, wall: Mapping[str, Any]) -> Html:
     tone = "quiet" if score is None else "gain" if score >= 0.95 else "amber" if score >= 0.8 else "loss"
     checks = read_count(wall.get("checks")) or 0
     pills = [
-        make_pill(say("{count} errors", count=count), "loss") for count in [read_count(wall.get("errors"))] if count
+        make_pill(say("{count} errors", count=count), "loss")
+        for count in [read_count(wall.get("errors"))]
+        if count
     ] + [
         make_pill(say("{count} warnings", count=count), "amber")
         for count in [read_count(wall.get("warnings"))]

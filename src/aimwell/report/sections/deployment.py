@@ -25,7 +25,9 @@ from aimwell.report.sections.strategy import name_channel
 def make_deployment(material: Material) -> Html:
     """The section."""
     deployment = material.part("deployment")
-    missing = say("Nothing has been launched yet: approve the plan, then launch the pilot (`aimwell deployment launch`).")
+    missing = say(
+        "Nothing has been launched yet: approve the plan, then launch the pilot: `aimwell round` does both."
+    )
     cards = [
         _make_states(deployment),
         _make_reasons(deployment, material),
@@ -55,7 +57,9 @@ def name_states() -> dict[str, tuple[Text, str]]:
 
 def _make_states(deployment: Mapping[str, Any]) -> Html:
     states = read_map(deployment.get("states"))
-    parts = [(title, read_number(states.get(name)) or 0.0, tone) for name, (title, tone) in name_states().items()]
+    parts = [
+        (title, read_number(states.get(name)) or 0.0, tone) for name, (title, tone) in name_states().items()
+    ]
     sums_up = deployment.get("sums_up")
     verdict = None
     if isinstance(sums_up, bool):
@@ -67,7 +71,10 @@ def _make_states(deployment: Mapping[str, Any]) -> Html:
 
 def _make_reasons(deployment: Mapping[str, Any], material: Material) -> Html:
     facts: list[tuple[Child, Child]] = [
-        (read_text(row.get("title"), row.get("code") or "—"), show(read_number(row.get("customers")), "count", material.currency))
+        (
+            read_text(row.get("title"), row.get("code") or "—"),
+            show(read_number(row.get("customers")), "count", material.currency),
+        )
         for row in read_rows(deployment.get("reasons"))
     ]
     body = make_facts(facts) if facts else make_quiet(say("Nobody was held back."))
@@ -84,7 +91,15 @@ def _make_channels(deployment: Mapping[str, Any], material: Material) -> Html:
         ]
         for row in read_rows(deployment.get("by_channel"))
     ]
-    head = [say("Channel"), say("Planned"), say("Sent"), say("Skipped"), say("Failed"), say("In doubt"), say("Cost")]
+    head = [
+        say("Channel"),
+        say("Planned"),
+        say("Sent"),
+        say("Skipped"),
+        say("Failed"),
+        say("In doubt"),
+        say("Cost"),
+    ]
     body = make_table(head, rows) if rows else make_quiet(say("No channel was used."))
     return make_card(say("By channel"), body, span=7)
 

@@ -8,7 +8,7 @@ from typing import Any
 from aimwell.core.text import Text, say
 from aimwell.report.charts import Axis, Forest, ForestRow
 from aimwell.report.figures import Unit, find_tone, show, show_date, show_interval, show_sample
-from aimwell.report.markup import Both, Child, Html, make, make_both
+from aimwell.report.markup import Child, Html, make, make_both
 from aimwell.report.parts import (
     make_card,
     make_chart,
@@ -20,7 +20,15 @@ from aimwell.report.parts import (
     make_simulated,
     make_tile,
 )
-from aimwell.report.reading import Figure, Material, read_figure, read_map, read_number, read_rows, read_text, read_texts
+from aimwell.report.reading import (
+    Material,
+    read_figure,
+    read_map,
+    read_number,
+    read_rows,
+    read_text,
+    read_texts,
+)
 from aimwell.report.sections.experiment import make_experiment
 from aimwell.report.sections.rounds import make_rounds, make_rounds_chart
 from aimwell.report.sections.truth import make_truth
@@ -29,7 +37,9 @@ from aimwell.report.sections.truth import make_truth
 def make_evaluation(material: Material) -> Html:
     """The section, with the rounds, the truth and the real experiment."""
     evaluation = material.part("evaluation")
-    missing = say("Nothing has been measured yet: a plan is measured once its window has ended (`aimwell evaluation run`).")
+    missing = say(
+        "Nothing has been measured yet: a plan is measured once its window has ended; then run `aimwell round`."
+    )
     cards = [
         _make_tiles(evaluation, material),
         _make_promise(evaluation, material),
@@ -42,10 +52,14 @@ def make_evaluation(material: Material) -> Html:
         "evaluation",
         6,
         say("Evaluation"),
-        say("What the plan caused: customers treated against customers kept apart at random, with intervals."),
+        say(
+            "What the plan caused: customers treated against customers kept apart at random, with intervals."
+        ),
         *(cards if evaluation else ()),
         make_lacks(evaluation, missing),
-        make_card(say("Round against round"), make_rounds_chart(material), span=5, simulated=material.simulated),
+        make_card(
+            say("Round against round"), make_rounds_chart(material), span=5, simulated=material.simulated
+        ),
         make_truth(material, span=7),
         *make_rounds(material),
         *make_experiment(material),
@@ -82,7 +96,9 @@ def _make_promise(evaluation: Mapping[str, Any], material: Material) -> Html:
     if promised:
         rows.append(ForestRow(make_both(say("promised")), promised, tone="accent"))
     if realised:
-        rows.append(ForestRow(make_both(say("realised")), realised, find_truth(material, "incremental_profit")))
+        rows.append(
+            ForestRow(make_both(say("realised")), realised, find_truth(material, "incremental_profit"))
+        )
     chart = Forest(rows, Axis(make_both(say("incremental profit")), "money"))
     ratio = read_number(evaluation.get("promise_ratio"))
     note = None
@@ -112,8 +128,14 @@ def _make_validity(evaluation: Mapping[str, Any], material: Material) -> Html:
     days = read_number(window.get("days"))
     facts: list[tuple[Child, Child]] = [
         (say("Sizes of the arms"), verdict),
-        (say("p-value of the sample ratio"), show(read_number(ratio.get("p_value")), "ratio", material.currency)),
-        (say("Noise removed (CUPED)"), show(read_number(cuped.get("variance_removed")), "percent", material.currency)),
+        (
+            say("p-value of the sample ratio"),
+            show(read_number(ratio.get("p_value")), "ratio", material.currency),
+        ),
+        (
+            say("Noise removed (CUPED)"),
+            show(read_number(cuped.get("variance_removed")), "percent", material.currency),
+        ),
         (say("Window from"), show_date(window["start"]) if window.get("start") else "—"),
         (say("Days"), show(days, "count", material.currency)),
         (say("Method"), make("small", profit.method if profit and profit.method else "—")),
@@ -152,6 +174,8 @@ def _make_decision(evaluation: Mapping[str, Any]) -> Html:
     pill = None
     if isinstance(go, bool):
         pill = make_pill(say("go on"), "gain") if go else make_pill(say("do not go on"), "amber")
-    decided = make("div", make("h4", say("Decision"), pill), make("p", sentence, class_="say"), make_points(reasons))
+    decided = make(
+        "div", make("h4", say("Decision"), pill), make("p", sentence, class_="say"), make_points(reasons)
+    )
     learnt = make("div", make("h4", say("Lessons for the next round")), make_points(lessons))
     return make_card(say("Decision and lessons"), make("div", decided, learnt, class_="halves"), span=12)

@@ -25,7 +25,9 @@ def make_experiment(material: Material) -> list[Html]:
     rows = [ForestRow(make_both(names[name]), figure) for name, figure in found.items() if figure]
     chart = Forest(rows, Axis(make_both(say("effect on taking the insurance")), "points"))
     real = make_pill(make_both("real 真实"), "real")
-    body = make_chart(chart, say("Effects of the real experiment, with both intervals"), currency=material.currency)
+    body = make_chart(
+        chart, say("Effects of the real experiment, with both intervals"), currency=material.currency
+    )
     sentence = read_text(experiment.get("sentence"))
     figure, clustered = found["default"], found["default_clustered"]
     tile = None
@@ -42,7 +44,12 @@ def make_experiment(material: Material) -> list[Html]:
             ),
             tone=find_tone(figure),
         )
-    side = make("div", tile, make("p", sentence, class_="say"), make("p", str(experiment.get("source") or ""), class_="note"))
+    side = make(
+        "div",
+        tile,
+        make("p", sentence, class_="say"),
+        make("p", str(experiment.get("source") or ""), class_="note"),
+    )
     note = say("Real people, really randomised: what the evaluation finds where nothing is simulated.")
     title = make("span", say("A real experiment"), " ", real)
     return [make_card(title, make("div", side, body, class_="halves wide-right"), span=12, note=note)]

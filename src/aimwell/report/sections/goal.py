@@ -9,7 +9,15 @@ from aimwell.core.text import say
 from aimwell.report.charts import Axis, Forest, ForestRow
 from aimwell.report.figures import NONE, Unit, show, show_date, show_interval, show_sample
 from aimwell.report.markup import Both, Child, Html, make, make_both
-from aimwell.report.parts import make_card, make_chart, make_facts, make_lacks, make_pill, make_section, make_tile
+from aimwell.report.parts import (
+    make_card,
+    make_chart,
+    make_facts,
+    make_lacks,
+    make_pill,
+    make_section,
+    make_tile,
+)
 from aimwell.report.reading import Figure, Material, read_figure, read_map, read_number, read_text
 
 _UNITS: dict[str, Unit] = {
@@ -28,13 +36,17 @@ _UNITS: dict[str, Unit] = {
 def make_goal(material: Material) -> Html:
     """The section."""
     goal = material.part("goal")
-    missing = say("No goal is set. `aimwell goal set` takes an objective, a metric, a target, a window and a budget.")
+    missing = say(
+        "No goal is set: it takes an objective, a metric, a target, a window and a budget (`aimwell goals --help`)."
+    )
     cards = [_make_tiles(goal, material), _make_baseline(goal, material), _make_feasibility(goal, material)]
     return make_section(
         "goal",
         1,
         say("Goals"),
-        say("What is to be reached, from where, by when and for how much; and whether this audience can show it."),
+        say(
+            "What is to be reached, from where, by when and for how much; and whether this audience can show it."
+        ),
         *(cards if goal else ()),
         make_lacks(goal, missing),
     )
@@ -80,7 +92,9 @@ def _make_tiles(goal: Mapping[str, Any], material: Material) -> Html:
     )
 
 
-def _show_target(goal: Mapping[str, Any], baseline: Figure | None, unit: Unit, currency: str) -> tuple[Child, Child]:
+def _show_target(
+    goal: Mapping[str, Any], baseline: Figure | None, unit: Unit, currency: str
+) -> tuple[Child, Child]:
     target = read_number(goal.get("target"))
     if target is None or baseline is None or not baseline.estimate:
         return show(target, unit, currency), None
@@ -103,7 +117,10 @@ def _make_baseline(goal: Mapping[str, Any], material: Material) -> Html:
     if target is not None and baseline:
         rows.append(ForestRow(make_both(say("Target")), Figure(target), tone="amber"))
     chart = make_chart(
-        Forest(rows, Axis(title, unit)), say("Baseline with its interval, and the target"), currency=material.currency, height="tiny"
+        Forest(rows, Axis(title, unit)),
+        say("Baseline with its interval, and the target"),
+        currency=material.currency,
+        height="tiny",
     )
     facts = [
         (say("Goal"), make("b", read_text(goal.get("title"), goal.get("name") or "—"))),
@@ -118,13 +135,20 @@ def _make_feasibility(goal: Mapping[str, Any], material: Material) -> Html:
     enough, unit = feasibility.get("enough"), read_unit(feasibility.get("unit"))
     smallest = read_number(feasibility.get("smallest_effect"))
     relative = read_number(feasibility.get("relative"))
-    verdict = make_pill(say("enough customers"), "gain") if enough else make_pill(say("too few customers"), "amber")
+    verdict = (
+        make_pill(say("enough customers"), "gain") if enough else make_pill(say("too few customers"), "amber")
+    )
     facts: list[tuple[Child, Child]] = [
         (say("Audience"), show(read_number(feasibility.get("audience")), "count", material.currency)),
-        (say("Control group"), show(read_number(feasibility.get("control_share")), "percent", material.currency)),
+        (
+            say("Control group"),
+            show(read_number(feasibility.get("control_share")), "percent", material.currency),
+        ),
         (say("Smallest effect that can be shown"), show(smallest, unit, material.currency)),
         (say("relative to the baseline"), show(relative, "percent", material.currency)),
         (say("Verdict"), verdict if isinstance(enough, bool) else "—"),
     ]
     sentence = read_text(feasibility.get("sentence"))
-    return make_card(say("Can this audience show it?"), make_facts(facts), make("p", sentence, class_="say"), span=5)
+    return make_card(
+        say("Can this audience show it?"), make_facts(facts), make("p", sentence, class_="say"), span=5
+    )

@@ -26,7 +26,9 @@ MAX_LINES = 6
 def make_models(material: Material) -> list[Html]:
     """The cards."""
     models = material.part("models")
-    missing = say("No models yet: they need customers with at least a few months of orders (`aimwell models train`).")
+    missing = say(
+        "No models yet: they need customers with at least a few months of orders; then run `aimwell round`."
+    )
     cards = [
         _make_lift(models, material),
         _make_calibration(models, material),
@@ -48,7 +50,9 @@ def _make_lift(models: Mapping[str, Any], material: Material) -> Html:
         [*lines, average] if any(line.points for line in lines) else [],
     )
     body = make_chart(chart, say("Lift of the propensity models"), currency=material.currency)
-    note = say("On customers and days that the models have not seen: how many times the average the best-scored bring.")
+    note = say(
+        "On customers and days that the models have not seen: how many times the average the best-scored bring."
+    )
     return make_card(say("Lift"), body, _tell_rest(rows), span=6, note=note)
 
 
@@ -56,7 +60,9 @@ def _make_calibration(models: Mapping[str, Any], material: Material) -> Html:
     rows = read_rows(models.get("calibration"))
     lines = [_draw_model(row, 3, dots=True) for row in rows[:MAX_LINES]]
     top = max((max(point[:2]) for line in lines for point in line.points), default=1.0)
-    exact = Line(make_both(say("what is said is what happens")), [(0.0, 0.0), (top, top)], "quiet", dashed=True)
+    exact = Line(
+        make_both(say("what is said is what happens")), [(0.0, 0.0), (top, top)], "quiet", dashed=True
+    )
     chart = Curves(
         Axis(make_both(say("predicted")), "percent", 0),
         Axis(make_both(say("observed")), "percent", 0),
@@ -84,7 +90,11 @@ def _make_uplift(models: Mapping[str, Any], material: Material) -> Html:
     drawn = thin_points(sorted(points))
     title = say("Uplift curve")
     if uplift.get("status") != "learnt" and not drawn:
-        body = make_quiet(say("No experiment has ended yet, so nothing is known of what an action changes. The pilot finds out."))
+        body = make_quiet(
+            say(
+                "No experiment has ended yet, so nothing is known of what an action changes. The pilot finds out."
+            )
+        )
         return make_card(title, body, span=6)
     chart = _draw_uplift(drawn)
     heterogeneity = read_map(uplift.get("heterogeneity"))
@@ -92,16 +102,24 @@ def _make_uplift(models: Mapping[str, Any], material: Material) -> Html:
     facts: list[tuple[Child, Child]] = []
     if qini:
         value = show_effect(qini, "plain", material.currency)
-        facts.append((say("Qini"), make("span", value, " ", make("small", show_sample(qini)), class_=find_tone(qini))))
+        facts.append(
+            (say("Qini"), make("span", value, " ", make("small", show_sample(qini)), class_=find_tone(qini)))
+        )
     sentence = read_text(heterogeneity.get("sentence"))
     return make_card(
         title,
-        make_chart(chart, say("Cumulative gain by share of customers treated, with its band"), currency=material.currency),
+        make_chart(
+            chart,
+            say("Cumulative gain by share of customers treated, with its band"),
+            currency=material.currency,
+        ),
         make_facts(facts) if facts else None,
         make("p", sentence, class_="say") if sentence.en else None,
         span=6,
         simulated=material.simulated,
-        note=say("Contribution gained when the customers with the largest expected effect are treated first."),
+        note=say(
+            "Contribution gained when the customers with the largest expected effect are treated first."
+        ),
     )
 
 
@@ -134,7 +152,9 @@ def _make_actions(models: Mapping[str, Any], material: Material) -> Html:
         currency=material.currency,
         height="tall" if len(rows) > 6 else "medium",
     )
-    note = say("Contribution per customer before the cost of contact. Grey: not proven, the interval holds zero.")
+    note = say(
+        "Contribution per customer before the cost of contact. Grey: not proven, the interval holds zero."
+    )
     return make_card(
         say("What each action changes"), body, span=6, simulated=material.simulated and bool(rows), note=note
     )
@@ -195,8 +215,15 @@ def _list_numbers(card: Mapping[str, Any], models: Mapping[str, Any]) -> list[tu
             **numbers,
         }
     if "next" in str(card.get("model")):
-        numbers = {**{k: v for k, v in read_map(models.get("next_products")).items() if k != "method"}, **numbers}
-    return [(name, value) for name, value in numbers.items() if isinstance(value, str) or read_number(value) is not None]
+        numbers = {
+            **{k: v for k, v in read_map(models.get("next_products")).items() if k != "method"},
+            **numbers,
+        }
+    return [
+        (name, value)
+        for name, value in numbers.items()
+        if isinstance(value, str) or read_number(value) is not None
+    ]
 
 
 def _name_number(name: str) -> Child:

@@ -9,7 +9,16 @@ from aimwell.core.text import Text, say
 from aimwell.report.figures import Unit, find_tone, show, show_interval, show_sample
 from aimwell.report.markup import Both, Child, Html, make, make_both
 from aimwell.report.parts import make_card, make_points, make_quiet, make_section, make_simulated, make_tile
-from aimwell.report.reading import Figure, Material, read_count, read_figure, read_map, read_number, read_rows, read_texts
+from aimwell.report.reading import (
+    Figure,
+    Material,
+    read_count,
+    read_figure,
+    read_map,
+    read_number,
+    read_rows,
+    read_texts,
+)
 from aimwell.report.ring import draw_ring
 from aimwell.report.sections.rounds import make_rounds_chart
 
@@ -18,7 +27,10 @@ def make_overview(material: Material) -> Html:
     """The section."""
     tiles = make("div", *_make_tiles(material), class_="kpis span-12")
     ring = make_card(
-        say("The loop: six steps, and what each left"), draw_ring(material), span=7, simulated=material.simulated
+        say("The loop: six steps, and what each left"),
+        draw_ring(material),
+        span=7,
+        simulated=material.simulated,
     )
     return make_section(
         "overview",
@@ -72,7 +84,9 @@ def _make_tiles(material: Material) -> list[Html]:
     ]
 
 
-def _make_effect_tile(name: Text, figure: Figure | None, unit: Unit, material: Material, label: Child) -> Html:
+def _make_effect_tile(
+    name: Text, figure: Figure | None, unit: Unit, material: Material, label: Child
+) -> Html:
     if figure is None:
         return make_tile(name, "—", say("no campaign has been measured yet"))
     value = show(figure.estimate, unit, material.currency, signed=True)
@@ -85,7 +99,9 @@ def _make_reach_tile(material: Material) -> Html:
     reached = count_reached(material)
     audience = read_number(material.part("deployment").get("audience"))
     customers = audience or read_number(material.part("analysis").get("customers"))
-    under = say("of {count} in the audience", count=f"{customers:,.0f}") if customers else say("nothing sent yet")
+    under = (
+        say("of {count} in the audience", count=f"{customers:,.0f}") if customers else say("nothing sent yet")
+    )
     return make_tile(say("Customers reached"), show(reached, "count", material.currency), under)
 
 
@@ -101,15 +117,23 @@ def _make_truth_tile(material: Material, profit: Figure | None, label: Child) ->
     if actual is None or profit is None:
         share, checked = read_number(truth.get("covered_share")), read_count(truth.get("n_checked"))
         if share is None:
-            return make_tile(say("True against estimated"), "—", say("only a simulated market knows the truth"))
+            return make_tile(
+                say("True against estimated"), "—", say("only a simulated market knows the truth")
+            )
         under = say("of {count} intervals hold the truth", count=checked if checked is not None else "—")
-        return make_tile(say("True against estimated"), show(share, "percent", material.currency), under, label=label)
+        return make_tile(
+            say("True against estimated"), show(share, "percent", material.currency), under, label=label
+        )
     value = show(actual, "money", material.currency, signed=True)
     if not profit.bounded:
         return make_tile(say("True incremental profit"), value, None, label=label)
     held = (profit.lower or 0) <= actual <= (profit.upper or 0)
-    under = say("inside the interval of the estimate") if held else say("outside the interval of the estimate")
-    return make_tile(say("True incremental profit"), value, under, tone="gain" if held else "loss", label=label)
+    under = (
+        say("inside the interval of the estimate") if held else say("outside the interval of the estimate")
+    )
+    return make_tile(
+        say("True incremental profit"), value, under, tone="gain" if held else "loss", label=label
+    )
 
 
 def _make_side(material: Material) -> Html:
@@ -129,5 +153,11 @@ def _make_side(material: Material) -> Html:
 
 def _advise(material: Material) -> Both:
     if material.part("strategy"):
-        return make_both(say("Wait until the plan's window has ended, then measure it: `aimwell round` goes on from there."))
-    return make_both(say("Run `aimwell round`: it does what your data allows and says what it lacks for the rest."))
+        return make_both(
+            say(
+                "Wait until the plan's window has ended, then measure it: `aimwell round` goes on from there."
+            )
+        )
+    return make_both(
+        say("Run `aimwell round`: it does what your data allows and says what it lacks for the rest.")
+    )

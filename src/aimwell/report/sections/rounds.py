@@ -22,7 +22,9 @@ def make_rounds_chart(material: Material, height: str = "medium") -> Html:
             name = make_both(say("Round {number}", number=read_count(row.get("round")) or at))
             rows.append(ForestRow(name, figure, read_number(row.get("true_incremental_profit"))))
     if not rows:
-        return make_quiet(say("A second round is compared with the first as soon as both have been measured."))
+        return make_quiet(
+            say("A second round is compared with the first as soon as both have been measured.")
+        )
     chart = Forest(rows, Axis(make_both(say("incremental profit")), "money"), upright=True)
     return make_chart(chart, say("Incremental profit by round"), currency=material.currency, height=height)
 
@@ -38,7 +40,11 @@ def make_rounds(material: Material) -> list[Html]:
             say("Round by round"), _make_round_table(rounds, material), span=12, simulated=material.simulated
         ),
         make_card(
-            say("Wave by wave"), _make_wave_table(rounds, material), span=12, simulated=material.simulated, note=note
+            say("Wave by wave"),
+            _make_wave_table(rounds, material),
+            span=12,
+            simulated=material.simulated,
+            note=note,
         ),
     ]
 
@@ -101,4 +107,6 @@ def _list_wave(number: int, wave: Mapping[str, Any], currency: str) -> list[Chil
 def _mark_covered(covered: object) -> Child:
     if not isinstance(covered, bool):
         return NONE
-    return make_pill(say("holds the truth"), "gain") if covered else make_pill(say("misses the truth"), "amber")
+    return (
+        make_pill(say("holds the truth"), "gain") if covered else make_pill(say("misses the truth"), "amber")
+    )

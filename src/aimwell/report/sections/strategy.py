@@ -8,7 +8,7 @@ from typing import Any
 from aimwell.core.text import say
 from aimwell.report.charts import Axis, Band, Bars, BarSeries, Curves, Line, Mark, is_rising
 from aimwell.report.figures import find_tone, show, show_effect, show_interval, show_sample
-from aimwell.report.markup import Both, Child, Html, join, make, make_both
+from aimwell.report.markup import Both, Child, Html, fill, join, make, make_both
 from aimwell.report.parts import (
     make_card,
     make_chart,
@@ -23,13 +23,23 @@ from aimwell.report.parts import (
     make_table,
     make_tile,
 )
-from aimwell.report.reading import Material, read_figure, read_map, read_number, read_pairs, read_rows, read_text
+from aimwell.report.reading import (
+    Material,
+    read_figure,
+    read_map,
+    read_number,
+    read_pairs,
+    read_rows,
+    read_text,
+)
 
 
 def make_strategy(material: Material) -> Html:
     """The section."""
     strategy = material.part("strategy")
-    missing = say("No plan yet: it needs customers, offers with their costs, and a budget (`aimwell strategy plan`).")
+    missing = say(
+        "No plan yet: it needs customers, offers with their costs, and a budget; then run `aimwell round`."
+    )
     cards = [
         _make_tiles(strategy, material),
         _make_frontier(strategy, material),
@@ -58,16 +68,8 @@ def _make_tiles(strategy: Mapping[str, Any], material: Material) -> Html:
     if expected:
         under = make("span", show_interval(expected, "money", material.currency), " ", show_sample(expected))
     if budget is not None:
-        amount = show(budget, "money", material.currency)
-        spent = Both(
-            say("of a budget of {amount}", amount=amount.en).render("en"),
-            say("of a budget of {amount}", amount=amount.zh).render("zh"),
-        )
-    best = show(bound, "money", material.currency)
-    least = Both(
-        say("no plan can earn more than {amount}", amount=best.en).render("en"),
-        say("no plan can earn more than {amount}", amount=best.zh).render("zh"),
-    )
+        spent = fill(say("of a budget of {amount}"), amount=show(budget, "money", material.currency))
+    best = fill(say("no plan can earn more than {amount}"), amount=show(bound, "money", material.currency))
     audience = read_number(strategy.get("audience"))
     return make(
         "div",
@@ -87,7 +89,7 @@ def _make_tiles(strategy: Mapping[str, Any], material: Material) -> Html:
         make_tile(
             say("Certified gap"),
             show(read_number(strategy.get("gap")), "percent", material.currency),
-            least if bound is not None else None,
+            best if bound is not None else None,
         ),
         class_="kpis four span-12",
     )
@@ -115,7 +117,9 @@ def _make_frontier(strategy: Mapping[str, Any], material: Material) -> Html:
         [Band(make_both(say("95% interval")), band)] if len(band) > 1 and is_rising(band) else [],
         marks,
     )
-    body = make_chart(chart, say("Expected profit by budget, with today's plan"), currency=material.currency, height="tall")
+    body = make_chart(
+        chart, say("Expected profit by budget, with today's plan"), currency=material.currency, height="tall"
+    )
     note = say("Where the curve flattens, more budget buys nothing more.")
     return make_card(say("What the budget buys"), body, span=7, simulated=material.simulated, note=note)
 
@@ -132,7 +136,9 @@ def _make_constraint(row: Mapping[str, Any], material: Material) -> Html:
     unit = "money" if str(row.get("unit")) in ("money", "currency", material.currency) else "count"
     kept = row.get("kept")
     verdict = make_pill(say("kept"), "gain") if kept else make_pill(say("broken"), "loss")
-    amounts = [show(value, "money" if unit == "money" else "count", material.currency) for value in (used, limit)]
+    amounts = [
+        show(value, "money" if unit == "money" else "count", material.currency) for value in (used, limit)
+    ]
     sign = "≥" if str(row.get("sense")) in (">=", "≥", "at_least", "minimum") else "/"
     line = make("span", amounts[0], f" {sign} ", amounts[1], class_="amounts")
     share = used / limit if used is not None and limit else 0.0
@@ -151,7 +157,9 @@ def _make_constraint(row: Mapping[str, Any], material: Material) -> Html:
 
 
 def _make_actions(strategy: Mapping[str, Any], material: Material) -> Html:
-    rows = sorted(read_rows(strategy.get("by_action")), key=lambda row: -(read_number(row.get("customers")) or 0))
+    rows = sorted(
+        read_rows(strategy.get("by_action")), key=lambda row: -(read_number(row.get("customers")) or 0)
+    )
     shown = rows[:12]
     chart = Bars(
         [read_text(row.get("title"), row.get("action_id") or "—") for row in shown],
@@ -167,7 +175,9 @@ def _make_actions(strategy: Mapping[str, Any], material: Material) -> Html:
         names=2,
     )
     height = "tall" if len(shown) > 5 else "medium"
-    body = make_chart(chart, say("Expected profit and cost by action"), currency=material.currency, height=height)
+    body = make_chart(
+        chart, say("Expected profit and cost by action"), currency=material.currency, height=height
+    )
     return make_card(
         say("Plan by action"),
         make("div", body, table if rows else None, class_="halves"),

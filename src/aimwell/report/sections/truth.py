@@ -10,7 +10,15 @@ from aimwell.report.charts import Axis, Forest, ForestRow
 from aimwell.report.figures import NONE, Unit, show, show_interval
 from aimwell.report.markup import Child, Html, make, make_both
 from aimwell.report.parts import make_card, make_chart, make_pill, make_quiet, make_table
-from aimwell.report.reading import Figure, Material, read_count, read_figure, read_number, read_rows, read_text
+from aimwell.report.reading import (
+    Figure,
+    Material,
+    read_count,
+    read_figure,
+    read_number,
+    read_rows,
+    read_text,
+)
 
 
 def make_truth(material: Material, span: int) -> Html:
@@ -19,17 +27,26 @@ def make_truth(material: Material, span: int) -> Html:
     metrics = [row for row in read_rows(truth.get("metrics")) if read_figure(row)]
     title = say("Do the intervals hold the truth?")
     if not metrics:
-        body = make_quiet(say("With real customers the truth is unknown: only the interval can be given. The demo, whose market is simulated, shows how often such intervals hold."))
+        body = make_quiet(
+            say(
+                "With real customers the truth is unknown: only the interval can be given. The demo, whose market is simulated, shows how often such intervals hold."
+            )
+        )
         return make_card(title, body, span=span)
     rows = [ForestRow(read_text(row.get("title"), row.get("metric") or "—"), *_scale(row)) for row in metrics]
     axis = Axis(make_both(say("half-widths of the interval from the estimate")), "ratio", -2, 2)
     kept = [row for row in rows if row.figure.bounded]
     chart = make_chart(
-        Forest(kept, axis), say("Where the truth lies in each interval"), currency=material.currency, height="short"
+        Forest(kept, axis),
+        say("Where the truth lies in each interval"),
+        currency=material.currency,
+        height="short",
     )
     head = [say("Figure"), say("Estimate"), say("95% interval"), say("Truth (simulated)"), say("Interval")]
     table = make_table(head, [_list_metric(row, material.currency) for row in metrics])
-    return make_card(title, chart if len(kept) > 3 else None, table, span=span, simulated=True, note=_tell_share(truth))
+    return make_card(
+        title, chart if len(kept) > 3 else None, table, span=span, simulated=True, note=_tell_share(truth)
+    )
 
 
 def _tell_share(truth: Mapping[str, Any]) -> Child:
@@ -37,7 +54,9 @@ def _tell_share(truth: Mapping[str, Any]) -> Child:
     if share is None or checked is None:
         return None
     text = say(
-        "{held} of {count} intervals of all waves hold the truth; 95 of 100 should.", held=round(share * checked), count=checked
+        "{held} of {count} intervals of all waves hold the truth; 95 of 100 should.",
+        held=round(share * checked),
+        count=checked,
     )
     return make_both(text)
 
@@ -47,7 +66,10 @@ def guess_unit(metric: object) -> Unit:
     name = str(metric)
     if "roi" in name:
         return "ratio"
-    if any(word in name for word in ("profit", "revenue", "value", "cost", "contribution", "effect", "action", "segment")):
+    if any(
+        word in name
+        for word in ("profit", "revenue", "value", "cost", "contribution", "effect", "action", "segment")
+    ):
         return "money"
     return "count" if any(word in name for word in ("orders", "customers")) else "plain"
 

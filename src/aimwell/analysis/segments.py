@@ -1,0 +1,298 @@
+"""Segments: named yes/no rules over tags and events, those that are built in and the user's own.
+
+The user's own are definitions in the store (kind ``segment``): ``{"title": …, "rule": …}``, the rule as JSON or as
+text of ``rule_text``. Reads tags and events (through the engine's compiler) and definitions; what ``find_members``
+finds becomes segments and segment_members.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any as AnyType
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aimwell.analysis.catalogue import CATALOGUE
+from aimwell.analysis.rule_text import parse_rule
+from aimwell.core.errors import AimwellError, BadInput, Conflict, NotReady
+from aimwell.core.tables import TAGS, Type
+from aimwell.core.text import Text, say
+from aimwell.engine.compile import Query, compile_rules, show_sql
+from aimwell.engine.describe import describe_rule
+from aimwell.engine.specification import (
+    All,
+    Any,
+    Compare,
+    OneOf,
+    Operator,
+    Rule,
+    Value,
+    validate_rule,
+)
+from aimwell.engine.specification_json import rule_from_json, rule_to_json
+from aimwell.engine.store import Store
+from aimwell.engine.warehouse import Queryable
+
+KIND = "segment"
+_SIZES = """\
+WITH earned AS (
+    SELECT m.segment, SUM(t.revenue_365d) AS revenue
+    FROM segment_members AS m
+    LEFT JOIN tags AS t ON t.customer_id = m.customer_id
+    WHERE m.left_on IS NULL
+    GROUP BY m.segment
+),
+altogether AS (
+    SELECT SUM(revenue_365d) AS revenue FROM tags
+)
+SELECT
+    s.segment,
+    s.title,
+    s.rule,
+    s.size,
+    CASE WHEN a.revenue > 0 THEN COALESCE(e.revenue, 0) / a.revenue END AS revenue_share
+FROM segments AS s
+CROSS JOIN altogether AS a
+LEFT JOIN earned AS e ON e.segment = s.segment
+ORDER BY s.segment"""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One named rule."""
+
+    name: str
+    title: Text
+    rule: Rule
+    built_in: bool = True
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Who is in which segment: ``inside`` has a row per customer and a column per segment."""
+
+    segments: tuple[Segment, ...]
+    customers: pa.ChunkedArray
+    inside: NDArray[np.bool_]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Members of each segment."""
+        return [int(size) for size in self.inside.sum(axis=0)]
+
+    def to_rows(self) -> pa.Table:
+        """Columns segment and customer_id, a row per member of each segment."""
+        columns, rows = np.nonzero(self.inside.T)
+        names = pa.array([segment.name for segment in self.segments], pa.string())
+        return pa.table(
+            {"segment": names.take(pa.array(columns)), "customer_id": self.customers.take(pa.array(rows))}
+        )
+
+
+def _stage(stage: str) -> Rule:
+    return Compare("lifecycle_stage", "=", stage)
+
+
+def _is(tag: str, operator: Operator, value: Value) -> Rule:
+    return Compare(tag, operator, value)
+
+
+_REGULAR = _is("orders_365d", ">=", 3)
+BUILT_IN: tuple[Segment, ...] = (
+    Segment("best_customers", say("Best 20 %"), _is("is_best_20", "=", True)),
+    Segment(
+        "champions",
+        say("Champions"),
+        All((_is("rfm_r", ">=", 4), _is("rfm_f", ">=", 4), _is("rfm_m", ">=", 4))),
+    ),
+    Segment("new_customers", say("New customers"), _stage("new")),
+    Segment("active_customers", say("Active customers"), _stage("active")),
+    Segment("declining_customers", say("Declining customers"), _stage("declining")),
+    Segment("dormant_customers", say("Dormant customers"), _stage("dormant")),
+    Segment("lost_customers", say("Lost customers"), _stage("lost")),
+    Segment("prospects", say("Prospects"), _stage("prospect")),
+    Segment(
+        "best_at_risk",
+        say("Best customers at risk"),
+        All(
+            (
+                _is("is_best_20", "=", True),
+                Any(
+                    (
+                        OneOf("lifecycle_stage", ("declining", "dormant", "lost")),
+                        _is("revenue_trend", "<=", -0.5),
+                    )
+                ),
+            )
+        ),
+    ),
+    Segment(
+        "high_potential",
+        say("High potential"),
+        All((_is("value_tier", "=", "middle"), _is("rfm_r", ">=", 4), _is("revenue_trend", ">=", 0.1))),
+    ),
+    Segment("one_time_buyers", say("One-time buyers"), _is("orders_total", "=", 1)),
+    Segment(
+        "discount_lovers", say("Discount lovers"), All((_is("discount_share_365d", ">=", 0.25), _REGULAR))
+    ),
+    Segment("coupon_redeemers", say("Coupon redeemers"), _is("coupon_redemptions_365d", ">=", 1)),
+    Segment("weekend_shoppers", say("Weekend shoppers"), All((_is("weekend_share", ">=", 0.5), _REGULAR))),
+    Segment("evening_shoppers", say("Evening shoppers"), All((_is("evening_share", ">=", 0.5), _REGULAR))),
+    Segment(
+        "one_department_shoppers",
+        say("One-department shoppers"),
+        All((_is("favourite_department_share", ">=", 0.75), _REGULAR)),
+    ),
+)
+"""The segments that every workspace has."""
+
+
+def read_tag_types(schema: pa.Schema) -> dict[str, Type]:
+    """The types of the tags in a table of ``tags``, which rules are checked against."""
+    declared = {column.name for column in TAGS.columns}
+    return {field.name: _find_type(field.type) for field in schema if field.name not in declared}
+
+
+def load_segments(store: Store, tags: Mapping[str, Type]) -> tuple[tuple[Segment, ...], tuple[Text, ...]]:
+    """The built-in segments and the user's own; a rule that no longer fits the tags is left out, and said."""
+    found, lacks = list(BUILT_IN), []
+    for name, body in store.list_definitions(KIND).items():
+        try:
+            segment = _read_segment(name, body)
+            validate_rule(segment.rule, tags)
+            found.append(segment)
+        except AimwellError as error:
+            lacks.append(say("The segment {name} was left out. {problem}", name=name, problem=error.message))
+    return tuple(found), tuple(lacks)
+
+
+def save_segment(store: Store, name: str, rule: Rule, *, title: str | None = None) -> int:
+    """Keep the user's own segment as a definition; returns its version.
+
+    BadInput when the name is not lower-case letters, digits and _; Conflict when a built-in segment is so called.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+        raise BadInput(
+            "analysis.bad_segment_name",
+            say("'{name}' cannot be the name of a segment.", name=name),
+            remedy=say(
+                "Use lower-case letters, digits and _, beginning with a letter; the title may be anything."
+            ),
+            where={"value": name},
+        )
+    if any(segment.name == name for segment in BUILT_IN):
+        raise Conflict(
+            "analysis.segment_is_built_in",
+            say("There is a built-in segment '{name}'.", name=name),
+            remedy=say("Choose another name."),
+            where={"value": name},
+        )
+    return store.save_definition(KIND, name, {"title": title or name, "rule": rule_to_json(rule)})
+
+
+def find_members(
+    reader: Queryable, segments: tuple[Segment, ...], tags: Mapping[str, Type], *, as_of: date
+) -> Membership:
+    """Decide every segment for every customer in one query over ``tags`` (and events, read once)."""
+    query = compile_rules({segment.name: segment.rule for segment in segments}, tags, as_of=as_of)
+    table = reader.query(query.sql, query.parameters)
+    columns = [table.column(segment.name).to_numpy(zero_copy_only=False) for segment in segments]
+    inside = np.column_stack(columns).astype(np.bool_) if columns else np.zeros((table.num_rows, 0), np.bool_)
+    return Membership(segments, table.column("customer_id"), inside)
+
+
+def render_rule_sql(rule: Rule, tags: Mapping[str, Type], *, as_of: date) -> str:
+    """The rule as it was run, values written in."""
+    query: Query = compile_rules({"member": rule}, tags, as_of=as_of)
+    return show_sql(query)
+
+
+def count_overlaps(membership: Membership) -> list[list[int]]:
+    """Customers in both of two segments, for all pairs in the order of ``membership.segments``."""
+    # Exact: float64 holds whole numbers up to 2**53, and BLAS makes it 100 × faster than integers.
+    inside = membership.inside.astype(np.float64)
+    return [[int(count) for count in row] for row in inside.T @ inside]
+
+
+def preview_rule(
+    reader: Queryable, rule: Rule, tags: Mapping[str, Type], *, as_of: date, examples: int = 10
+) -> dict[str, AnyType]:
+    """Size, share of customers and of revenue (365 days), and the first members of a rule not yet saved."""
+    segment = Segment("preview", say("Preview"), rule, built_in=False)
+    membership = find_members(reader, (segment,), tags, as_of=as_of)
+    inside = membership.inside[:, 0]
+    revenue = read_revenue(reader)
+    first = membership.customers.take(pa.array(np.flatnonzero(inside)[:examples]))
+    return {
+        "size": int(inside.sum()),
+        "customers": len(inside),
+        "share": float(inside.mean()) if len(inside) else 0.0,
+        "revenue_share": share_revenue(revenue, inside),
+        "examples": first.to_pylist(),
+        "sql": render_rule_sql(rule, tags, as_of=as_of),
+    }
+
+
+def read_as_of(reader: Queryable) -> date:
+    """The business day of the tags that there are; NotReady when there are none."""
+    rows = reader.query("SELECT MAX(as_of) AS as_of FROM tags").to_pylist()
+    found = rows[0]["as_of"]
+    if found is None:
+        raise NotReady(
+            "analysis.not_run",
+            say("There are no tags and segments yet."),
+            remedy=say("Compute them with: aimwell analysis run"),
+        )
+    return date.fromisoformat(str(found))
+
+
+def read_segments(reader: Queryable) -> list[dict[str, AnyType]]:
+    """The segments of the last run: name, title, rule in words, size, shares of customers and revenue (0–1)."""
+    customers = reader.query("SELECT COUNT(*) AS n FROM tags").to_pylist()[0]["n"]
+    titles = {tag.name: tag.title for tag in CATALOGUE}
+    return [
+        {
+            "name": row["segment"],
+            "title": Text.from_json(row["title"]).both(),
+            "rule_text": describe_rule(rule_from_json(json.loads(row["rule"])), titles).both(),
+            "size": row["size"],
+            "share": row["size"] / max(customers, 1),
+            "revenue_share": row["revenue_share"],
+        }
+        for row in reader.query(_SIZES).to_pylist()
+    ]
+
+
+def read_revenue(reader: Queryable) -> NDArray[np.float64]:
+    """Revenue of 365 days of every row of tags, by customer_id; 0 where unknown; money."""
+    table = reader.query("SELECT COALESCE(revenue_365d, 0) AS revenue FROM tags ORDER BY customer_id")
+    return np.asarray(table.column("revenue").to_numpy(), dtype=np.float64)
+
+
+def share_revenue(revenue: NDArray[np.float64], inside: NDArray[np.bool_]) -> float | None:
+    """The members' share of all revenue, 0–1; None when there is no revenue."""
+    total = float(revenue.sum())
+    return round(float(revenue[inside].sum()) / total, 6) if total > 0 else None
+
+
+def _read_segment(name: str, body: Mapping[str, AnyType]) -> Segment:
+    rule = body.get("rule")
+    parsed = parse_rule(rule) if isinstance(rule, str) else rule_from_json(rule)
+    title = body.get("title") or name
+    return Segment(name, Text(str(title)), parsed, built_in=False)
+
+
+def _find_type(kind: pa.DataType) -> Type:
+    if pa.types.is_boolean(kind):
+        return Type.BOOLEAN
+    if pa.types.is_integer(kind):
+        return Type.INTEGER
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return Type.REAL
+    return Type.DATE if pa.types.is_date(kind) else Type.TEXT

@@ -1,0 +1,104 @@
+"""Step 3 of a round: describes every customer by tags, sorts them into segments, and sums up the whole.
+
+Reads customers, products, order_lines, events, consents, segment_members and the definitions of segments; writes
+tags, segments, segment_members.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+
+from aimwell.analysis.lifecycle import count_stages
+from aimwell.analysis.membership import carry_members
+from aimwell.analysis.rfm import count_cells
+from aimwell.analysis.segments import (
+    Membership,
+    find_members,
+    load_segments,
+    read_tag_types,
+    render_rule_sql,
+)
+from aimwell.analysis.summary import (
+    summarise_distributions,
+    summarise_overlaps,
+    summarise_segments,
+    summarise_tags,
+)
+from aimwell.analysis.support import Support, is_essential
+from aimwell.analysis.tags import ComputedTags, compute_tags
+from aimwell.analysis.value import measure_curve
+from aimwell.core.steps import StepResult
+from aimwell.core.tables import SEGMENTS, Type
+from aimwell.core.text import Text, say
+from aimwell.engine.specification_json import rule_to_json
+from aimwell.engine.workspace import Run, Workspace
+
+_LONGEST_WINDOW = 365
+
+
+def describe(workspace: Workspace, *, as_of: date) -> StepResult:
+    """Compute tags and segments as of ``as_of`` and keep them; skipped when there are no customers."""
+    with workspace.run("analysis", as_of=as_of) as run:
+        computed = compute_tags(run, zone_name=workspace.settings.business.zone)
+        if not computed.table.num_rows:
+            return StepResult("analysis", "skipped", {}, (_explain_nobody(),))
+        run.replace("tags", computed.table)
+        types = read_tag_types(computed.table.schema)
+        segments, left_out = load_segments(workspace.store, types)
+        membership = find_members(run, segments, types, as_of=as_of)
+        run.replace("segments", _build_segments(run, membership, types))
+        run.replace("segment_members", carry_members(run, membership.to_rows()))
+        summary = _summarise(run, computed, membership)
+    lacks = (*computed.lacks, *_explain_history(computed.support), *left_out)
+    is_partial = bool(left_out) or any(is_essential(need) for need in computed.missing.values())
+    return StepResult("analysis", "partial" if is_partial else "done", summary, lacks)
+
+
+def _summarise(run: Run, computed: ComputedTags, membership: Membership) -> dict[str, Any]:
+    return {
+        "as_of": run.as_of.isoformat(),
+        "customers": computed.table.num_rows,
+        "tags": summarise_tags(computed.table, computed.tags),
+        "segments": summarise_segments(membership, computed.tags, computed.table),
+        "overlaps": summarise_overlaps(membership),
+        "rfm": {"cells": count_cells(run)},
+        "lifecycle": count_stages(run),
+        "value": measure_curve(computed.table),
+        "distributions": summarise_distributions(computed.table, computed.tags),
+    }
+
+
+def _build_segments(run: Run, membership: Membership, types: dict[str, Type]) -> pa.Table:
+    return SEGMENTS.build(
+        [
+            {
+                "segment": segment.name,
+                "title": segment.title.to_json(),
+                "rule": json.dumps(rule_to_json(segment.rule), ensure_ascii=False),
+                "sql": render_rule_sql(segment.rule, types, as_of=run.as_of),
+                "size": size,
+                "as_of": run.as_of,
+                "run_id": run.id,
+            }
+            for segment, size in zip(membership.segments, membership.sizes, strict=True)
+        ]
+    )
+
+
+def _explain_nobody() -> Text:
+    return say("There are no customers yet. Add a source first: aimwell data add FILE --as order_lines")
+
+
+def _explain_history(support: Support) -> tuple[Text, ...]:
+    if not 0 < support.history_days < _LONGEST_WINDOW:
+        return ()
+    return (
+        say(
+            "The orders reach back {days} days only: tags of longer windows know no more than that.",
+            days=support.history_days,
+        ),
+    )

@@ -1,0 +1,132 @@
+"""The figures of the analysis step for the report: coverage and distribution of tags, segments, RFM, lifecycle, value.
+
+Reads the tags just computed (in memory and as ``tags`` of the run); writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aimwell.analysis.segments import Membership, Segment, count_overlaps, share_revenue
+from aimwell.analysis.tag import Tag
+from aimwell.core.text import Text
+from aimwell.engine.describe import describe_rule
+
+MAIN_TAGS = (
+    "recency_days",
+    "days_between_orders",
+    "orders_90d",
+    "revenue_90d",
+    "average_order_value",
+    "revenue_trend",
+    "discount_share_365d",
+    "weekend_share",
+    "departments_90d",
+    "favourite_department",
+    "favourite_hour",
+    "favourite_weekday",
+    "value_tier",
+)
+_BINS = 20
+_MOST_VALUES = 24
+
+
+def summarise_tags(table: pa.Table, tags: tuple[Tag, ...]) -> dict[str, Any]:
+    """The catalogue with the share of customers for whom each tag is known (0–1)."""
+    rows = max(table.num_rows, 1)
+    catalogue = [
+        {
+            "name": tag.name,
+            "title": tag.title.both(),
+            "description": tag.description.both(),
+            "kind": tag.kind,
+            "unit": tag.unit,
+            "type": tag.type.value,
+            "coverage": round((table.num_rows - table.column(tag.name).null_count) / rows, 4),
+        }
+        for tag in tags
+    ]
+    return {"count": len(tags), "catalogue": catalogue}
+
+
+def summarise_segments(
+    membership: Membership, tags: tuple[Tag, ...], table: pa.Table
+) -> list[dict[str, Any]]:
+    """Every segment with its rule in words, its size and its shares of customers and revenue (0–1)."""
+    titles = {tag.name: tag.title for tag in tags}
+    revenue = pc.fill_null(table.column("revenue_365d"), 0.0).to_numpy()
+    rows = max(table.num_rows, 1)
+    return [
+        {
+            "name": segment.name,
+            "title": segment.title.both(),
+            "rule_text": describe_segment(segment, titles).both(),
+            "built_in": segment.built_in,
+            "size": size,
+            "share": round(size / rows, 6),
+            "revenue_share": share_revenue(revenue, membership.inside[:, index]),
+        }
+        for index, (segment, size) in enumerate(zip(membership.segments, membership.sizes, strict=True))
+    ]
+
+
+def describe_segment(segment: Segment, titles: Mapping[str, Text]) -> Text:
+    """The segment's rule in words, with the tags' names for people."""
+    return describe_rule(segment.rule, titles)
+
+
+def summarise_overlaps(membership: Membership) -> dict[str, Any]:
+    """Customers in both of two segments, for all pairs."""
+    return {
+        "segments": [segment.name for segment in membership.segments],
+        "customers": count_overlaps(membership),
+    }
+
+
+def summarise_distributions(table: pa.Table, tags: tuple[Tag, ...]) -> list[dict[str, Any]]:
+    """A small histogram of each main tag that is known for anybody."""
+    known = {tag.name: tag for tag in tags}
+    found = []
+    for name in MAIN_TAGS:
+        values = table.column(name).drop_null()
+        if len(values):
+            tag = known[name]
+            shape = _count_values(values) if _is_nominal(tag) else _count_bins(values)
+            found.append(
+                {"name": name, "title": tag.title.both(), "unit": tag.unit, "n": len(values), **shape}
+            )
+    return found
+
+
+def _is_nominal(tag: Tag) -> bool:
+    return tag.unit == ""
+
+
+def _count_values(values: pa.ChunkedArray) -> dict[str, Any]:
+    """The most frequent values, those that tie in their own order."""
+    counted = [(row["values"], row["counts"]) for row in pc.value_counts(values.combine_chunks()).to_pylist()]
+    first = sorted(counted, key=lambda pair: (-pair[1], pair[0]))[:_MOST_VALUES]
+    return {"values": [{"value": value, "customers": count} for value, count in first]}
+
+
+def _count_bins(values: pa.ChunkedArray) -> dict[str, Any]:
+    """Equal bins up to the 99th percentile; the last one takes everything above."""
+    figures = values.to_numpy().astype(np.float64)
+    low, high = float(figures.min()), float(np.quantile(figures, 0.99))
+    high = high if high > low else low + 1.0
+    edges = np.linspace(low, high, _BINS + 1)
+    counts, _ = np.histogram(np.minimum(figures, high), edges)
+    bins = [
+        {"from": round(float(start), 4), "to": round(float(end), 4), "customers": int(count)}
+        for start, end, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+    return {
+        "bins": bins,
+        "median": round(float(np.median(figures)), 4),
+        "mean": round(float(figures.mean()), 4),
+    }

@@ -1,0 +1,110 @@
+"""What the delivered data can support: which tables and columns hold anything before ``as_of``.
+
+A tag whose needs are not met is empty for everybody, and the step says so, with the remedy. Reads order_lines,
+products, events, customers, consents; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from aimwell.analysis.tag import Tag
+from aimwell.core.text import Text, say
+from aimwell.engine.specification import Expression
+from aimwell.engine.warehouse import Queryable
+
+_LINES = """\
+SELECT
+    COUNT(*) AS lines,
+    COUNT(revenue) AS revenue,
+    COUNT(quantity) AS quantity,
+    COUNT(discount) AS discount,
+    COUNT(product_id) AS product_id,
+    COUNT(store_id) AS store_id,
+    COUNT(ordered_hour) AS ordered_hour,
+    MIN(ordered_on) AS first_day
+FROM order_lines
+WHERE ordered_on < $as_of"""
+_PRODUCTS = """\
+SELECT COUNT(department) AS department, COUNT(category) AS category, COUNT(brand) AS brand
+FROM products"""
+_EVENTS = "SELECT DISTINCT name FROM events WHERE occurred_on < $as_of ORDER BY name"
+_CONSENTS = "SELECT DISTINCT channel FROM consents WHERE purpose = 'marketing' ORDER BY channel"
+
+
+@dataclass(frozen=True)
+class Support:
+    """What there is: names such as ``order_lines.revenue`` or ``events:Coupon Redeemed``, and the days of history."""
+
+    names: frozenset[str]
+    history_days: int
+
+    def find_unsupported(self, tags: Iterable[Tag]) -> dict[str, str]:
+        """The tags that must stay empty, each with the first thing that it lacks."""
+        missing: dict[str, str] = {}
+        for tag in tags:
+            lacking = [need for need in tag.needs if need not in self.names]
+            if isinstance(tag.spec, Expression):
+                lacking += [missing[name] for name in tag.spec.inputs if name in missing]
+            if lacking:
+                missing[tag.name] = lacking[0]
+        return missing
+
+
+def probe_support(reader: Queryable, *, as_of: date, attributes: Iterable[str] = ()) -> Support:
+    """Look once at each table and say what it holds before ``as_of``."""
+    lines = reader.query(_LINES, {"as_of": as_of}).to_pylist()[0]
+    first_day = lines.pop("first_day")
+    names = {"order_lines"} if lines.pop("lines") else set()
+    names |= {f"order_lines.{name}" for name, count in lines.items() if count}
+    products = reader.query(_PRODUCTS).to_pylist()[0]
+    if "order_lines.product_id" in names:
+        names |= {f"products.{name}" for name, count in products.items() if count}
+    events = reader.query(_EVENTS, {"as_of": as_of}).column("name").to_pylist()
+    names |= {f"events:{name}" for name in events}
+    if any(name != "Message Sent" for name in events):
+        names.add("events")
+    names |= {f"consents:{name}" for name in reader.query(_CONSENTS).column("channel").to_pylist()}
+    names |= {"customers"} | {f"customers.{name}" for name in attributes}
+    return Support(frozenset(names), (as_of - first_day).days if first_day else 0)
+
+
+def explain_missing(missing: Mapping[str, str]) -> tuple[Text, ...]:
+    """One sentence for each kind of thing that is missing, with the number of tags that it keeps empty."""
+    groups: dict[str, list[str]] = {}
+    for need in missing.values():
+        kind = need.partition(":")[0]
+        groups.setdefault("events" if kind == "events" else kind, []).append(need.partition(":")[2])
+    return tuple(_explain(need, groups[need]) for need in sorted(groups))
+
+
+def is_essential(need: str) -> bool:
+    """Whether a step that lacks ``need`` is partial: kinds of events differ between businesses, and do not count."""
+    return not need.startswith("events")
+
+
+def _explain(need: str, names: list[str]) -> Text:
+    count, listed = len(names), ", ".join(sorted({name for name in names if name}))
+    if need == "events":
+        return say(
+            "{count} tags are empty: no such events were delivered ({names}). Add a source of events.",
+            count=count,
+            names=listed or "events",
+        )
+    if need == "consents":
+        return say(
+            "{count} tags are empty: no consents are known for {names}. Add a source of consents.",
+            count=count,
+            names=listed,
+        )
+    if need == "order_lines":
+        return say("{count} tags are empty: there are no orders. Add a source of order lines.", count=count)
+    table, _, column = need.partition(".")
+    return say(
+        "{count} tags are empty: {table} has no values in '{column}'. Map that column of the source.",
+        count=count,
+        table=table,
+        column=column,
+    )

@@ -1,0 +1,223 @@
+"""``aimwell deployment``: approve, launch and watch a plan's wave; suppress a customer; run the mail sink."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aimwell.cli.output import emit, emit_result, in_language, read_day, show_progress, state
+from aimwell.core.errors import BadInput
+from aimwell.core.tables import CHANNELS
+from aimwell.core.text import say
+from aimwell.core.time import business_day, now
+from aimwell.engine.workspace import Workspace
+
+app = typer.Typer(no_args_is_help=True, help="Step 5: deployment.  投放部署")
+
+Plan = Annotated[str, typer.Argument(help="The plan, as in the table 'plans'.  投放计划", metavar="PLAN")]
+
+
+@app.command()
+def launch(
+    context: typer.Context,
+    plan: Plan,
+    as_of: Annotated[
+        str | None, typer.Option(help="Business day of the contacts, YYYY-MM-DD.  触达日")
+    ] = None,
+) -> None:
+    """Send a wave. Launching again after an interruption doubles nothing.  投放"""
+    from aimwell.deployment.step import launch as run_launch
+
+    workspace = state(context).workspace
+    day = read_day(as_of) or _find_day(workspace, plan)
+    result = run_launch(workspace, plan_id=plan, as_of=day, progress=show_progress(context))
+    emit_result(context, result, lambda console: _draw_summary(console, result.summary))
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    plan: Annotated[
+        str | None, typer.Argument(help="The plan; all when omitted.  投放计划", metavar="PLAN")
+    ] = None,
+) -> None:
+    """Show where campaigns stand; with PLAN, its deliveries by state, reason and channel.  投放状态"""
+    if plan is None:
+        _show_campaigns(context)
+    else:
+        _show_plan(context, plan)
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    plan: Plan,
+    by: Annotated[
+        str | None, typer.Option(help="Who approves; your login name when omitted.  审批人")
+    ] = None,
+) -> None:
+    """Approve a plan as it stands now. Any later change voids the approval.  审批"""
+    from aimwell.deployment.step import approve as run_approve
+
+    _show_campaign(context, run_approve(state(context).workspace, plan, by=by or getpass.getuser()))
+
+
+@app.command()
+def pause(context: typer.Context, plan: Plan) -> None:
+    """Reserve nothing more until 'resume'; what is under way ends.  暂停"""
+    from aimwell.deployment.campaign import Campaigns
+
+    _show_campaign(context, Campaigns(state(context).workspace.store).pause(plan))
+
+
+@app.command()
+def resume(context: typer.Context, plan: Plan) -> None:
+    """Let a paused campaign go on; launch it again to send.  恢复"""
+    from aimwell.deployment.campaign import Campaigns
+
+    _show_campaign(context, Campaigns(state(context).workspace.store).resume(plan))
+
+
+@app.command()
+def stop(context: typer.Context, plan: Plan) -> None:
+    """End a campaign for good; what still waits is skipped.  停止"""
+    from aimwell.deployment.step import stop as run_stop
+
+    skipped = run_stop(state(context).workspace, plan)
+    text = say("Stopped; {count} waiting deliveries were skipped.", count=skipped)
+    emit(context, {"plan_id": plan, "skipped": skipped}, lambda console: console.print(str(text)))
+
+
+@app.command()
+def suppress(
+    context: typer.Context,
+    customer: Annotated[str, typer.Argument(help="The customer.  客户编号", metavar="CUSTOMER")],
+    channel: Annotated[str, typer.Option(help="One channel, or all.  渠道")] = "all",
+) -> None:
+    """Never contact a customer again, in no plan.  加入抑制名单"""
+    from aimwell.deployment.step import suppress as run_suppress
+
+    if channel not in (*CHANNELS, "all"):
+        raise BadInput(
+            "deployment.unknown_channel",
+            say("The channel '{channel}' is not known.", channel=channel),
+            remedy=say("Use one of {channels}.", channels=", ".join((*CHANNELS, "all"))),
+            where={"value": channel},
+        )
+    added = run_suppress(state(context).workspace, customer, channel=channel)
+    text = say("Suppressed.") if added else say("That stood already.")
+    payload = {"customer_id": customer, "channel": channel, "added": added}
+    emit(context, payload, lambda console: console.print(str(text)))
+
+
+@app.command()
+def sink(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.  端口")] = 2525,
+    folder: Annotated[Path, typer.Option(help="Where the mails are kept.  保存位置")] = Path("outbox/mail"),
+) -> None:
+    """Run a mail server on the loopback address that keeps every mail as a file and sends nothing on.  本地邮件接收器"""
+    from aimwell.deployment.sink import Sink
+
+    with Sink(folder, port=port) as running:
+        text = say("Taking mail on {host}:{port} into {folder}. Ctrl+C ends.", host=running.host, port=running.port,
+                   folder=str(folder))  # fmt: skip
+        payload = {"host": running.host, "port": running.port, "folder": str(folder)}
+        emit(context, payload, lambda console: console.print(str(text)))
+        try:
+            while True:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            pass
+        done = say("Took {count} mails.", count=running.count)
+    emit(context, {"taken": running.count}, lambda console: console.print(str(done)))
+
+
+def _find_day(workspace: Workspace, plan: str) -> date:
+    with workspace.read() as reader:
+        rows = reader.query("SELECT as_of FROM plans WHERE plan_id = $plan_id", {"plan_id": plan}).to_pylist()
+    found: date = rows[0]["as_of"] if rows else business_day(now(), workspace.settings.business.zone)
+    return found
+
+
+def _show_campaigns(context: typer.Context) -> None:
+    from aimwell.deployment.campaign import Campaigns
+
+    campaigns = [
+        _describe_campaign(campaign) for campaign in Campaigns(state(context).workspace.store).list_all()
+    ]
+
+    def draw(console: Console) -> None:
+        columns = (say("plan"), say("wave"), say("state"), say("control"), say("approved by"))
+        table = Table(*[str(column) for column in columns])
+        for row in campaigns:
+            cells = (
+                row["plan_id"],
+                row["wave"],
+                in_language(row["title"]),
+                row["control"],
+                row["approved_by"] or "",
+            )
+            table.add_row(*cells)
+        console.print(table)
+
+    emit(context, {"campaigns": campaigns}, draw)
+
+
+def _show_plan(context: typer.Context, plan_id: str) -> None:
+    from aimwell.deployment.campaign import Campaigns
+    from aimwell.deployment.step import open_ledger
+    from aimwell.deployment.summary import summarise
+
+    workspace = state(context).workspace
+    campaign = Campaigns(workspace.store).require(plan_id)
+    counts = open_ledger(workspace).count_states(plan_id)
+    audience = sum(rows for rows, _ in counts.values())
+    summary = summarise(counts, plan_id=plan_id, wave=campaign.wave, audience=audience, outbox=[])
+    emit(
+        context,
+        {"campaign": _describe_campaign(campaign), **summary},
+        lambda console: _draw_summary(console, summary),
+    )
+
+
+def _show_campaign(context: typer.Context, campaign: Any) -> None:
+    payload = _describe_campaign(campaign)
+    text = say("Plan {plan}: {state}.", plan=campaign.plan_id, state=in_language(payload["title"]))
+    emit(context, payload, lambda console: console.print(str(text)))
+
+
+def _describe_campaign(campaign: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from aimwell.deployment.campaign import title_state
+
+    return {**asdict(campaign), "title": title_state(campaign.state).both()}
+
+
+def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
+    head = (
+        say("channel"),
+        say("planned"),
+        say("sent"),
+        say("skipped"),
+        say("failed"),
+        say("in doubt"),
+        say("cost"),
+    )
+    table = Table(*[str(column) for column in head])
+    for row in summary["by_channel"]:
+        names = ("planned", "sent", "skipped", "failed", "in_doubt")
+        table.add_row(in_language(row["title"]), *[str(row[name]) for name in names], f"{row['cost']:,.2f}")
+    console.print(table)
+    for reason in summary["reasons"]:
+        console.print(f"  {in_language(reason['title'])}: {reason['customers']}")
+    for file in summary["outbox"]:
+        console.print(f"  {file['file']}: {file['rows']}")

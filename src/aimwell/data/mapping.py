@@ -1,0 +1,269 @@
+"""Which column of a source is which field of a table: proposed from header and values, settled by the user.
+
+Reads headers and profiles; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Choices
+from dataclasses import dataclass
+from typing import Any
+
+from aimwell.core.errors import BadInput
+from aimwell.core.text import Text, say
+from aimwell.data.profile import Profile
+from aimwell.data.synonyms import FIELDS, Field, Kind, score_header
+
+ACCEPTED = 0.5
+_SAME = 0.02
+OWN_COLUMNS = ("aimwell_reject", "aimwell_column", "aimwell_reason", "aimwell_line")
+"""Columns that ``data rejects --out`` adds; they are not the source's."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A field and where its values come from: ``column``, or the same ``constant`` for every row."""
+
+    field: str
+    column: str | None
+    constant: str | None
+    confidence: float
+    reason: Text
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A proposal, or what was decided, for one file and table; ``unused`` columns feed no field."""
+
+    table: str
+    file: str
+    matches: tuple[Match, ...]
+    unused: tuple[str, ...]
+
+    def get(self, field: str) -> Match | None:
+        """The match of ``field``, or None."""
+        return next((match for match in self.matches if match.field == field), None)
+
+    def has(self, field: str) -> bool:
+        """Whether ``field`` is delivered."""
+        return self.get(field) is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON and the screens."""
+        return {
+            "table": self.table,
+            "file": self.file,
+            "unused": list(self.unused),
+            "matches": [
+                {
+                    "field": match.field,
+                    "title": name_field(match.field).both(),
+                    "column": match.column,
+                    "constant": match.constant,
+                    "confidence": match.confidence,
+                    "reason": match.reason.both(),
+                }
+                for match in self.matches
+            ],
+        }
+
+
+def check_table(table: str) -> tuple[Field, ...]:
+    """The fields of ``table``; BadInput when no file can feed it."""
+    if table not in FIELDS:
+        raise BadInput(
+            "data.unknown_table",
+            say("A file cannot be added as '{table}'.", table=table),
+            remedy=say("Use --as with one of: {tables}.", tables=", ".join(FIELDS)),
+            where={"value": table},
+        )
+    return FIELDS[table]
+
+
+def propose_mapping(
+    table: str, file: str, profiles: dict[str, Profile], *, chosen: Choices[str, str] | None = None
+) -> Mapping:
+    """The best mapping of the profiled columns to the fields of ``table``.
+
+    ``chosen`` settles fields: a column's name, ``=text`` for a constant, or empty for none. Raises BadInput
+    ``data.missing_column`` or ``data.ambiguous_column``, naming the candidates and the remedy.
+    """
+    fields = check_table(table)
+    settled = {
+        match.field: match for match in (_settle(fields, profiles, name, value) for name, value in (chosen or {}).items())
+    }
+    taken = {match.column for match in settled.values() if match.column}
+    open_fields = [field for field in fields if field.name not in settled]
+    columns = [column for column in profiles if column not in taken and column not in OWN_COLUMNS]
+    scores = {
+        (field.name, column): _score(field, profiles[column]) for field in open_fields for column in columns
+    }
+    matches = settled | _assign(open_fields, columns, scores)
+    _add_lone_date(open_fields, profiles, columns, matches)
+    free = [column for column in columns if column not in {match.column for match in matches.values()}]
+    for field in open_fields:
+        _check_field(field, matches.get(field.name), free, scores, file)
+    used = {match.column for match in matches.values()}
+    return Mapping(
+        table,
+        file,
+        tuple(matches[field.name] for field in fields if field.name in matches and _is_set(matches[field.name])),
+        tuple(column for column in profiles if column not in used and column not in OWN_COLUMNS),
+    )
+
+
+def _is_set(match: Match) -> bool:
+    return match.column is not None or match.constant is not None
+
+
+def _score(field: Field, profile: Profile) -> float:
+    score = score_header(field, profile.column)
+    if score and field.kind is Kind.CLOCK:
+        return score + 0.04 if profile.clocks > 0.9 else 0.0
+    if score and profile.fits(field.kind) < 0.5:
+        score *= 0.3
+    if field.name == "customer_id" and profile.column.casefold() == "id" and profile.unique:
+        # A bare "id" that is different in every row names the row, not the customer.
+        score *= 1.0 if field.strict and profile.rows < 2 else 0.6
+    return score
+
+
+def _assign(fields: list[Field], columns: list[str], scores: dict[tuple[str, str], float]) -> dict[str, Match]:
+    order = {field.name: position for position, field in enumerate(fields)}
+    ranked = sorted(
+        (key for key, score in scores.items() if score >= ACCEPTED),
+        key=lambda key: (-scores[key], order[key[0]], columns.index(key[1])),
+    )
+    matches: dict[str, Match] = {}
+    used: set[str] = set()
+    for name, column in ranked:
+        if name not in matches and column not in used:
+            score = scores[name, column]
+            reason = (
+                say("The header is its usual name.") if score >= 0.8 else say("The header contains its name.")
+            )
+            matches[name] = Match(name, column, None, round(score, 2), reason)
+            used.add(column)
+    return matches
+
+
+def _add_lone_date(
+    fields: list[Field], profiles: dict[str, Profile], columns: list[str], matches: dict[str, Match]
+) -> None:
+    """A required instant whose header says nothing: the only column of dates is it."""
+    used = {match.column for match in matches.values()}
+    dated = [c for c in columns if c not in used and profiles[c].dates >= 0.95 and profiles[c].digits < 0.5]
+    for field in fields:
+        if field.required and field.kind is Kind.INSTANT and field.name not in matches and len(dated) == 1:
+            matches[field.name] = Match(
+                field.name, dated[0], None, ACCEPTED, say("It is the only column of dates.")
+            )
+
+
+def _check_field(
+    field: Field, match: Match | None, free: list[str], scores: dict[tuple[str, str], float], file: str
+) -> None:
+    if match is None:
+        if field.required:
+            raise _missing(field, free, scores, file)
+        return
+    rivals = [c for c in free if match.column and scores[field.name, c] >= scores[field.name, match.column] - _SAME]
+    if rivals and field.strict:
+        raise BadInput(
+            "data.ambiguous_column",
+            say(
+                "Two columns of '{file}' may be the {field}: {columns}.",
+                file=file,
+                field=name_field(field.name),
+                columns=", ".join([str(match.column), *rivals]),
+            ),
+            remedy=say(
+                "Say which is meant: --map {name}={column}", name=field.name, column=str(match.column)
+            ),
+            where={"file": file, "column": match.column, "value": ", ".join([str(match.column), *rivals])},
+        )
+
+
+def _missing(field: Field, free: list[str], scores: dict[tuple[str, str], float], file: str) -> BadInput:
+    candidates = sorted(free, key=lambda column: -scores[field.name, column])
+    if field.name == "name":
+        remedy = say("Say what happened, the same for all rows: --map \"name==Coupon Received\"; or name a column: --map name=COLUMN")
+    else:
+        remedy = say(
+            "Say which column it is: --map {name}={column}",
+            name=field.name,
+            column=candidates[0] if candidates else "COLUMN",
+        )
+    return BadInput(
+        "data.missing_column",
+        say(
+            "No column of '{file}' is recognised as the {field}. Columns that may be it: {columns}.",
+            file=file,
+            field=name_field(field.name),
+            columns=", ".join(candidates) or "—",
+        ),
+        remedy=remedy,
+        where={"file": file, "column": field.name},
+    )
+
+
+def _settle(fields: tuple[Field, ...], profiles: dict[str, Profile], name: str, value: str) -> Match:
+    if name not in {field.name for field in fields}:
+        raise BadInput(
+            "data.unknown_field",
+            say("--map names '{name}', which is no field of this table.", name=name),
+            remedy=say("The fields are: {fields}.", fields=", ".join(field.name for field in fields)),
+            where={"value": name},
+        )
+    reason = say("As you said.")
+    if value == "":
+        return Match(name, None, None, 1.0, reason)
+    if value.startswith("="):
+        return Match(name, None, value[1:], 1.0, reason)
+    found = [column for column in profiles if column.casefold() == value.strip().casefold()]
+    if not found:
+        raise BadInput(
+            "data.unknown_column",
+            say("--map names the column '{column}', which is not in the file.", column=value),
+            remedy=say("The file's columns are: {columns}.", columns=", ".join(profiles)),
+            where={"column": value},
+        )
+    return Match(name, found[0], None, 1.0, reason)
+
+
+def name_field(field: str) -> Text:
+    """What people call a field."""
+    return _TITLES[field]
+
+
+_TITLES = {
+    "customer_id": say("customer number"),
+    "order_id": say("order number"),
+    "ordered_at": say("order date"),
+    "ordered_time": say("time of day"),
+    "product_id": say("product number"),
+    "product_name": say("product name"),
+    "name": say("name"),
+    "department": say("department"),
+    "category": say("category"),
+    "brand": say("brand"),
+    "quantity": say("quantity"),
+    "unit_price": say("unit price"),
+    "revenue": say("amount paid"),
+    "discount": say("discount"),
+    "store_id": say("store"),
+    "region": say("region"),
+    "email": say("e-mail address"),
+    "phone": say("phone number"),
+    "address": say("postal address"),
+    "price": say("price"),
+    "unit_cost": say("unit cost"),
+    "stock": say("stock"),
+    "event_id": say("event number"),
+    "occurred_at": say("time of the event"),
+    "campaign_id": say("campaign"),
+    "channel": say("channel"),
+    "allowed": say("whether contact is allowed"),
+    "purpose": say("purpose of the contact"),
+    "since": say("valid from"),
+}

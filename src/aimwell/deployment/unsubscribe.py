@@ -1,0 +1,109 @@
+"""Signed unsubscribe links: whoever holds the link may end contact for that customer and channel, nobody else.
+
+The token carries customer and channel and an HMAC-SHA-256 over both. The secret comes from AIMWELL_SECRET, else
+from the workspace's file ``secret`` (made when first needed, readable by its owner only).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
+
+SECRET_VARIABLE = "AIMWELL_SECRET"
+ADDRESS_VARIABLE = "AIMWELL_PUBLIC_URL"
+SECRET_FILE = "secret"
+_DEFAULT_ADDRESS = "https://localhost"
+_SHORTEST = 16
+_PURPOSE = b"aimwell unsubscribe 1\x00"
+
+
+@dataclass(frozen=True)
+class Unsubscribe:
+    """What a valid token says."""
+
+    customer_id: str
+    channel: str
+
+
+def load_secret(folder: Path) -> bytes:
+    """The secret of the workspace in ``folder``; BadInput when AIMWELL_SECRET is shorter than 16 characters."""
+    given = os.environ.get(SECRET_VARIABLE)
+    if given is not None:
+        if len(given) < _SHORTEST:
+            raise BadInput(
+                "deployment.secret_short",
+                say("AIMWELL_SECRET has fewer than {least} characters.", least=_SHORTEST),
+                remedy=say("Use a long random value, or unset it: the workspace then makes its own."),
+            )
+        return given.encode()
+    path = folder / SECRET_FILE
+    if not path.exists():
+        _create_secret(path)
+    return bytes.fromhex(path.read_text(encoding="ascii").strip())
+
+
+def sign_token(secret: bytes, *, customer_id: str, channel: str) -> str:
+    """The token for one customer and channel: URL-safe text."""
+    payload = json.dumps([customer_id, channel], ensure_ascii=False, separators=(",", ":")).encode()
+    return f"{_encode(payload)}.{_encode(_authenticate(secret, payload))}"
+
+
+def read_token(secret: bytes, token: str) -> Unsubscribe:
+    """What ``token`` says; BadInput when it was not signed with ``secret``."""
+    try:
+        payload, signature = (_decode(part) for part in token.split("."))
+        if hmac.compare_digest(signature, _authenticate(secret, payload)):
+            customer_id, channel = json.loads(payload)
+            return Unsubscribe(str(customer_id), str(channel))
+    except (ValueError, binascii.Error):
+        pass
+    raise BadInput(
+        "deployment.bad_token",
+        say("The unsubscribe link is not valid."),
+        remedy=say("Open the link of the message itself, whole."),
+    )
+
+
+def build_link(secret: bytes, *, customer_id: str, channel: str, address: str | None = None) -> str:
+    """The one-click link. ``address`` is where the service is reached: AIMWELL_PUBLIC_URL when omitted."""
+    base = (address or os.environ.get(ADDRESS_VARIABLE) or _DEFAULT_ADDRESS).rstrip("/")
+    return f"{base}/unsubscribe/{quote(sign_token(secret, customer_id=customer_id, channel=channel))}"
+
+
+def _create_secret(path: Path) -> None:
+    # Written aside and linked: of two processes that start together one wins, and nobody reads half a secret.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(secrets.token_hex(32))
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink()
+
+
+def _authenticate(secret: bytes, payload: bytes) -> bytes:
+    return hmac.new(secret, _PURPOSE + payload, hashlib.sha256).digest()
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,394 @@
+// Turns the report's chart specifications into ECharts options in the reader's language, switches the
+// language, and marks the section that is read. No figure is computed here: all stand in the page.
+(function () {
+  'use strict';
+
+  const settings = JSON.parse(document.querySelector('body > script[type="application/json"]').textContent);
+  const TONES = {
+    accent: '#1677ff', gain: '#52c41a', loss: '#f5222d', quiet: '#8c8c8c', amber: '#fa8c16', truth: '#722ed1',
+  };
+  const PALETTE = ['#1677ff', '#13c2c2', '#fa8c16', '#722ed1', '#eb2f96', '#7cb305'];
+  const INK = '#1f2329', SOFT = '#5c6470', LINE = '#f0f0f0';
+  const FONT = getComputedStyle(document.body).fontFamily;
+  let language = 'en';
+
+  // ---- figures in the reader's way -------------------------------------------------------------------
+  const say = (text) => (text ? text[language] : '');
+  const word = (name) => say(settings.words[name]);
+
+  function group(value, places) {
+    return value.toLocaleString('en-US', { minimumFractionDigits: places, maximumFractionDigits: places });
+  }
+
+  function writeMoney(size) {
+    const sign = settings.signs[language];
+    if (language === 'zh' && size >= 1e8) return `${sign}${group(size / 1e8, 2)} 亿`;
+    if (language === 'zh' && size >= 1e5) return `${sign}${group(size / 1e4, 1)} 万`;
+    return sign + group(size, size >= 1000 ? 0 : 2);
+  }
+
+  function write(value, unit) {
+    if (value === null || value === undefined) return '—';
+    const size = Math.abs(value), minus = value < 0 ? '−' : '';
+    if (unit === 'money') return minus + writeMoney(size);
+    if (unit === 'percent') return minus + trim(group(size * 100, size < 0.01 ? 2 : 1)) + '%';
+    if (unit === 'points') return minus + group(size * 100, 1) + (language === 'zh' ? ' 个百分点' : ' pp');
+    if (unit === 'ratio') return minus + group(size, 2);
+    if (unit === 'count') return minus + (size >= 1e8 && language === 'zh' ? `${group(size / 1e8, 2)} 亿` : trim(group(size, 1)));
+    return minus + (size >= 1000 ? group(size, 0) : String(Number(size.toPrecision(4))));
+  }
+
+  const trim = (text) => text.replace(/\.0+$/, '');
+  const signed = (value, unit) => (value > 0 ? '+' : '') + write(value, unit);
+
+  // Axis labels stand close together: round numbers only, shortened where large.
+  function tick(value, unit) {
+    const size = Math.abs(value), minus = value < 0 ? '−' : '';
+    if (unit === 'percent' || unit === 'points') return minus + trimmed(size * 100) + (unit === 'percent' ? '%' : '');
+    if (unit === 'ratio' || unit === 'plain') return minus + trimmed(size);
+    const sign = unit === 'money' ? settings.signs[language] : '';
+    if (language === 'zh' && size >= 1e8) return `${minus}${sign}${trimmed(size / 1e8)}亿`;
+    if (language === 'zh' && size >= 1e5) return `${minus}${sign}${trimmed(size / 1e4)}万`;
+    if (language === 'en' && size >= 1e6) return `${minus}${sign}${trimmed(size / 1e6)}M`;
+    return `${minus}${sign}${group(size, size < 10 && size % 1 ? (Math.abs(size * 10 % 1) > 1e-9 ? 2 : 1) : 0)}`;
+  }
+
+  const trimmed = (value) => Number(value.toFixed(2)).toLocaleString('en-US', { maximumFractionDigits: 2 });
+
+  // ---- pieces that all charts share ------------------------------------------------------------------
+  function start(extra) {
+    return Object.assign({
+      animation: false,
+      color: PALETTE,
+      textStyle: { fontFamily: FONT, fontSize: 12, color: SOFT },
+      tooltip: {
+        renderMode: 'richText', confine: true, backgroundColor: '#fff', borderColor: '#d9d9d9', borderWidth: 1,
+        padding: [8, 12], textStyle: { fontFamily: FONT, fontSize: 12, color: INK, lineHeight: 18 },
+      },
+    }, extra);
+  }
+
+  const grid = (extra) => Object.assign(
+    { left: 4, right: 16, top: 36, bottom: 8, outerBoundsMode: 'same', outerBoundsContain: 'all' }, extra);
+
+  const legend = (names) => ({
+    type: 'scroll', data: names, top: 0, left: 0, right: 0, icon: 'roundRect', itemWidth: 14, itemHeight: 4,
+    itemGap: 18, textStyle: { fontFamily: FONT, fontSize: 12, color: SOFT, width: 240, overflow: 'truncate' },
+  });
+
+  function measured(axis, place, narrow) {
+    const vertical = place === 'y';
+    return {
+      type: 'value', name: vertical ? '' : say(axis.title), nameLocation: 'middle', nameGap: 30,
+      nameTextStyle: { color: SOFT, fontFamily: FONT }, min: axis.lower ?? undefined, max: axis.upper ?? undefined,
+      splitNumber: narrow ? 3 : 5, axisLine: { show: !vertical, lineStyle: { color: '#d9d9d9' } },
+      axisTick: { show: false }, splitLine: { show: vertical, lineStyle: { color: LINE } },
+      axisLabel: { color: SOFT, fontFamily: FONT, hideOverlap: true, formatter: (value) => tick(value, axis.unit) },
+    };
+  }
+
+  function named(names, extra) {
+    return Object.assign({
+      type: 'category', data: names, axisLine: { lineStyle: { color: '#d9d9d9' } }, axisTick: { show: false },
+      axisLabel: { color: INK, fontFamily: FONT, width: 120, overflow: 'truncate', interval: 0 },
+    }, extra);
+  }
+
+  const block = (title, rows) => [title, ...rows.map(([name, value]) => `${name}  ${value}`)].join('\n');
+
+  // ---- one function a kind of chart ------------------------------------------------------------------
+  function drawCurves(spec, narrow) {
+    const colours = spec.lines.map((line, at) => TONES[line.tone] || PALETTE[at % PALETTE.length]);
+    const lines = spec.lines.map((line, at) => ({
+      type: 'line', name: say(line.name), data: line.points, showSymbol: line.dots, symbol: 'circle', symbolSize: 6,
+      z: 4, itemStyle: { color: colours[at] },
+      lineStyle: { width: line.dashed ? 1.5 : 2.5, type: line.dashed ? 'dashed' : 'solid', color: colours[at] },
+      areaStyle: line.area ? { color: colours[at], opacity: 0.08 } : undefined,
+      emphasis: { disabled: true },
+    }));
+    const bands = spec.bands.map((band) => drawBand(band));
+    const marks = spec.marks.map((mark) => drawMark(mark, spec));
+    const names = [...spec.lines.map((line) => say(line.name)), ...spec.bands.map((band) => say(band.name))];
+    return start({
+      grid: grid({ top: 48 }), legend: legend(names),
+      xAxis: measured(spec.x, 'x', narrow), yAxis: Object.assign(measured(spec.y, 'y', narrow), { name: say(spec.y.title), nameLocation: 'end', nameGap: 10, nameTextStyle: { align: 'left', color: SOFT, fontFamily: FONT, padding: [0, 0, 0, -4] } }),
+      series: [...bands, ...lines, ...marks],
+      tooltip: Object.assign(start({}).tooltip, {
+        trigger: 'item',
+        formatter: (item) => block(item.seriesName, [
+          [say(spec.x.title), write(item.value[0], spec.x.unit)], [say(spec.y.title), write(item.value[1], spec.y.unit)],
+        ]),
+      }),
+    });
+  }
+
+  // A band is one polygon: forth along the upper ends, back along the lower ones.
+  function drawBand(band) {
+    return {
+      type: 'custom', name: say(band.name), data: band.points, encode: { x: 0, y: [1, 2] }, clip: true, silent: true, z: 2,
+      itemStyle: { color: '#bae0ff' },
+      renderItem: (params, api) => {
+        if (params.dataIndexInside > 0) return null;
+        const upper = band.points.map((point) => api.coord([point[0], point[2]]));
+        const lower = band.points.map((point) => api.coord([point[0], point[1]])).reverse();
+        return { type: 'polygon', shape: { points: upper.concat(lower) }, style: { fill: TONES.accent, opacity: 0.14 } };
+      },
+    };
+  }
+
+  function drawMark(mark, spec) {
+    const last = Math.max(...spec.lines.flatMap((line) => line.points.map((point) => point[0])), mark.x);
+    const left = mark.x > last * 0.55;
+    const colour = TONES[mark.tone] || TONES.accent;
+    return {
+      type: 'scatter', name: say(mark.name), data: [[mark.x, mark.y]], symbolSize: 14, z: 6,
+      itemStyle: { color: colour, borderColor: '#fff', borderWidth: 2 },
+      label: {
+        show: true, position: left ? 'left' : 'right', distance: 8, offset: [0, 16], fontFamily: FONT, fontWeight: 600, fontSize: 13, color: INK,
+        backgroundColor: 'rgba(255,255,255,.85)', padding: [2, 4],
+        formatter: `${say(mark.name)} ${write(mark.y, spec.y.unit)}`,
+      },
+      markLine: {
+        silent: true, symbol: 'none', label: { show: false }, lineStyle: { color: colour, type: 'dashed' },
+        data: [{ xAxis: mark.x }],
+      },
+    };
+  }
+
+  function drawBars(spec, narrow) {
+    const unit = spec.axis.unit;
+    const series = spec.series.map((part, at) => ({
+      type: 'bar', name: say(part.name), data: part.values, barMaxWidth: 14, barGap: '20%', barCategoryGap: '35%',
+      itemStyle: { color: TONES[part.tone] || PALETTE[at], borderRadius: 2 }, stack: spec.stacked ? 'all' : undefined,
+      label: { show: !spec.stacked && !narrow, position: 'right', color: SOFT, fontFamily: FONT, fontSize: 11, formatter: (item) => (item.value === null ? '' : write(item.value, unit)) },
+      emphasis: { disabled: true },
+    }));
+    return start({
+      grid: grid({ right: narrow ? 12 : 64 }), legend: legend(spec.series.map((part) => say(part.name))),
+      xAxis: Object.assign(measured(spec.axis, 'x', narrow), { name: '', splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
+      yAxis: named(spec.categories.map(say), { inverse: true, axisLabel: { color: INK, fontFamily: FONT, width: narrow ? 96 : 180, overflow: 'truncate', interval: 0 } }),
+      series,
+      tooltip: Object.assign(start({}).tooltip, {
+        trigger: 'axis', axisPointer: { type: 'shadow', shadowStyle: { color: 'rgba(0,0,0,.03)' } },
+        formatter: (items) => block(items[0].name, items.map((item) => [item.seriesName, write(item.value, unit)])),
+      }),
+    });
+  }
+
+  function explain(row, unit) {
+    const lines = [[word('estimate'), signed(row.estimate, unit)]];
+    if (row.lower !== null) lines.push([word('interval'), `[${write(row.lower, unit)}, ${write(row.upper, unit)}]`]);
+    if (row.n !== null) lines.push(['n', group(row.n, 0)]);
+    if (row.promised !== null) lines.push([word('promised'), write(row.promised, unit)]);
+    if (row.truth !== null) lines.push([word('truth'), write(row.truth, unit)]);
+    return block(say(row.name), lines);
+  }
+
+  // The interval of a row as a line with caps, across (a forest) or upright (columns).
+  function drawWhiskers(rows, upright, colour) {
+    return {
+      type: 'custom', silent: true, z: 5, clip: false,
+      encode: upright ? { x: 0, y: [1, 2] } : { y: 0, x: [1, 2] },
+      data: rows.map((row, at) => [at, row.lower ?? row.estimate, row.upper ?? row.estimate]),
+      renderItem: (params, api) => {
+        const row = rows[params.dataIndex];
+        if (row.lower === null || row.upper === null) return null;
+        const place = (value) => api.coord(upright ? [params.dataIndex, value] : [value, params.dataIndex]);
+        const [a, b] = [place(row.lower), place(row.upper)];
+        const cap = (at) => (upright ? { x1: at[0] - 7, y1: at[1], x2: at[0] + 7, y2: at[1] } : { x1: at[0], y1: at[1] - 6, x2: at[0], y2: at[1] + 6 });
+        const style = { stroke: colour(row), lineWidth: 2 };
+        const line = (shape) => ({ type: 'line', shape, style });
+        return { type: 'group', children: [line({ x1: a[0], y1: a[1], x2: b[0], y2: b[1] }), line(cap(a)), line(cap(b))] };
+      },
+    };
+  }
+
+  function drawPoints(rows, name, key, symbol, colour, upright, size) {
+    const data = rows.map((row, at) => (row[key] === null ? null : {
+      value: upright ? [at, row[key]] : [row[key], at],
+      itemStyle: { color: typeof colour === 'function' ? colour(row) : colour, borderColor: '#fff', borderWidth: 1 },
+    })).filter(Boolean);
+    return { type: 'scatter', name, symbol, symbolSize: size, data, z: 7, itemStyle: { color: typeof colour === 'string' ? colour : TONES.quiet } };
+  }
+
+  function drawForest(spec, narrow) {
+    return spec.upright ? drawColumns(spec, narrow) : drawRows(spec, narrow);
+  }
+
+  function findRow(rows, item, upright) {
+    const at = item.componentSubType === 'bar' ? item.dataIndex : item.value[upright ? 0 : 1];
+    return rows[at];
+  }
+
+  function drawRows(spec, narrow) {
+    const rows = spec.rows, unit = spec.axis.unit, colour = (row) => TONES[row.tone] || TONES.quiet;
+    const extra = markExtras(rows, false);
+    const figure = (row) => signed(row.estimate, unit);
+    const right = named(rows.map(figure), {
+      inverse: true, position: 'right', axisLine: { show: false },
+      axisLabel: { fontFamily: FONT, interval: 0, formatter: (value, at) => `{${rows[at].tone}|${value}}`, rich: richTones() },
+    });
+    const scaled = spec.axis.unit === 'ratio' && spec.axis.upper !== null;
+    const left = named(rows.map((row) => say(row.name)), {
+      inverse: true, axisLine: { show: false },
+      axisLabel: { color: INK, fontFamily: FONT, width: narrow ? 92 : 168, overflow: 'truncate', interval: 0 },
+    });
+    return start({
+      grid: grid({ top: extra.names.length ? 36 : 8 }), legend: extra.names.length ? legend(extra.names) : undefined,
+      xAxis: Object.assign(measured(spec.axis, 'x', narrow), { min: (range) => reach(spec, range, -1), max: (range) => reach(spec, range, 1), splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
+      yAxis: scaled ? left : [left, right],
+      series: [
+        drawWhiskers(rows, false, colour),
+        Object.assign(drawPoints(rows, word('estimate'), 'estimate', 'rect', colour, false, 11), { markLine: zeroLine('xAxis') }),
+        ...extra.series,
+      ],
+      tooltip: Object.assign(start({}).tooltip, { trigger: 'item', formatter: (item) => explain(findRow(rows, item, false), unit) }),
+    });
+  }
+
+  // The axis must hold every mark, and zero where effects are read against it.
+  function reach(spec, range, side) {
+    const fixed = side < 0 ? spec.axis.lower : spec.axis.upper;
+    const ends = spec.rows.flatMap((row) => [row.estimate, row.lower, row.upper, row.truth, row.promised]).filter((value) => value !== null);
+    const low = Math.min(...ends), high = Math.max(...ends);
+    const free = spec.rows.every((row) => row.tone === 'accent' || row.tone === 'amber') && low > 0 && low > (high - low);
+    const all = fixed !== null ? ends.concat(fixed) : free ? ends : ends.concat(0);
+    const [from, to] = [Math.min(...all), Math.max(...all)], pad = (to - from) * 0.06 || Math.abs(to) * 0.1 || 1;
+    const raw = side < 0 ? (from === 0 ? 0 : from - pad) : (to === 0 ? 0 : to + pad);
+    const step = nice((to - from + 2 * pad) / 5);
+    return side < 0 ? Math.floor(raw / step) * step : Math.ceil(raw / step) * step;
+  }
+
+  function nice(size) {
+    const power = 10 ** Math.floor(Math.log10(size)), lead = size / power;
+    return (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10) * power;
+  }
+
+  function markExtras(rows, upright) {
+    const series = [];
+    if (rows.some((row) => row.promised !== null)) series.push(drawPoints(rows, word('promised'), 'promised', 'triangle', TONES.amber, upright, 11));
+    if (rows.some((row) => row.truth !== null)) series.push(drawPoints(rows, word('truth'), 'truth', 'diamond', TONES.truth, upright, 14));
+    const names = series.map((one) => ({ name: one.name, icon: one.symbol, itemStyle: { color: one.itemStyle.color } }));
+    return { series, names: names.length ? [{ name: word('estimate'), icon: 'rect', itemStyle: { color: TONES.quiet } }, ...names] : [] };
+  }
+
+  const zeroLine = (axis) => ({
+    silent: true, symbol: 'none', label: { show: false }, lineStyle: { color: '#8c8c8c', type: 'solid', width: 1 }, data: [{ [axis]: 0 }],
+  });
+
+  const richTones = () => Object.fromEntries(Object.entries({ gain: '#389e0d', loss: '#cf1322', quiet: '#6b7280', accent: INK, amber: INK })
+    .map(([name, color]) => [name, { color, fontFamily: FONT, fontSize: 12, fontWeight: 600 }]));
+
+  function drawColumns(spec, narrow) {
+    const rows = spec.rows, unit = spec.axis.unit, extra = markExtras(rows, true);
+    const colour = (row) => TONES[row.tone] || TONES.quiet;
+    const bars = {
+      type: 'bar', name: word('estimate'), barWidth: narrow ? 40 : 56, z: 3, emphasis: { disabled: true }, markLine: zeroLine('yAxis'),
+      data: rows.map((row) => ({ value: row.estimate, itemStyle: { color: colour(row), opacity: 0.55, borderRadius: row.estimate < 0 ? [0, 0, 4, 4] : [4, 4, 0, 0] } })),
+    };
+    return start({
+      grid: grid({ top: 40 }), legend: legend(extra.names),
+      xAxis: named(rows.map((row) => `${say(row.name)}\n{${row.tone}|${signed(row.estimate, unit)}}`), {
+        axisLabel: { color: INK, fontFamily: FONT, interval: 0, lineHeight: 20, rich: richTones() }, axisLine: { show: false, onZero: false },
+      }),
+      yAxis: Object.assign(measured(spec.axis, 'y', narrow), { min: (range) => reach(spec, range, -1), max: (range) => reach(spec, range, 1), splitNumber: 4 }),
+      series: [bars, drawWhiskers(rows, true, () => '#434343'), ...extra.series],
+      tooltip: Object.assign(start({}).tooltip, { trigger: 'item', formatter: (item) => explain(findRow(rows, item, true), unit) }),
+    });
+  }
+
+  function drawHeat(spec, narrow) {
+    const most = Math.max(...spec.cells.map((cell) => cell.value), 1);
+    const data = spec.cells.map((cell) => ({
+      value: [cell.column, cell.row, cell.value, cell.money],
+      label: { color: cell.value > most * 0.5 ? '#fff' : INK },
+    }));
+    const axis = (names, title, gap) => named(names.map(say), {
+      name: title, nameLocation: 'middle', nameGap: gap, nameTextStyle: { color: SOFT, fontFamily: FONT }, axisLine: { show: false }, splitArea: { show: false },
+    });
+    return start({
+      grid: grid({ top: 8 }),
+      xAxis: axis(spec.columns, say(spec.x), 28), yAxis: axis(spec.lines, say(spec.y), 24),
+      visualMap: { show: false, min: 0, max: most, dimension: 2, inRange: { color: ['#f0f7ff', '#91caff', '#1677ff', '#0958d9'] } },
+      series: [{
+        type: 'heatmap', data, emphasis: { disabled: true }, itemStyle: { borderColor: '#fff', borderWidth: 3, borderRadius: 6 },
+        label: { show: true, fontFamily: FONT, fontSize: 12, formatter: (item) => write(item.value[2], 'count') },
+      }],
+      tooltip: Object.assign(start({}).tooltip, {
+        trigger: 'item',
+        formatter: (item) => block(`R${item.value[0] + 1} F${item.value[1] + 1}`, [[say(spec.value), write(item.value[2], 'count')], [say(spec.money), write(item.value[3], 'money')]]),
+      }),
+    });
+  }
+
+  // ---- the page --------------------------------------------------------------------------------------
+  const KINDS = { curves: drawCurves, bars: drawBars, forest: drawForest, heat: drawHeat };
+  const charts = [...document.querySelectorAll('.chart')].map((place) => ({
+    place,
+    spec: JSON.parse(place.nextElementSibling.textContent),
+    view: echarts.init(place, null, { renderer: 'canvas', devicePixelRatio: Math.max(2, window.devicePixelRatio || 1) }),
+  }));
+
+  function draw({ place, spec, view }) {
+    view.setOption(KINDS[spec.kind](spec, place.clientWidth < 480), { notMerge: true });
+  }
+
+  function choose(wanted, keep) {
+    language = wanted;
+    document.documentElement.lang = wanted === 'zh' ? 'zh-Hans' : 'en';
+    document.title = say(settings.title);
+    for (const name of ['title', 'aria-label']) {
+      for (const element of document.querySelectorAll(`[data-${wanted}-${name}]`)) {
+        element.setAttribute(name, element.getAttribute(`data-${wanted}-${name}`));
+      }
+    }
+    charts.forEach(draw);
+    if (keep) remember(wanted);
+  }
+
+  // A page opened from a file may have no storage: then the choice lasts as long as the page.
+  function remember(wanted) {
+    try { localStorage.setItem('aimwell-language', wanted); } catch { /* nothing to do */ }
+  }
+
+  function recall() {
+    try { return localStorage.getItem('aimwell-language'); } catch { return null; }
+  }
+
+  function preferred() {
+    const asked = location.hash.slice(1);
+    if (asked === 'zh' || asked === 'en') return asked;
+    return recall() || (navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en');
+  }
+
+  function follow() {
+    const links = [...document.querySelectorAll('.side ol a')];
+    const sections = [...document.querySelectorAll('main > section')];
+    const mark = () => {
+      const read = sections.filter((one) => one.getBoundingClientRect().top < 160).pop() || sections[0];
+      for (const link of links) {
+        if (link.getAttribute('href') === `#${read.id}`) link.setAttribute('aria-current', 'true');
+        else link.removeAttribute('aria-current');
+      }
+    };
+    addEventListener('scroll', mark, { passive: true });
+    mark();
+  }
+
+  document.getElementById('language').addEventListener('click', () => choose(language === 'zh' ? 'en' : 'zh', true));
+  document.getElementById('print').addEventListener('click', () => print());
+  addEventListener('hashchange', () => {
+    const asked = location.hash.slice(1);
+    if (asked === 'zh' || asked === 'en') choose(asked, true);
+  });
+  choose(preferred(), false);
+  follow();
+  const watcher = new ResizeObserver((entries) => {
+    for (const entry of entries) {
+      const chart = charts.find((one) => one.place === entry.target);
+      if (chart.place.clientWidth && chart.place.clientWidth !== chart.view.getWidth()) { chart.view.resize(); draw(chart); }
+    }
+  });
+  charts.forEach((chart) => watcher.observe(chart.place));
+  document.documentElement.dataset.ready = String(charts.length);
+}());

@@ -1,0 +1,125 @@
+"""The experiment's design: holdout, treatment and control, and exploration, drawn before launch.
+
+Every draw is a salted SHA-256 of the customer (weaker hashes correlate experiments), so it can be repeated by
+anybody who knows the salt, and its probability is exact:
+
+- *Holdout*: each customer by an own draw, with the workspace's salt only: the same people in every round.
+- *Arms*: systematic sampling (Madow 1949) down a list that is ordered by stratum and action and, inside, at random:
+  each customer is control with exactly the control share, and each stratum and action has its share to within one.
+  The arm's probability is conditional on not being held out.
+- *Exploration*: a chosen customer is, with the exploration share e, given one of its S near-best actions uniformly;
+  an action is logged with (1 − e)·[it is the best] + e/S. A near-best action uses no more of any maximum (and no
+  less of any minimum) than the best one, so whatever is drawn keeps every constraint.
+
+Reads and writes no tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aimwell.core.seeds import draw_uniform, draw_uniforms
+from aimwell.core.text import Text, say
+from aimwell.strategy.inputs import PlanInputs
+from aimwell.strategy.problem import Flags, Integers, Reals, Row
+
+SMALLEST_ARM = 30
+"""Customers below which an arm says nothing dependable about money."""
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What exploration made of the chosen actions; parallel to the chosen customers."""
+
+    action: Integers
+    probability: Reals
+    explored: Flags
+    choices: Integers
+    """How many near-best actions there were, the best included."""
+
+
+def draw_holdout(customers: Sequence[str], *, salt: str, share: float) -> Flags:
+    """Who is kept out of all marketing: depends on the workspace's salt and the customer only."""
+    return draw_uniforms(f"{salt}:holdout", customers) < share
+
+
+def draw_arms(
+    keys: Sequence[str], strata: Sequence[str], actions: Integers, *, salt: str, control_share: float
+) -> Flags:
+    """Who is treated; each with probability exactly ``1 − control_share``, balanced over strata and actions."""
+    if not len(keys):
+        return np.zeros(0, dtype=np.bool_)
+    draws = draw_uniforms(f"{salt}:arm", keys)
+    _, tier = np.unique(np.asarray(strata), return_inverse=True)
+    order = np.lexsort((draws, actions, tier))
+    position = np.arange(len(keys)) * control_share + draw_uniform(f"{salt}:arm", "start")
+    control = np.floor(position + control_share) > np.floor(position)
+    treated = np.ones(len(keys), dtype=np.bool_)
+    treated[order[control]] = False
+    return treated
+
+
+def explore(
+    inputs: PlanInputs, customer: Integers, action: Integers, rows: Sequence[Row], *, salt: str
+) -> Exploration:
+    """Give some of the chosen customers a random near-best action; see the module's first lines."""
+    share = inputs.shares.exploration
+    keys = [inputs.customers[index] for index in customer]
+    near = find_near_best(inputs, customer, action, rows)
+    choices = near.sum(axis=1).astype(np.int64)
+    explored = draw_uniforms(f"{salt}:explore", keys) < share
+    place = np.floor(draw_uniforms(f"{salt}:which", keys) * choices).astype(np.int64)
+    ranked = np.cumsum(near, axis=1) - 1
+    drawn = np.argmax(near & (ranked == place[:, None]), axis=1) if len(action) else action
+    final = np.where(explored, drawn, action).astype(np.int64)
+    probability = share / np.maximum(choices, 1) + (1 - share) * (final == action)
+    return Exploration(final, probability, explored, choices)
+
+
+def find_near_best(inputs: PlanInputs, customer: Integers, action: Integers, rows: Sequence[Row]) -> Flags:
+    """Chosen customers × actions: allowed, profitable, within one standard error, and no harder on any limit."""
+    profit = inputs.profit[customer]
+    index = np.arange(len(customer))
+    best = profit[index, action]
+    near = inputs.eligible[customer] & inputs.known[customer] & (profit > 0)
+    near &= profit >= (best - inputs.error[customer][index, action])[:, None]
+    for row in rows:
+        usage = row.usage[customer]
+        near &= row.sign * usage <= (row.sign * usage[index, action])[:, None]
+    near[index, action] = True
+    return near
+
+
+def check_design(inputs: PlanInputs, *, considered: int, chosen: int, treated: int) -> tuple[Text, ...]:
+    """What the experiment lacks, each with the remedy."""
+    lacks: list[Text] = []
+    control = chosen - treated
+    if considered == 0:
+        lacks.append(
+            say("Nobody may be contacted: add consents and the addresses or numbers that the channels need.")
+        )
+    elif chosen == 0:
+        lacks.append(_explain_empty(inputs))
+    elif control == 0:
+        lacks.append(
+            say("There is no control group, so nothing can be measured: raise the control share or the audience.")
+        )
+    elif min(control, treated) < SMALLEST_ARM:
+        lacks.append(
+            say(
+                "The smaller arm has {count} customers; below {least} an effect can hardly be shown: "
+                "raise the control share, the budget or the audience.",
+                count=min(control, treated),
+                least=SMALLEST_ARM,
+            )
+        )
+    return tuple(lacks)
+
+
+def _explain_empty(inputs: PlanInputs) -> Text:
+    if any(limit.unit == "money" and limit.limit == 0 and limit.sense == "at_most" for limit in inputs.limits):
+        return say("The budget is 0, so nobody is contacted: raise the budget.")
+    return say("No action is expected to earn more than it costs within the limits, so nobody is contacted.")
