@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from aimwell.analysis.contact_tags import EVENT_TAGS, KNOWN_TAGS
-from aimwell.analysis.lifecycle import LIFECYCLE_TAG
+from collections.abc import Iterable, Mapping
+
+from aimwell.analysis.contact_tags import EVENT_TAGS, KNOWN_TAGS, define_attributes
+from aimwell.analysis.lifecycle import LIFECYCLE_TAG, STAGES
 from aimwell.analysis.preference_tags import PREFERENCE_TAGS
 from aimwell.analysis.purchase_tags import PURCHASE_TAGS
 from aimwell.analysis.rfm import RFM_TAGS
 from aimwell.analysis.tag import Tag
-from aimwell.analysis.value import VALUE_TAGS
+from aimwell.analysis.value import TIERS, VALUE_TAGS
+from aimwell.core.text import Text
+from aimwell.engine.describe import describe_rule
+from aimwell.engine.specification import Rule, list_rule_tags
 
 STANDING_TAGS: tuple[Tag, ...] = (*RFM_TAGS, *VALUE_TAGS, LIFECYCLE_TAG)
 """Tags that compare a customer with all others, or with the usual rhythm."""
@@ -16,3 +21,17 @@ MEASURED_TAGS: tuple[Tag, ...] = (*PURCHASE_TAGS, *PREFERENCE_TAGS, *EVENT_TAGS)
 """Tags that the compiler measures on order_lines and events."""
 CATALOGUE: tuple[Tag, ...] = (*MEASURED_TAGS, *STANDING_TAGS, *KNOWN_TAGS)
 """All built-in tags; each delivered attribute adds one (``contact_tags.define_attributes``)."""
+VALUE_TITLES: Mapping[str, Mapping[str, Text]] = {"lifecycle_stage": STAGES, "value_tier": TIERS}
+"""Names for people of the values of those tags whose values are names in code."""
+
+
+def find_tags(columns: Iterable[str]) -> tuple[Tag, ...]:
+    """The tags that stand in a table with these columns: the catalogue, and one per ``attribute_`` column."""
+    delivered = [name.removeprefix("attribute_") for name in columns if name.startswith("attribute_")]
+    return (*CATALOGUE, *define_attributes(delivered))
+
+
+def describe_tag_rule(rule: Rule) -> Text:
+    """``rule`` in words, tags and stages by their names for people."""
+    titles = {tag.name: tag.title for tag in find_tags(list_rule_tags(rule))}
+    return describe_rule(rule, titles, VALUE_TITLES)

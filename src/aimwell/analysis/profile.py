@@ -1,7 +1,7 @@
 """Customer 360 客户画像: everything that is known about one customer, on one page.
 
-Reads customers, tags, segment_members, scores, order_lines, events, consents, recommendations, effects, actions and
-plan_items; writes nothing.
+Reads customers, tags, segment_members, scores, order_lines, events, consents, recommendations, effects,
+actions and plan_items; writes nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from aimwell.analysis.catalogue import CATALOGUE
-from aimwell.analysis.contact_tags import define_attributes
+from aimwell.analysis.catalogue import find_tags
 from aimwell.analysis.segments import BUILT_IN
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
@@ -81,11 +80,9 @@ LEFT JOIN actions AS a ON a.action_id = e.action_id
 WHERE e.customer_id = $customer_id
 ORDER BY e.estimate DESC, e.action_id"""
 _PLANS = """\
-SELECT i.plan_id, i.action_id, a.title, i.expected_profit, i.standard_error, i.expected_cost, i.probability, i.reason
-FROM plan_items AS i
-LEFT JOIN actions AS a ON a.action_id = i.action_id
-WHERE i.customer_id = $customer_id
-ORDER BY i.plan_id DESC, i.action_id"""
+SELECT i.plan_id, i.action_id, a.title, i.expected_profit, i.standard_error, i.expected_cost, i.probability,
+i.reason FROM plan_items AS i LEFT JOIN actions AS a ON a.action_id = i.action_id WHERE i.customer_id =
+$customer_id ORDER BY i.plan_id DESC, i.action_id"""
 
 
 def read_profile(reader: Queryable, customer_id: str, *, limit: int = 10) -> dict[str, Any]:
@@ -123,9 +120,6 @@ def _read_first(reader: Queryable, sql: str, parameters: Mapping[str, Any]) -> d
 
 def _list_tags(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The known tags with their words, in the order of the catalogue."""
-    attributes = define_attributes(
-        [name.removeprefix("attribute_") for name in values if name.startswith("attribute_")]
-    )
     return [
         {
             "name": tag.name,
@@ -134,7 +128,7 @@ def _list_tags(values: Mapping[str, Any]) -> list[dict[str, Any]]:
             "unit": tag.unit,
             "value": values[tag.name],
         }
-        for tag in (*CATALOGUE, *attributes)
+        for tag in find_tags(values)
         if values.get(tag.name) is not None
     ]
 

@@ -149,12 +149,12 @@ def _define_totals() -> tuple[Tag, ...]:
 
 def _define_trends() -> tuple[Tag, ...]:
     words = say(
-        "From −1 (stopped) through 0 (unchanged) to 1 (started): the last {recent} days against the {before} before, per day.",
+        "From −1 (stopped) over 0 (unchanged) to 1 (started): the last {recent} days against {before} before, per day.",
         recent=30,
         before=60,
     )
     longer = say(
-        "From −1 (stopped) through 0 (unchanged) to 1 (started): the last {recent} days against the {before} before, per day.",
+        "From −1 (stopped) over 0 (unchanged) to 1 (started): the last {recent} days against {before} before, per day.",
         recent=90,
         before=90,
     )

@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aimwell.analysis.catalogue import CATALOGUE
+from aimwell.analysis.catalogue import describe_tag_rule
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.core.errors import AimwellError, BadInput, Conflict, NotReady
 from aimwell.core.tables import TAGS, Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile import Query, compile_rules, show_sql
-from aimwell.engine.describe import describe_rule
 from aimwell.engine.specification import (
     All,
     Any,
@@ -255,12 +254,11 @@ def read_as_of(reader: Queryable) -> date:
 def read_segments(reader: Queryable) -> list[dict[str, AnyType]]:
     """The segments of the last run: name, title, rule in words, size, shares of customers and revenue (0–1)."""
     customers = reader.query("SELECT COUNT(*) AS n FROM tags").to_pylist()[0]["n"]
-    titles = {tag.name: tag.title for tag in CATALOGUE}
     return [
         {
             "name": row["segment"],
             "title": Text.from_json(row["title"]).both(),
-            "rule_text": describe_rule(rule_from_json(json.loads(row["rule"])), titles).both(),
+            "rule_text": describe_tag_rule(rule_from_json(json.loads(row["rule"]))).both(),
             "size": row["size"],
             "share": row["size"] / max(customers, 1),
             "revenue_share": row["revenue_share"],

@@ -63,7 +63,7 @@ def _summarise(run: Run, computed: ComputedTags, membership: Membership) -> dict
         "as_of": run.as_of.isoformat(),
         "customers": computed.table.num_rows,
         "tags": summarise_tags(computed.table, computed.tags),
-        "segments": summarise_segments(membership, computed.tags, computed.table),
+        "segments": summarise_segments(membership, computed.table),
         "overlaps": summarise_overlaps(membership),
         "rfm": {"cells": count_cells(run)},
         "lifecycle": count_stages(run),

@@ -5,17 +5,15 @@ Reads the tags just computed (in memory and as ``tags`` of the run); writes noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aimwell.analysis.segments import Membership, Segment, count_overlaps, share_revenue
+from aimwell.analysis.catalogue import describe_tag_rule
+from aimwell.analysis.segments import Membership, count_overlaps, share_revenue
 from aimwell.analysis.tag import Tag
-from aimwell.core.text import Text
-from aimwell.engine.describe import describe_rule
 
 MAIN_TAGS = (
     "recency_days",
@@ -54,18 +52,15 @@ def summarise_tags(table: pa.Table, tags: tuple[Tag, ...]) -> dict[str, Any]:
     return {"count": len(tags), "catalogue": catalogue}
 
 
-def summarise_segments(
-    membership: Membership, tags: tuple[Tag, ...], table: pa.Table
-) -> list[dict[str, Any]]:
+def summarise_segments(membership: Membership, table: pa.Table) -> list[dict[str, Any]]:
     """Every segment with its rule in words, its size and its shares of customers and revenue (0–1)."""
-    titles = {tag.name: tag.title for tag in tags}
     revenue = pc.fill_null(table.column("revenue_365d"), 0.0).to_numpy()
     rows = max(table.num_rows, 1)
     return [
         {
             "name": segment.name,
             "title": segment.title.both(),
-            "rule_text": describe_segment(segment, titles).both(),
+            "rule_text": describe_tag_rule(segment.rule).both(),
             "built_in": segment.built_in,
             "size": size,
             "share": round(size / rows, 6),
@@ -73,11 +68,6 @@ def summarise_segments(
         }
         for index, (segment, size) in enumerate(zip(membership.segments, membership.sizes, strict=True))
     ]
-
-
-def describe_segment(segment: Segment, titles: Mapping[str, Text]) -> Text:
-    """The segment's rule in words, with the tags' names for people."""
-    return describe_rule(segment.rule, titles)
 
 
 def summarise_overlaps(membership: Membership) -> dict[str, Any]:

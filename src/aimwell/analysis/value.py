@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from aimwell.analysis.tag import Tag
 from aimwell.core.tables import Type
-from aimwell.core.text import say
+from aimwell.core.text import Text, say
 
 _NEEDS = ("order_lines.revenue",)
+TIERS: dict[str, Text] = {"best_20": say("best 20 %"), "middle": say("middle"), "low": say("low")}
 VALUE_TAGS: tuple[Tag, ...] = (
     Tag(
         "value_percentile",
@@ -51,7 +52,8 @@ VALUE_TAGS: tuple[Tag, ...] = (
 def measure_curve(tags: pa.Table, *, points: int = 21) -> dict[str, Any]:
     """How revenue of 365 days concentrates: share of buyers, best first, against their share of revenue.
 
-    Returns ``top20_revenue_share`` (0–1, None without revenue) and ``curve``, at most ``points`` pairs from (0, 0) to (1, 1).
+    Returns ``top20_revenue_share`` (0–1, None without revenue) and ``curve``, at most ``points`` pairs from
+    (0, 0) to (1, 1).
     """
     revenue = tags.column("revenue_365d").drop_null().to_numpy().astype(np.float64)
     revenue = -np.sort(-revenue[revenue > 0])

@@ -41,8 +41,6 @@ def run_analysis(
 @app.command("tags")
 def list_tags(context: typer.Context) -> None:
     """List the tags: what they mean, and for how many customers they are known.  标签目录"""
-    from aimwell.analysis.catalogue import CATALOGUE
-    from aimwell.analysis.contact_tags import define_attributes
     from aimwell.analysis.summary import summarise_tags
 
     with state(context).workspace.read() as reader:
@@ -73,17 +71,16 @@ def list_segments(context: typer.Context) -> None:
 @segment_app.command("preview")
 def preview_segment(context: typer.Context, rule: RuleOption) -> None:
     """Show whom a rule would hold, without keeping it.  预览分群"""
-    from aimwell.analysis.catalogue import CATALOGUE
+    from aimwell.analysis.catalogue import describe_tag_rule
     from aimwell.analysis.rule_text import parse_rule
     from aimwell.analysis.segments import preview_rule, read_as_of, read_tag_types
-    from aimwell.engine.describe import describe_rule
 
     parsed = parse_rule(rule)
     with state(context).workspace.read() as reader:
         as_of = read_as_of(reader)
         types = read_tag_types(reader.query("SELECT * FROM tags LIMIT 0").schema)
         found = preview_rule(reader, parsed, types, as_of=as_of)
-    words = describe_rule(parsed, {tag.name: tag.title for tag in CATALOGUE})
+    words = describe_tag_rule(parsed)
     payload = {"rule_text": words.both(), "as_of": as_of.isoformat(), **found}
 
     def draw(console: Console) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import typer
@@ -99,6 +101,7 @@ def run_round(
         str | None, typer.Option(help="First business day of the plan, YYYY-MM-DD.  计划首日")
     ] = None,
     budget: Annotated[str | None, typer.Option(help="What a wave may spend.  每波预算")] = None,
+    launch: Annotated[bool, typer.Option("--launch", help="Send what was planned.  按计划发送")] = False,
     wave: Annotated[
         str | None, typer.Option(help="pilot or rollout; decided from the past when omitted.  试点或全面投放")
     ] = None,
@@ -109,7 +112,12 @@ def run_round(
 
     opened = state(context).workspace
     results = continue_round(
-        opened, as_of=read_day(as_of), budget=read_money(budget), wave=wave, progress=show_progress(context)
+        opened,
+        as_of=read_day(as_of),
+        budget=read_money(budget),
+        wave=wave,
+        launch_now=launch,
+        progress=show_progress(context),
     )
     emit(context, results, lambda console: show_round(console, results))
 
@@ -158,6 +166,9 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except Exception as error:  # a defect of ours: people get a sentence, we get the details
+        _print_defect(error)
+        sys.exit(1)
 
 
 def _print_error(error: AimwellError) -> None:
@@ -167,3 +178,17 @@ def _print_error(error: AimwellError) -> None:
     console.print(fail(error.message), style="red", highlight=False, markup=False)
     if error.remedy is not None:
         console.print(str(error.remedy), highlight=False, markup=False)
+
+
+def _print_defect(error: Exception) -> None:
+    with NamedTemporaryFile("w", prefix="aimwell-", suffix=".log", delete=False, encoding="utf-8") as stream:
+        traceback.print_exception(error, file=stream)
+    message = say(
+        "Aimwell itself failed ({kind}). Nothing that was finished is lost. The details are in {file}: "
+        "please report them.",
+        kind=type(error).__name__,
+        file=stream.name,
+    )
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": {"code": "cli.defect", "message": str(message)}}) + "\n")
+    Console(stderr=True).print(fail(message), style="red", highlight=False, markup=False)

@@ -5,8 +5,10 @@ It reads no table and writes none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import reduce
+from typing import TypeAlias
 
 from aimwell.core.text import Text, say
 from aimwell.engine.specification import (
@@ -17,79 +19,94 @@ from aimwell.engine.specification import (
     IsEmpty,
     Not,
     OneOf,
-    Operator,
     Rule,
     Value,
 )
 from aimwell.engine.specification import Any as AnyOne
 
-
-def describe_rule(rule: Rule, titles: Mapping[str, Text] | None = None) -> Text:
-    """``rule`` in words; ``titles`` gives the tags' names for people (their names in code when absent)."""
-    names = titles or {}
-    match rule:
-        case All(rules=()):
-            return say("everybody")
-        case AnyOne(rules=()):
-            return say("nobody")
-        case All(rules=parts):
-            return _join(parts, names, lambda left, right: say("{left} and {right}", left=left, right=right))
-        case AnyOne(rules=parts):
-            return _join(parts, names, lambda left, right: say("{left} or {right}", left=left, right=right))
-        case Not(rule=IsEmpty(tag=tag)):
-            return say("{tag} is known", tag=_name_tag(tag, names))
-        case Not(rule=Compare(tag=tag, operator="=", value=bool() as value)):
-            return describe_rule(Compare(tag, "!=", value), names)
-        case Not(rule=inner):
-            return say("not ({rule})", rule=describe_rule(inner, names))
-        case IsEmpty(tag=tag):
-            return say("{tag} is unknown", tag=_name_tag(tag, names))
-        case Between(tag=tag, low=low, high=high):
-            return say(
-                "{tag} is from {low} to {high}",
-                tag=_name_tag(tag, names),
-                low=_show_value(low),
-                high=_show_value(high),
-            )
-        case OneOf(tag=tag, values=values):
-            listed = ", ".join(_show_value(value) for value in values)
-            return say("{tag} is one of {values}", tag=_name_tag(tag, names), values=listed)
-        case Compare(tag=tag, operator=operator, value=value):
-            return _describe_comparison(_name_tag(tag, names), operator, value)
-        case EventRule():
-            return _describe_events(rule)
+Titles: TypeAlias = Mapping[str, Text]
+ValueTitles: TypeAlias = Mapping[str, Mapping[str, Text]]
 
 
-def _join(parts: tuple[Rule, ...], names: Mapping[str, Text], join: Callable[[Text, Text], Text]) -> Text:
-    texts = [_enclose(part, names) if len(parts) > 1 else describe_rule(part, names) for part in parts]
-    return reduce(join, texts)
+def describe_rule(rule: Rule, titles: Titles | None = None, values: ValueTitles | None = None) -> Text:
+    """``rule`` in words.
+
+    ``titles`` gives the tags' names for people, ``values`` those of a tag's values; names in code where absent.
+    """
+    return _Wording(titles or {}, values or {}).describe(rule)
 
 
-def _enclose(rule: Rule, names: Mapping[str, Text]) -> Text:
-    """Brackets around a choice inside a list, without which its reach would be unclear."""
-    text = describe_rule(rule, names)
-    nested = isinstance(rule, All | AnyOne) and len(rule.rules) > 1
-    return say("({rule})", rule=text) if nested else text
+@dataclass(frozen=True)
+class _Wording:
+    titles: Titles
+    values: ValueTitles
 
+    def describe(self, rule: Rule) -> Text:
+        match rule:
+            case All(rules=()):
+                return say("everybody")
+            case AnyOne(rules=()) | OneOf(values=()):
+                return say("nobody")
+            case All(rules=parts):
+                return reduce(
+                    lambda left, right: say("{left} and {right}", left=left, right=right), self._list(parts)
+                )
+            case AnyOne(rules=parts):
+                return reduce(
+                    lambda left, right: say("{left} or {right}", left=left, right=right), self._list(parts)
+                )
+            case Not(rule=IsEmpty(tag=tag)):
+                return say("{tag} is known", tag=self._name(tag))
+            case Not(rule=inner):
+                return say("not ({rule})", rule=self.describe(inner))
+            case IsEmpty(tag=tag):
+                return say("{tag} is unknown", tag=self._name(tag))
+            case Between(tag=tag, low=low, high=high):
+                ends = (self._show(tag, low), self._show(tag, high))
+                return say("{tag} is from {low} to {high}", tag=self._name(tag), low=ends[0], high=ends[1])
+            case OneOf(tag=tag, values=values):
+                shown = [self._show(tag, value) for value in values]
+                listed = reduce(lambda left, right: say("{left}, {right}", left=left, right=right), shown)
+                return say("{tag} is one of {values}", tag=self._name(tag), values=listed)
+            case Compare():
+                return self._describe_comparison(rule)
+            case EventRule():
+                return _describe_events(rule)
 
-def _describe_comparison(tag: Text, operator: Operator, value: Value) -> Text:
-    if isinstance(value, bool):
-        holds = value is (operator == "=")
-        return say("{tag}: yes", tag=tag) if holds else say("{tag}: no", tag=tag)
-    shown = _show_value(value)
-    match operator:
-        case "=":
-            return say("{tag} is {value}", tag=tag, value=shown)
-        case "!=":
-            return say("{tag} is not {value}", tag=tag, value=shown)
-        case "<":
-            return say("{tag} is less than {value}", tag=tag, value=shown)
-        case "<=":
-            return say("{tag} is at most {value}", tag=tag, value=shown)
-        case ">":
-            return say("{tag} is more than {value}", tag=tag, value=shown)
-        case ">=":
-            return say("{tag} is at least {value}", tag=tag, value=shown)
+    def _list(self, parts: tuple[Rule, ...]) -> list[Text]:
+        return [self._enclose(part) if len(parts) > 1 else self.describe(part) for part in parts]
+
+    def _enclose(self, rule: Rule) -> Text:
+        """Brackets around a list inside a list, without which its reach would be unclear."""
+        text = self.describe(rule)
+        nested = isinstance(rule, All | AnyOne) and len(rule.rules) > 1
+        return say("({rule})", rule=text) if nested else text
+
+    def _describe_comparison(self, rule: Compare) -> Text:
+        tag, shown = self._name(rule.tag), self._show(rule.tag, rule.value)
+        if isinstance(rule.value, bool):
+            holds = rule.value is (rule.operator == "=")
+            return say("{tag}: yes", tag=tag) if holds else say("{tag}: no", tag=tag)
+        match rule.operator:
+            case "=":
+                return say("{tag} is {value}", tag=tag, value=shown)
+            case "!=":
+                return say("{tag} is not {value}", tag=tag, value=shown)
+            case "<":
+                return say("{tag} is less than {value}", tag=tag, value=shown)
+            case "<=":
+                return say("{tag} is at most {value}", tag=tag, value=shown)
+            case ">":
+                return say("{tag} is more than {value}", tag=tag, value=shown)
+            case ">=":
+                return say("{tag} is at least {value}", tag=tag, value=shown)
+
+    def _name(self, tag: str) -> Text:
+        return self.titles.get(tag) or Text(tag)
+
+    def _show(self, tag: str, value: Value) -> Text:
+        named = self.values.get(tag, {}).get(str(value))
+        return named or Text(f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _describe_events(rule: EventRule) -> Text:
@@ -101,13 +118,3 @@ def _describe_events(rule: EventRule) -> Text:
         times=rule.at_least,
         days=rule.days,
     )
-
-
-def _name_tag(tag: str, names: Mapping[str, Text]) -> Text:
-    return names.get(tag) or Text(tag)
-
-
-def _show_value(value: Value) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)

@@ -1,7 +1,8 @@
 """Where the effect lies: by action, by value tier, by segment; corrected for looking at many.
 
-Reads segment_members, segments, actions, plan_items. Writes nothing. Tiers are cut by revenue before the plan and
-memberships are those of its first day: what the plan changed must not choose the groups it is judged in.
+Reads segment_members, segments, actions, plan_items. Writes nothing. Tiers are cut by revenue before the
+plan and memberships are those of its first day: what the plan changed must not choose the groups it is
+judged in.
 """
 
 from __future__ import annotations
@@ -70,10 +71,8 @@ SELECT
     SUM(i.expected_profit) AS profit,
     SUM(i.standard_error * i.standard_error) AS variance
 FROM plan_items AS i
-INNER JOIN assignments AS a ON a.plan_id = i.plan_id AND a.customer_id = i.customer_id AND a.action_id = i.action_id
-WHERE i.plan_id = $plan_id AND a.arm = 'treatment'
-GROUP BY i.action_id
-ORDER BY i.action_id
+INNER JOIN assignments AS a ON a.plan_id = i.plan_id AND a.customer_id = i.customer_id AND a.action_id =
+i.action_id WHERE i.plan_id = $plan_id AND a.arm = 'treatment' GROUP BY i.action_id ORDER BY i.action_id
 """
 
 _MEMBERS = """

@@ -28,7 +28,9 @@ class Experiment:
     action_id: NDArray[np.object_]
     treated: Flags
     share: Array
-    """Chance of the first side for this customer, given that it was one of the two; from the logged probabilities."""
+    """Chance of the first side for this customer, given that it was one of the two; from the logged
+    probabilities.
+    """
     own_probability: Array
     stratum: Codes
     group: Codes
@@ -68,7 +70,9 @@ class Experiment:
 def build_experiment(
     observed: pa.Table, *, treatment: tuple[str, ...], control: tuple[str, ...], intended: bool = True
 ) -> Experiment:
-    """The experiment of arms ``treatment`` against arms ``control``; only customers with an action if ``intended``."""
+    """The experiment of arms ``treatment`` against arms ``control``; only customers with an action if
+    ``intended``.
+    """
     keep = pc.is_in(observed.column("arm"), value_set=pa.array([*treatment, *control]))
     if intended:
         keep = pc.and_(keep, pc.is_valid(observed.column("action_id")))
@@ -118,7 +122,10 @@ def _find_shares(
         found: list[float | None] = []
         for side in (treated, ~treated):
             # A side may be made of several arms: their chances add up.
-            arms = [probability[inside & side & (arm == name)] for name in np.unique(arm[inside & side].astype(str))]
+            arms = [
+                probability[inside & side & (arm == name)]
+                for name in np.unique(arm[inside & side].astype(str))
+            ]
             varies = varies or any(float(np.ptp(values)) > _SAME for values in arms)
             found.append(sum(float(values.mean()) for values in arms) if arms else None)
         sides[int(code)] = found

@@ -1,6 +1,7 @@
 """The increments of a plan: orders, revenue, contribution, profit and ROI, as totals over the treated.
 
-Reads and writes no table. By intention to treat: everybody who was drawn for treatment counts, reached or not.
+Reads and writes no table. By intention to treat: everybody who was drawn for treatment counts, reached or
+not.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Increments:
 
 def measure_increments(experiment: Experiment, *, method: Method, cap: float | None) -> Increments:
     """All increments; ``cap`` (from the period before) gives a second, robust look at contribution."""
-    found = {name: compare(experiment, experiment.outcomes[name], method=method, name=name) for name in OUTCOMES}
+    found = {
+        name: compare(experiment, experiment.outcomes[name], method=method, name=name) for name in OUTCOMES
+    }
     contribution = found["contribution"]
     totals = {name: found[name].effect.scale(experiment.n_treatment) for name in OUTCOMES}
     totals["profit"] = contribution.find_profit(experiment.contact_total)
@@ -79,7 +82,9 @@ def _find_relative(experiment: Experiment, effect: Effect) -> Estimate | None:
 
 
 def _find_roi(experiment: Experiment, contribution: Comparison, profit: Effect) -> Estimate | None:
-    """Profit ÷ cost by Fieller, each end with the profit's own distance to that side, as the two must agree on 0."""
+    """Profit ÷ cost by Fieller, each end with the profit's own distance to that side, as the two must agree
+    on 0.
+    """
     treated = experiment.treated
     costs = experiment.offer_cost[treated]
     total = experiment.contact_total + float(costs.sum())

@@ -1,8 +1,8 @@
 """How effects are estimated, chosen from what was known before the window, never from its outcomes.
 
-Reads and writes no table. Adjustment by regression always (Lin 2013). Intervals by Student where the smaller side was to
-expect at least 400 buyers, by re-randomisation below (skewed money makes Student's intervals miss), by inverse
-probabilities where the chance of treatment differs inside a stratum.
+Reads and writes no table. Adjustment by regression always (Lin 2013). Intervals by Student where the
+smaller side was to expect at least 400 buyers, by re-randomisation below (skewed money makes Student's
+intervals miss), by inverse probabilities where the chance of treatment differs inside a stratum.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Method:
     def describe(self) -> Text:
         """The choice in words."""
         if self.kind == "weighted":
-            return say("Regression adjustment; customers weighted by the inverse of their logged probability.")
+            return say(
+                "Regression adjustment; customers weighted by the inverse of their logged probability."
+            )
         if self.kind == "student":
             return say(
                 "Regression adjustment on what was known before (Lin); Student's interval, as the smaller arm "
@@ -108,7 +110,9 @@ def compare(experiment: Experiment, outcome: Array, *, method: Method, name: str
 def compare_part(
     experiment: Experiment, residuals: Array, rows: Flags, *, method: Method, name: str
 ) -> Comparison | None:
-    """The same for the customers ``rows`` (n,), from the residuals of the whole; None unless 2 are on each side."""
+    """The same for the customers ``rows`` (n,), from the residuals of the whole; None unless 2 are on each
+    side.
+    """
     treated = experiment.treated[rows]
     if min(int(treated.sum()), int((~treated).sum())) < 2:
         return None
@@ -130,9 +134,7 @@ def compare_part(
     return Comparison(effect, 0.0, values, draws)
 
 
-def _compare_by_draws(
-    experiment: Experiment, adjusted: Adjustment, method: Method, name: str
-) -> Comparison:
+def _compare_by_draws(experiment: Experiment, adjusted: Adjustment, method: Method, name: str) -> Comparison:
     effect, draws = adjusted.effect, None
     if min(effect.n_treatment, effect.n_control) >= LEAST_ARM:
         draws = _draw(

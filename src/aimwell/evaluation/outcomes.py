@@ -1,7 +1,7 @@
 """What was observed of every customer of an experiment, in its window and before it.
 
-Reads assignments, order_lines, products, events, deliveries, actions. Writes outcomes. Customers who bought nothing
-get zeros: whoever is missing from the orders is not missing from the experiment.
+Reads assignments, order_lines, products, events, deliveries, actions. Writes outcomes. Customers who bought
+nothing get zeros: whoever is missing from the orders is not missing from the experiment.
 """
 
 from __future__ import annotations
@@ -126,14 +126,18 @@ ORDER BY customer_id, past
 
 
 def query_outcomes(reader: Queryable, plan: Plan, *, periods: Periods, margin_rate: float) -> pa.Table:
-    """One row per customer of the plan's experiment, sorted by customer, with arm, costs and whether reached."""
+    """One row per customer of the plan's experiment, sorted by customer, with arm, costs and whether
+    reached.
+    """
     return reader.query(OUTCOMES_SQL, _bind(plan, periods, margin_rate) | {"scale": periods.scale})
 
 
 def find_contribution_cap(
     reader: Queryable, plan: Plan, *, periods: Periods, margin_rate: float, customers: int
 ) -> float | None:
-    """The cap on a customer's contribution, from up to three windows before the plan; None without a whole one."""
+    """The cap on a customer's contribution, from up to three windows before the plan; None without a whole
+    one.
+    """
     past = min(3, periods.before.days // plan.days) if periods.before else 0
     if past == 0 or customers == 0:
         return None
@@ -165,7 +169,9 @@ def replace_plan(run: Run, table: str, plan_id: str, rows: pa.Table) -> None:
     if others.num_rows == kept.num_rows:
         run.append(table, rows)
     else:
-        run.replace(table, pa.concat_tables([others.select(rows.column_names), rows.cast(_match(others, rows))]))
+        run.replace(
+            table, pa.concat_tables([others.select(rows.column_names), rows.cast(_match(others, rows))])
+        )
 
 
 def _match(others: pa.Table, rows: pa.Table) -> pa.Schema:

@@ -1,6 +1,7 @@
 """What the whole programme causes: everybody who may be contacted against the holdout.
 
-Reads and writes no table. Control customers of a plan still get other campaigns; only the holdout shows life without any.
+Reads and writes no table. Control customers of a plan still get other campaigns; only the holdout shows
+life without any.
 """
 
 from __future__ import annotations

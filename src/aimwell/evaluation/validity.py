@@ -74,7 +74,9 @@ def find_obstacle(experiment: Experiment) -> Text | None:
     return None
 
 
-def list_warnings(experiment: Experiment, *, method: Method, plan: Plan, periods: Periods, last: date) -> list[Text]:
+def list_warnings(
+    experiment: Experiment, *, method: Method, plan: Plan, periods: Periods, last: date
+) -> list[Text]:
     """What makes the result weaker than it could be, with the remedy."""
     found = [_warn_about_size(experiment, method), _warn_about_time(periods, last)]
     if experiment.left_out:

@@ -15,7 +15,7 @@ from email.utils import parseaddr
 from queue import Empty, SimpleQueue
 
 from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
-from aimwell.deployment.channels.mime import build_mail, identify_mail
+from aimwell.deployment.channels.mime import build_mail, identify_mail, prepare_data
 
 _DATA_AGREED = 354
 _CLOSING = 421
@@ -55,7 +55,7 @@ class SmtpChannel(Channel):
 
     def deliver(self, message: Message) -> Receipt:
         """Hand one mail over on an idle connection, or a new one."""
-        return self._hand_over(message, build_mail(message, self.server.sender))
+        return self._hand_over(message, prepare_data(build_mail(message, self.server.sender)))
 
     def deliver_batch(self, messages: Sequence[Message]) -> list[Receipt]:
         """Hand all over at once, each on a connection of its own."""

@@ -1,0 +1,78 @@
+"""Rows that say the same thing twice.
+
+An order line that stands twice with its quantity is a copy; where a file has no quantity, two identical lines are
+two units. Keys (customers, products, given event numbers, consents) stand once: the first row counts. Reads and
+updates the scratch table ``parsed``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
+from aimwell.data.parsing import Parsed, Rule
+from aimwell.data.scratch import Scratch
+
+Choice = Literal["reject", "keep"]
+_KEYS = {
+    "customers": ("customer_id",),
+    "products": ("product_id",),
+    "events": ("event_id",),
+    "consents": ("customer_id", "channel", "purpose", "since"),
+}
+
+
+def check_choice(value: str | None) -> Choice | None:
+    """``value`` when it is keep or reject; BadInput otherwise."""
+    if value is None or value == "keep" or value == "reject":
+        return value  # type: ignore[return-value]
+    raise BadInput(
+        "data.unknown_duplicates",
+        say("What to do with duplicates, '{value}', is not known.", value=value),
+        remedy=say("Use --duplicates reject or --duplicates keep."),
+        where={"value": value},
+    )
+
+
+def mark_duplicates(scratch: Scratch, parsed: Parsed, choice: Choice | None = None) -> Parsed:
+    """``parsed`` with the rule that copies break; the rows that break it are marked."""
+    mapping = parsed.mapping
+    if mapping.table == "order_lines":
+        if choice == "keep" or (choice is None and not mapping.has("quantity")):
+            return parsed
+        return _mark(scratch, parsed, "raw_key", Rule("duplicate_line", ""))
+    keys = [key for key in _KEYS[mapping.table] if mapping.has(key)]
+    if mapping.table == "events" and not keys:
+        return parsed
+    return _mark(scratch, parsed, ", ".join(keys), Rule("duplicate_key", keys[0]))
+
+
+def count_identical(scratch: Scratch) -> int:
+    """Accepted rows that are copies of an earlier accepted row."""
+    return int(
+        scratch.rows(
+            """
+            WITH counted AS (SELECT raw_key, count(*) AS copies FROM parsed WHERE rule IS NULL GROUP BY raw_key)
+            SELECT CAST(coalesce(sum(copies - 1), 0) AS BIGINT) AS copies FROM counted
+            """
+        )[0]["copies"]
+    )
+
+
+def _mark(scratch: Scratch, parsed: Parsed, key: str, rule: Rule) -> Parsed:
+    scratch.execute(
+        f"""
+        CREATE OR REPLACE TABLE copies AS
+        WITH numbered AS (
+            SELECT row_number, row_number() OVER (PARTITION BY {key} ORDER BY row_number) AS occurrence
+            FROM parsed WHERE rule IS NULL
+        )
+        SELECT row_number FROM numbered WHERE occurrence > 1
+        """
+    )
+    scratch.execute(
+        "UPDATE parsed SET rule = $rule WHERE row_number IN (SELECT row_number FROM copies)",
+        {"rule": len(parsed.rules)},
+    )
+    return Parsed(parsed.source, mapping=parsed.mapping, name=parsed.name, rules=(*parsed.rules, rule), dates=parsed.dates, notices=parsed.notices)

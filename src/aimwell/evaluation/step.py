@@ -1,0 +1,159 @@
+"""Step 6: evaluate a plan whose window has ended.
+
+Reads plans, plan_items, assignments, deliveries, actions, order_lines, products, events, segments,
+segment_members. Writes outcomes, results, lessons.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aimwell.core.steps import StepResult
+from aimwell.core.tables import LESSONS, RESULTS
+from aimwell.core.text import Text, say
+from aimwell.engine.workspace import Run, Workspace
+from aimwell.evaluation.breakdown import break_down
+from aimwell.evaluation.decision import decide
+from aimwell.evaluation.experiment import Experiment, build_experiment
+from aimwell.evaluation.increment import measure_increments
+from aimwell.evaluation.lesson import Lesson, draw_lessons
+from aimwell.evaluation.method import choose_method
+from aimwell.evaluation.outcomes import find_contribution_cap, keep_outcomes, query_outcomes, replace_plan
+from aimwell.evaluation.plan import Periods, Plan, find_last_day, find_periods, find_plan
+from aimwell.evaluation.programme import measure_programme
+from aimwell.evaluation.promise import read_promise
+from aimwell.evaluation.result_rows import list_results
+from aimwell.evaluation.summary import Findings
+from aimwell.evaluation.validity import check_validity, find_obstacle, list_warnings
+
+
+def evaluate(workspace: Workspace, *, plan_id: str | None = None, as_of: date) -> StepResult:
+    """Measure what ``plan_id`` (the newest ended plan when omitted) caused, and keep it for the next round.
+
+    Skipped, with what is lacking, when no window has ended by ``as_of`` or nothing can be compared.
+    BadInput when the plan is unknown. Evaluating again replaces the earlier rows of the same plan.
+    """
+    with workspace.read() as reader:
+        plan = find_plan(reader, plan_id=plan_id, as_of=as_of)
+        periods = plan if isinstance(plan, Text) else find_periods(reader, plan)
+    if isinstance(plan, Text) or isinstance(periods, Text):
+        reason = plan if isinstance(plan, Text) else periods
+        assert isinstance(reason, Text)
+        return StepResult("evaluation", "skipped", {"lacks": [reason.both()]}, (reason,))
+    with workspace.run("evaluation", as_of=as_of, parameters={"plan_id": plan.plan_id}) as run:
+        return _evaluate_plan(run, workspace, plan, periods)
+
+
+def _evaluate_plan(run: Run, workspace: Workspace, plan: Plan, periods: Periods) -> StepResult:
+    business = workspace.settings.business
+    observed = query_outcomes(run, plan, periods=periods, margin_rate=business.margin_rate)
+    simulated = plan.simulated or bool(pc.any(observed.column("simulated")).as_py())
+    keep_outcomes(run, plan, observed, simulated=simulated)
+    experiment = build_experiment(observed, treatment=("treatment",), control=("control",))
+    obstacle = find_obstacle(experiment)
+    if obstacle is not None:
+        summary = _summarise_obstacle(plan, periods, simulated, obstacle)
+        return StepResult("evaluation", "skipped", summary, (obstacle,))
+    cap = find_contribution_cap(
+        run, plan, periods=periods, margin_rate=business.margin_rate, customers=observed.num_rows
+    )
+    findings = _find(run, plan, periods, experiment, observed, cap, simulated, business.currency)
+    _keep(run, findings)
+    return StepResult(
+        "evaluation", "partial" if findings.lacks else "done", findings.summarise(), findings.lacks
+    )
+
+
+def _find(
+    run: Run,
+    plan: Plan,
+    periods: Periods,
+    experiment: Experiment,
+    observed: pa.Table,
+    cap: float | None,
+    simulated: bool,
+    currency: str,
+) -> Findings:
+    has_before = periods.before is not None
+    method = choose_method(experiment, has_before=has_before, seed=run.seed)
+    increments = measure_increments(experiment, method=method, cap=cap)
+    contribution, profit = increments.per_customer["contribution"], increments.totals["profit"]
+    validity = check_validity(experiment)
+    breakdown = break_down(run, experiment, contribution, plan=plan, method=method)
+    programme = measure_programme(observed, has_before=has_before, seed=run.seed)
+    promised = read_promise(plan)
+    lacks = list_warnings(
+        experiment, method=method, plan=plan, periods=periods, last=find_last_day(run, plan)
+    )
+    if isinstance(programme, Text):
+        lacks.append(programme)
+    if increments.roi is None:
+        lacks.append(say("There is no ROI: nothing was spent on the treated customers."))
+    return Findings(
+        plan=plan,
+        periods=periods,
+        simulated=simulated,
+        method=method,
+        increments=increments,
+        validity=validity,
+        breakdown=breakdown,
+        programme=None if isinstance(programme, Text) else programme,
+        promised=promised,
+        decision=decide(plan, profit, validity=validity, actions=breakdown.actions, currency=currency),
+        lessons=draw_lessons(
+            experiment,
+            profit,
+            promised=promised,
+            breakdown=breakdown,
+            residuals=contribution.residuals,
+            currency=currency,
+        ),
+        lacks=tuple(lacks),
+    )
+
+
+def _summarise_obstacle(plan: Plan, periods: Periods, simulated: bool, obstacle: Text) -> dict[str, Any]:
+    return {
+        "plan_id": plan.plan_id,
+        "wave": plan.wave,
+        "window": {"start": periods.window.start.isoformat(), "days": periods.window.days},
+        "simulated": simulated,
+        "decision": {
+            "go": False,
+            "sentence": say("No-go: nothing could be measured.").both(),
+            "reasons": [obstacle.both()],
+        },
+        "lessons": [],
+        "lacks": [obstacle.both()],
+    }
+
+
+def _keep(run: Run, findings: Findings) -> None:
+    marks = {"plan_id": findings.plan.plan_id, "simulated": findings.simulated, "run_id": run.id}
+    rows = list_results(
+        findings.increments,
+        breakdown=findings.breakdown,
+        validity=findings.validity,
+        programme=findings.programme,
+    )
+    # A window is looked at once, at its end: the look is the first and the last.
+    made = RESULTS.build([{**row, **marks, "look": 1} for row in rows])
+    replace_plan(run, "results", findings.plan.plan_id, made)
+    lessons = LESSONS.build([{**_make_lesson_row(lesson), **marks} for lesson in findings.lessons])
+    replace_plan(run, "lessons", findings.plan.plan_id, lessons)
+
+
+def _make_lesson_row(lesson: Lesson) -> dict[str, Any]:
+    return {
+        "action_id": lesson.action_id,
+        "promised": lesson.promised,
+        "realised": lesson.realised.estimate,
+        "standard_error": lesson.realised.standard_error,
+        "n_treatment": lesson.realised.n_treatment,
+        "n_control": lesson.realised.n_control,
+        "lesson": lesson.text.to_json(),
+    }
