@@ -73,11 +73,8 @@ def is_current(folder: Path) -> bool:
     """Whether ``folder`` holds the pinned version, each file with the hash that was recorded for it."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return (
-            record["version"] == VERSION
-            and record["integrity"] == INTEGRITY
-            and record["sha256"] == hash_files(folder)
-        )
+        expected = {"version": VERSION, "integrity": INTEGRITY, "sha256": hash_files(folder)}
+        return bool(record == expected)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

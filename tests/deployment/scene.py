@@ -32,7 +32,9 @@ def open_store(folder: Path) -> Store:
     return Store.open_file(folder / "store.sqlite")
 
 
-def open_ledger(store: Store, *, cap: int = 2, days: int = 28, terms: Terms = QUICK, clock: Any = None) -> Ledger:
+def open_ledger(
+    store: Store, *, cap: int = 2, days: int = 28, terms: Terms = QUICK, clock: Any = None
+) -> Ledger:
     return Ledger(store, rules=ContactRules(cap, days), terms=terms, clock=clock or time.time)
 
 
@@ -41,7 +43,9 @@ def intend(customer: str, plan: str = "p1", channel: str = "email", **values: An
     return Intended(plan, customer, f"offer:{channel}", channel, **settings)
 
 
-def fill(ledger: Ledger, customers: Iterable[str], plan: str = "p1", channel: str = "email", **values: Any) -> None:
+def fill(
+    ledger: Ledger, customers: Iterable[str], plan: str = "p1", channel: str = "email", **values: Any
+) -> None:
     """Consents and queued deliveries."""
     names = list(customers)
     ledger.remember_consents([(name, channel, True, 1) for name in names])
@@ -150,7 +154,14 @@ def consent(name: str, channel: str, *, allowed: bool = True, day: int = 1) -> d
 
 
 def recommend(run: Run, name: str) -> dict[str, Any]:
-    return {"customer_id": name, "rank": 1, "product_id": "1", "score": 1.0, "new_to_customer": True, "run_id": run.id}
+    return {
+        "customer_id": name,
+        "rank": 1,
+        "product_id": "1",
+        "score": 1.0,
+        "new_to_customer": True,
+        "run_id": run.id,
+    }
 
 
 def choose_arm(number: int) -> str:
@@ -175,7 +186,7 @@ def write_plan(
     keep(run, "plans", [row])
     items, arms = [], []
     for number, name in enumerate(names):
-        action = f"produce_20:{CHANNELS[number % 4 if number % 2 else 0]}"
+        action = f"produce_20:{CHANNELS[1 + number // 4 % 3 if number % 2 else 0]}"
         arms.append({"plan_id": plan, "customer_id": name, "arm": choose_arm(number), "action_id": action,
                      "probability": 0.5, "stratum": "all", "run_id": run.id})  # fmt: skip
         items.append({"plan_id": plan, "customer_id": name, "action_id": action, "expected_profit": 1.0,

@@ -161,7 +161,7 @@ def _unknown(reader: Queryable, customer_id: str) -> BadInput | NotReady:
 
 
 def find_nearest_customers(reader: Queryable, customer_id: str, *, count: int = 5) -> list[str]:
-    """Up to ``count`` known ids like ``customer_id``: alike in spelling among those that begin alike, else neighbours."""
+    """Up to ``count`` known ids like ``customer_id``: alike in spelling, else neighbours."""
     start = customer_id.strip()[:2].replace("\\", "").replace("%", "").replace("_", "")
     alike = "SELECT customer_id FROM customers WHERE customer_id LIKE $start ORDER BY customer_id LIMIT 20000"
     candidates = reader.query(alike, {"start": f"{start}%"}).column("customer_id").to_pylist()

@@ -283,7 +283,7 @@ def _read_segment(name: str, body: Mapping[str, AnyType]) -> Segment:
     rule = body.get("rule")
     parsed = parse_rule(rule) if isinstance(rule, str) else rule_from_json(rule)
     title = body.get("title") or name
-    return Segment(name, Text(str(title)), parsed, built_in=False)
+    return Segment(name, say("{words}", words=str(title)), parsed, built_in=False)
 
 
 def _find_type(kind: pa.DataType) -> Type:

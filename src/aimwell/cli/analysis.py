@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from aimwell.cli.output import emit, emit_result, in_language, read_day, state
-from aimwell.core.errors import NotReady
 from aimwell.core.text import say
 
 app = typer.Typer(help="Step 3: analysis.  客户分析", no_args_is_help=True)
@@ -41,30 +40,25 @@ def run_analysis(
 @app.command("tags")
 def list_tags(context: typer.Context) -> None:
     """List the tags: what they mean, and for how many customers they are known.  标签目录"""
+    from aimwell.analysis.catalogue import find_tags
+    from aimwell.analysis.segments import read_as_of
     from aimwell.analysis.summary import summarise_tags
 
     with state(context).workspace.read() as reader:
+        read_as_of(reader)
         table = reader.query("SELECT * FROM tags")
-    names = set(table.column_names)
-    delivered = [
-        name.removeprefix("attribute_") for name in table.column_names if name.startswith("attribute_")
-    ]
-    tags = (*CATALOGUE, *define_attributes(delivered))
-    if not names >= {tag.name for tag in tags}:
-        raise _nothing_yet()
-    payload = summarise_tags(table, tags)
+    payload = summarise_tags(table, find_tags(table.column_names))
     emit(context, payload, lambda console: _draw_tags(console, payload["catalogue"]))
 
 
 @app.command("segments")
 def list_segments(context: typer.Context) -> None:
     """List the segments with their rules and sizes.  分群列表"""
-    from aimwell.analysis.segments import read_segments
+    from aimwell.analysis.segments import read_as_of, read_segments
 
     with state(context).workspace.read() as reader:
+        read_as_of(reader)
         rows = read_segments(reader)
-    if not rows:
-        raise _nothing_yet()
     emit(context, {"segments": rows}, lambda console: _draw_segments(console, rows))
 
 
@@ -130,14 +124,6 @@ def show_customer(context: typer.Context, customer_id: str) -> None:
     with state(context).workspace.read() as reader:
         profile = read_profile(reader, customer_id)
     emit(context, profile, lambda console: _draw_profile(console, profile))
-
-
-def _nothing_yet() -> NotReady:
-    return NotReady(
-        "analysis.not_run",
-        say("There are no tags and segments yet."),
-        remedy=say("Compute them with: aimwell analysis run"),
-    )
 
 
 def _draw_summary(console: Console, summary: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def sink(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.  端口")] = 2525,
     folder: Annotated[Path, typer.Option(help="Where the mails are kept.  保存位置")] = Path("outbox/mail"),
 ) -> None:
-    """Run a mail server on the loopback address that keeps every mail as a file and sends nothing on.  本地邮件接收器"""
+    """Run a mail server on the loopback address that keeps every mail and sends nothing on.  本地邮件接收器"""
     from aimwell.deployment.sink import Sink
 
     with Sink(folder, port=port) as running:
@@ -155,7 +155,7 @@ def _show_campaigns(context: typer.Context) -> None:
     ]
 
     def draw(console: Console) -> None:
-        columns = (say("plan"), say("wave"), say("state"), say("control"), say("approved by"))
+        columns = (say("plan"), say("wave"), say("state"), say("Control state"), say("approved by"))
         table = Table(*[str(column) for column in columns])
         for row in campaigns:
             cells = (

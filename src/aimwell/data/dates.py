@@ -36,7 +36,9 @@ class DatePlan:
         return say("The dates in column '{column}' put the month first.", column=self.column)
 
 
-def plan_dates(scratch: Scratch, staged: str, column: str, *, file: str, order: Order | None = None) -> DatePlan:
+def plan_dates(
+    scratch: Scratch, staged: str, column: str, *, file: str, order: Order | None = None
+) -> DatePlan:
     """Decide the order of day and month; BadInput ``data.ambiguous_dates`` when the column cannot tell."""
     facts = scratch.rows(
         rf"""

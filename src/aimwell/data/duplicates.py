@@ -75,4 +75,11 @@ def _mark(scratch: Scratch, parsed: Parsed, key: str, rule: Rule) -> Parsed:
         "UPDATE parsed SET rule = $rule WHERE row_number IN (SELECT row_number FROM copies)",
         {"rule": len(parsed.rules)},
     )
-    return Parsed(parsed.source, mapping=parsed.mapping, name=parsed.name, rules=(*parsed.rules, rule), dates=parsed.dates, notices=parsed.notices)
+    return Parsed(
+        parsed.source,
+        mapping=parsed.mapping,
+        name=parsed.name,
+        rules=(*parsed.rules, rule),
+        dates=parsed.dates,
+        notices=parsed.notices,
+    )

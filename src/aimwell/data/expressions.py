@@ -11,8 +11,46 @@ _EMPTY = ("", "null", "nan", "na", "n/a", "none", "nil", "\\n", "-", "--", "—"
 _BLANKS = " \t\r\n\u00a0\u3000"
 _WIDE = "０１２３４５６７８９．，－＋：／％（）　￥−"
 _NARROW = "0123456789.,-+:/%() ¥-"
-_YES = ("1", "true", "t", "yes", "y", "on", "allowed", "allow", "opt in", "opted in", "subscribed", "是", "同意", "允许", "已授权", "授权", "订阅", "已订阅")
-_NO = ("0", "false", "f", "no", "n", "off", "denied", "deny", "opt out", "opted out", "unsubscribed", "否", "拒绝", "不同意", "不允许", "未授权", "退订", "已退订")
+_YES = (
+    "1",
+    "true",
+    "t",
+    "yes",
+    "y",
+    "on",
+    "allowed",
+    "allow",
+    "opt in",
+    "opted in",
+    "subscribed",
+    "是",
+    "同意",
+    "允许",
+    "已授权",
+    "授权",
+    "订阅",
+    "已订阅",
+)
+_NO = (
+    "0",
+    "false",
+    "f",
+    "no",
+    "n",
+    "off",
+    "denied",
+    "deny",
+    "opt out",
+    "opted out",
+    "unsubscribed",
+    "否",
+    "拒绝",
+    "不同意",
+    "不允许",
+    "未授权",
+    "退订",
+    "已退订",
+)
 CHANNEL_NAMES = {
     "email": ("email", "e-mail", "mail address", "邮件", "电子邮件", "邮箱", "电邮"),
     "sms": ("sms", "text", "text message", "短信"),
@@ -22,7 +60,10 @@ CHANNEL_NAMES = {
     "web": ("web", "site", "网站", "网页"),
     "ad": ("ad", "ads", "advertising", "广告"),
 }
-PURPOSE_NAMES = {"marketing": ("marketing", "promotion", "营销", "推广"), "service": ("service", "服务", "通知")}
+PURPOSE_NAMES = {
+    "marketing": ("marketing", "promotion", "营销", "推广"),
+    "service": ("service", "服务", "通知"),
+}
 
 
 def clean(column: str) -> str:
@@ -103,14 +144,14 @@ def parse_offset(text: str) -> str:
 
 def parse_boolean(text: str) -> str:
     """BOOLEAN of yes and no in both languages."""
-    return (
-        f"CASE WHEN lower({text}) IN ({_list(_YES)}) THEN true WHEN lower({text}) IN ({_list(_NO)}) THEN false END"
-    )
+    return f"CASE WHEN lower({text}) IN ({_list(_YES)}) THEN true WHEN lower({text}) IN ({_list(_NO)}) THEN false END"
 
 
 def translate_names(text: str, names: dict[str, tuple[str, ...]]) -> str:
     """The code of which ``names`` holds the text; NULL when none does."""
-    branches = " ".join(f"WHEN lower({text}) IN ({_list(found)}) THEN {literal(code)}" for code, found in names.items())
+    branches = " ".join(
+        f"WHEN lower({text}) IN ({_list(found)}) THEN {literal(code)}" for code, found in names.items()
+    )
     return f"CASE {branches} END"
 
 

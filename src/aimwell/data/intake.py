@@ -37,7 +37,9 @@ def tell_orders(parsed: Parsed) -> list[Text]:
     told = []
     if not parsed.mapping.has("order_id"):
         if parsed.dates and parsed.dates["ordered_at"].timed:
-            told.append(say("There is no order number: lines of one customer at one instant count as one order."))
+            told.append(
+                say("There is no order number: lines of one customer at one instant count as one order.")
+            )
         else:
             told.append(say("There is no order number: lines of one customer on one day count as one order."))
     if not parsed.mapping.has("quantity"):
@@ -46,7 +48,9 @@ def tell_orders(parsed: Parsed) -> list[Text]:
         if parsed.mapping.has("unit_price"):
             told.append(say("There is no amount: it is quantity × unit price."))
         else:
-            told.append(say("There is neither amount nor price: orders and units can be counted, money cannot."))
+            told.append(
+                say("There is neither amount nor price: orders and units can be counted, money cannot.")
+            )
     return told
 
 
@@ -70,7 +74,11 @@ def _compose_lines(parsed: Parsed) -> str:
     has = parsed.mapping.has
     moment = "ordered_at"
     timed = parsed.dates[moment].timed if moment in parsed.dates else False
-    stamp = "strftime(ordered_at_local, '%Y-%m-%dT%H:%M:%S')" if timed else "strftime(ordered_at_local, '%Y-%m-%d')"
+    stamp = (
+        "strftime(ordered_at_local, '%Y-%m-%dT%H:%M:%S')"
+        if timed
+        else "strftime(ordered_at_local, '%Y-%m-%d')"
+    )
     order = "order_id" if has("order_id") else f"customer_id || '@' || {stamp}"
     product = _first(parsed, "product_id", "product_name")
     quantity = "CAST(quantity AS DOUBLE)" if has("quantity") else "CAST(1 AS DOUBLE)"
@@ -83,7 +91,9 @@ def _compose_lines(parsed: Parsed) -> str:
         revenue = "CAST(NULL AS DECIMAL(18,2))"
     discount = "CAST(abs(discount) AS DECIMAL(18,2))" if has("discount") else "CAST(NULL AS DECIMAL(18,2))"
     parts = ["$source", "order_id", "customer_id", "coalesce(product_id, '')", "epoch_us(ordered_at)"]
-    parts += [f"coalesce(CAST({name} AS VARCHAR), '')" for name in ("quantity", "revenue", "discount", "store_id")]
+    parts += [
+        f"coalesce(CAST({name} AS VARCHAR), '')" for name in ("quantity", "revenue", "discount", "store_id")
+    ]
     return f"""
         CREATE OR REPLACE TABLE lines AS
         WITH shaped AS (
@@ -147,10 +157,17 @@ def _shape_events(scratch: Scratch, parsed: Parsed) -> pa.Table:
         f"{literal(column)}, {clean(parsed.source.staged(column))}" for column in parsed.mapping.unused
     )
     properties = f"CAST(json_object({others}) AS VARCHAR)" if others else "CAST(NULL AS VARCHAR)"
-    kept = {name: name if has(name) else "CAST(NULL AS VARCHAR)" for name in ("product_id", "campaign_id", "channel")}
+    kept = {
+        name: name if has(name) else "CAST(NULL AS VARCHAR)"
+        for name in ("product_id", "campaign_id", "channel")
+    }
     parts = ["$source", "customer_id", "name", "epoch_us(occurred_at)", "coalesce(properties, '')"]
     parts += [f"coalesce({name}, '')" for name in kept]
-    own = "coalesce(event_id, md5(content || ':' || occurrence))" if has("event_id") else "md5(content || ':' || occurrence)"
+    own = (
+        "coalesce(event_id, md5(content || ':' || occurrence))"
+        if has("event_id")
+        else "md5(content || ':' || occurrence)"
+    )
     return scratch.query(
         f"""
         WITH shaped AS (

@@ -90,7 +90,8 @@ def propose_mapping(
     """
     fields = check_table(table)
     settled = {
-        match.field: match for match in (_settle(fields, profiles, name, value) for name, value in (chosen or {}).items())
+        match.field: match
+        for match in (_settle(fields, profiles, name, value) for name, value in (chosen or {}).items())
     }
     taken = {match.column for match in settled.values() if match.column}
     open_fields = [field for field in fields if field.name not in settled]
@@ -107,7 +108,9 @@ def propose_mapping(
     return Mapping(
         table,
         file,
-        tuple(matches[field.name] for field in fields if field.name in matches and _is_set(matches[field.name])),
+        tuple(
+            matches[field.name] for field in fields if field.name in matches and _is_set(matches[field.name])
+        ),
         tuple(column for column in profiles if column not in used and column not in OWN_COLUMNS),
     )
 
@@ -128,7 +131,9 @@ def _score(field: Field, profile: Profile) -> float:
     return score
 
 
-def _assign(fields: list[Field], columns: list[str], scores: dict[tuple[str, str], float]) -> dict[str, Match]:
+def _assign(
+    fields: list[Field], columns: list[str], scores: dict[tuple[str, str], float]
+) -> dict[str, Match]:
     order = {field.name: position for position, field in enumerate(fields)}
     ranked = sorted(
         (key for key, score in scores.items() if score >= ACCEPTED),
@@ -167,7 +172,9 @@ def _check_field(
         if field.required:
             raise _missing(field, free, scores, file)
         return
-    rivals = [c for c in free if match.column and scores[field.name, c] >= scores[field.name, match.column] - _SAME]
+    rivals = [
+        c for c in free if match.column and scores[field.name, c] >= scores[field.name, match.column] - _SAME
+    ]
     if rivals and field.strict:
         raise BadInput(
             "data.ambiguous_column",
@@ -187,7 +194,9 @@ def _check_field(
 def _missing(field: Field, free: list[str], scores: dict[tuple[str, str], float], file: str) -> BadInput:
     candidates = sorted(free, key=lambda column: -scores[field.name, column])
     if field.name == "name":
-        remedy = say("Say what happened, the same for all rows: --map \"name==Coupon Received\"; or name a column: --map name=COLUMN")
+        remedy = say(
+            'Say what happened, the same for all rows: --map "name==Coupon Received"; or name a column: --map name=COLUMN'
+        )
     else:
         remedy = say(
             "Say which column it is: --map {name}={column}",

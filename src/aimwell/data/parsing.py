@@ -67,11 +67,17 @@ def parse_rows(
     """Fill ``parsed`` from ``raw``; BadInput when the order of day and month cannot be told."""
     fields = [field for field in check_table(mapping.table) if mapping.has(field.name)]
     dates = {
-        field.name: plan_dates(scratch, source.staged(match.column), match.column, file=source.file, order=order)
+        field.name: plan_dates(
+            scratch, source.staged(match.column), match.column, file=source.file, order=order
+        )
         for field in fields
         if field.kind is Kind.INSTANT and (match := mapping.get(field.name)) and match.column
     }
-    commas = {field.name for field in fields if field.kind is Kind.NUMBER and _uses_comma(scratch, source, mapping, field)}
+    commas = {
+        field.name
+        for field in fields
+        if field.kind is Kind.NUMBER and _uses_comma(scratch, source, mapping, field)
+    }
     conditions = list(_list_conditions(fields, mapping))
     scratch.execute(
         _compose(source, mapping, fields, dates, commas, [condition for condition, _ in conditions]),
@@ -174,7 +180,10 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
         name = field.name
         if field.kind is Kind.INSTANT:
             sane = f"{name}_local >= TIMESTAMP '1900-01-01' AND {name}_local < TIMESTAMP '2200-01-01'"
-            yield f"{name}_text IS NOT NULL AND ({name}_local IS NULL OR NOT ({sane}))", Rule("bad_date", name)
+            yield (
+                f"{name}_text IS NOT NULL AND ({name}_local IS NULL OR NOT ({sane}))",
+                Rule("bad_date", name),
+            )
             yield f"{name} >= CAST($limit AS TIMESTAMPTZ)", Rule("from_future", name)
         elif field.kind is Kind.NUMBER:
             yield f"{name}_text IS NOT NULL AND {name} IS NULL", Rule("bad_number", name)

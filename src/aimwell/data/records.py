@@ -96,7 +96,13 @@ class Reader:
         start = self._line
         while position < total:
             line = lines[position]
-            if simple and b'"' not in line and b"\r" not in line and line.count(delimiter) == wanted and line.strip():
+            if (
+                simple
+                and b'"' not in line
+                and b"\r" not in line
+                and line.count(delimiter) == wanted
+                and line.strip()
+            ):
                 self._plain.append(line)
                 self._plain_numbers.append(start + position)
                 position += 1

@@ -30,16 +30,46 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
     texts = {
         "no_customer": say("There is no customer number. Enter it, or leave the row out."),
         "missing_value": say("Column '{column}' is empty. Enter the value.", column=column),
-        "bad_date": say("'{value}' in column '{column}' is no date of the calendar. Write it as 2026-01-31.", value=shown, column=column),
-        "from_future": say("'{value}' in column '{column}' lies in the future. Correct the date, or add the row later.", value=shown, column=column),
-        "bad_number": say("'{value}' in column '{column}' is no number. Write it as 1234.50.", value=shown, column=column),
-        "bad_boolean": say("'{value}' in column '{column}' is neither yes nor no. Write yes or no.", value=shown, column=column),
-        "unknown_channel": say("'{value}' in column '{column}' is no channel. Use email, sms, push, call, mail, web or ad.", value=shown, column=column),
-        "unknown_purpose": say("'{value}' in column '{column}' is no purpose. Use marketing or service.", value=shown, column=column),
-        "duplicate_line": say("The row stands in the file already, with the same quantity. If both are meant: --duplicates keep."),
-        "duplicate_key": say("'{value}' in column '{column}' stands in an earlier row already; the first one counts.", value=shown, column=column),
+        "bad_date": say(
+            "'{value}' in column '{column}' is no date of the calendar. Write it as 2026-01-31.",
+            value=shown,
+            column=column,
+        ),
+        "from_future": say(
+            "'{value}' in column '{column}' lies in the future. Correct the date, or add the row later.",
+            value=shown,
+            column=column,
+        ),
+        "bad_number": say(
+            "'{value}' in column '{column}' is no number. Write it as 1234.50.", value=shown, column=column
+        ),
+        "bad_boolean": say(
+            "'{value}' in column '{column}' is neither yes nor no. Write yes or no.",
+            value=shown,
+            column=column,
+        ),
+        "unknown_channel": say(
+            "'{value}' in column '{column}' is no channel. Use email, sms, push, call, mail, web or ad.",
+            value=shown,
+            column=column,
+        ),
+        "unknown_purpose": say(
+            "'{value}' in column '{column}' is no purpose. Use marketing or service.",
+            value=shown,
+            column=column,
+        ),
+        "duplicate_line": say(
+            "The row stands in the file already, with the same quantity. If both are meant: --duplicates keep."
+        ),
+        "duplicate_key": say(
+            "'{value}' in column '{column}' stands in an earlier row already; the first one counts.",
+            value=shown,
+            column=column,
+        ),
         "too_few_columns": say("The line has fewer columns than the header. Complete it."),
-        "too_many_columns": say("The line has more columns than the header. Put values that contain the delimiter in double quotes."),
+        "too_many_columns": say(
+            "The line has more columns than the header. Put values that contain the delimiter in double quotes."
+        ),
         "bad_quote": say("The double quotes of the line do not match. Close or double them."),
         "bad_encoding": say("The line holds bytes that are no characters. Type the damaged words again."),
     }
@@ -102,11 +132,15 @@ def write_rejects(rows: Iterable[dict[str, Any]], columns: list[str], out: Path)
 def _read_marked(scratch: Scratch, parsed: Parsed) -> list[tuple[int, Rule, str, str | None, str]]:
     source, mapping = parsed.source, parsed.mapping
     pairs = ", ".join(
-        f"{literal(column)}, {source.staged(column)}" for column in source.columns if column not in OWN_COLUMNS
+        f"{literal(column)}, {source.staged(column)}"
+        for column in source.columns
+        if column not in OWN_COLUMNS
     )
     fields = [match.field for match in mapping.matches if match.field != "ordered_time"]
     value = " ".join(
-        f"WHEN rule = {index} THEN {rule.field}_text" for index, rule in enumerate(parsed.rules) if rule.field in fields
+        f"WHEN rule = {index} THEN {rule.field}_text"
+        for index, rule in enumerate(parsed.rules)
+        if rule.field in fields
     )
     found = scratch.query(
         f"""

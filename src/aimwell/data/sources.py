@@ -217,7 +217,11 @@ def _stage_parquet(scratch: Scratch, path: Path) -> Source:
         raise _refuse(
             "data.broken_parquet",
             path,
-            say("'{file}' cannot be read as Parquet: {problem}", file=path.name, problem=str(error).splitlines()[0]),
+            say(
+                "'{file}' cannot be read as Parquet: {problem}",
+                file=path.name,
+                problem=str(error).splitlines()[0],
+            ),
             say("Write the file again, or export it as CSV."),
         ) from error
     return Source(path.name, columns, "parquet", "", rows)
@@ -227,7 +231,8 @@ def _cast_batches(scratch: Scratch, sql: str, name: str, width: int) -> Iterator
     schema = stage_schema(width)
     for batch in scratch.stream(sql, {"path": name}):
         yield pa.RecordBatch.from_arrays(
-            [column.cast(kind) for column, kind in zip(batch.columns, schema.types, strict=True)], schema=schema
+            [column.cast(kind) for column, kind in zip(batch.columns, schema.types, strict=True)],
+            schema=schema,
         )
 
 

@@ -60,7 +60,9 @@ _PRODUCT_NAME = (
     "product name|product title|product|item name|item description|product description|goods name|商品名称|商品名|"
     "产品名称|产品名|品名|商品标题|商品"
 )
-_REGION = "region|country|province|state|city|area|territory|地区|区域|大区|国家|省份|省|城市|所在城市|所在地区"
+_REGION = (
+    "region|country|province|state|city|area|territory|地区|区域|大区|国家|省份|省|城市|所在城市|所在地区"
+)
 
 _ORDER_LINES = (
     _CUSTOMER,
@@ -81,7 +83,13 @@ _ORDER_LINES = (
         "date|time|day|created at|order created|paid at|payment date|日期|时间|付款时间|付款日期|支付时间|成交时间|创建时间",
         required=True,
     ),
-    Field("ordered_time", Kind.CLOCK, "time of day|clock time|时刻|下单时刻|交易时刻", "time|trans time|时间", strict=False),
+    Field(
+        "ordered_time",
+        Kind.CLOCK,
+        "time of day|clock time|时刻|下单时刻|交易时刻",
+        "time|trans time|时间",
+        strict=False,
+    ),
     Field("product_id", Kind.KEY, _PRODUCT_KEY, "product|item|article|goods|商品|产品"),
     Field("product_name", Kind.TEXT, _PRODUCT_NAME, "description|item|title|goods|产品|名称"),
     Field("department", Kind.TEXT, _DEPARTMENT, strict=False),
@@ -163,7 +171,12 @@ _PRODUCTS = (
         "unit cost|cost|cost price|purchase price|成本|成本价|单位成本|进价|进货价",
         strict=False,
     ),
-    Field("stock", Kind.NUMBER, "stock|inventory|on hand|stock quantity|库存|库存量|库存数量|可售库存", strict=False),
+    Field(
+        "stock",
+        Kind.NUMBER,
+        "stock|inventory|on hand|stock quantity|库存|库存量|库存数量|可售库存",
+        strict=False,
+    ),
 )
 _EVENTS = (
     _CUSTOMER,
@@ -241,7 +254,9 @@ def score_header(field: Field, header: str) -> float:
 
 def knows_header(cells: list[str]) -> bool:
     """Whether any of ``cells`` is the usual name of some field."""
-    return any(score_header(field, cell) >= 0.8 for fields in FIELDS.values() for field in fields for cell in cells)
+    return any(
+        score_header(field, cell) >= 0.8 for fields in FIELDS.values() for field in fields for cell in cells
+    )
 
 
 def _contains(name: str, folded: str, words: frozenset[str]) -> bool:

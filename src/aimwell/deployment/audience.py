@@ -83,7 +83,9 @@ CONSENTS_SQL = """
 WITH known AS (
     SELECT customer_id, channel, allowed, since
     FROM consents
-    WHERE purpose = 'marketing' AND (NOT allowed OR since < $before)
+    WHERE purpose = 'marketing' AND (NOT allowed OR since < $before) AND customer_id IN (
+        SELECT customer_id FROM assignments WHERE plan_id = $plan_id AND arm = 'treatment'
+    )
 ), ranked AS (
     SELECT
         customer_id, channel, allowed, since,
@@ -198,10 +200,12 @@ def read_addressees(source: Queryable, plan_id: str) -> list[Addressee]:
     ]
 
 
-def read_consents(source: Queryable, *, as_of: date, zone_name: str) -> list[tuple[str, str, bool, int]]:
+def read_consents(
+    source: Queryable, plan_id: str, *, as_of: date, zone_name: str
+) -> list[tuple[str, str, bool, int]]:
     """(customer, channel, allowed, since in ms): the latest marketing consent; at one instant, 'no' wins."""
     before = datetime(as_of.year, as_of.month, as_of.day, tzinfo=zone(zone_name))
-    rows = source.query(CONSENTS_SQL, {"before": before}).to_pylist()
+    rows = source.query(CONSENTS_SQL, {"before": before, "plan_id": plan_id}).to_pylist()
     return [
         (row["customer_id"], row["channel"], row["allowed"], int(row["since"].timestamp() * 1000))
         for row in rows

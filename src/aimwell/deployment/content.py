@@ -84,7 +84,7 @@ class Content:
         return findings
 
     def _lint_names(self, part: Part) -> list[Finding]:
-        unknown = sorted(set(self._templates[part].global_variables()) - set(VARIABLES))
+        unknown = sorted(set(self._templates[part].global_variables(include_partials=False)) - set(VARIABLES))
         return [self._find("unknown_variable", "error", part, name) for name in unknown]
 
     def _lint_rendering(self, part: Part) -> list[Finding]:

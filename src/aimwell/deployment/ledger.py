@@ -105,7 +105,8 @@ class Ledger:
                     connection.execute(
                         sa.insert(DELIVERIES), [build_row(item, self.now_ms()) for item in fresh]
                     )
-                refresh(connection, [item for item in chunk if item.delivery_id in known], self.now_ms())
+                untried = [item for item in chunk if known.get(item.delivery_id) in ("queued", "skipped")]
+                refresh(connection, untried, self.now_ms())
                 added += len(fresh)
         return added
 

@@ -173,11 +173,11 @@ def write_consents(connection: sa.Connection, consents: Sequence[tuple[str, str,
     """Insert or update what is newer than what stands."""
     customers = sorted({customer for customer, *_ in consents})
     states = CONSENT_STATES.c
-    query = sa.select(states.customer_id, states.channel, states.since_ms).where(
+    query = sa.select(states.customer_id, states.channel, states.since_ms, states.allowed).where(
         states.customer_id.in_(customers)
     )
-    known = {(row.customer_id, row.channel): row.since_ms for row in connection.execute(query)}
-    newer = [row for row in consents if row[3] >= known.get((row[0], row[1]), row[3])]
+    known = {(row[0], row[1]): (row.since_ms, row.allowed) for row in connection.execute(query)}
+    newer = [row for row in consents if _is_news(row, known.get((row[0], row[1])))]
     changed = [row for row in newer if (row[0], row[1]) in known]
     fresh = [row for row in newer if (row[0], row[1]) not in known]
     if fresh:
@@ -191,3 +191,11 @@ def write_consents(connection: sa.Connection, consents: Sequence[tuple[str, str,
         )
         names = ("customer", "way", "now_allowed", "now_since")
         connection.execute(statement, [dict(zip(names, row, strict=True)) for row in changed])
+
+
+def _is_news(consent: tuple[str, str, bool, int], known: tuple[int, bool] | None) -> bool:
+    """Later than what stands; at one instant a 'no' replaces a 'yes'."""
+    _, _, allowed, since = consent
+    if known is None or since > known[0]:
+        return True
+    return since == known[0] and known[1] and not allowed

@@ -65,7 +65,7 @@ def launch(
         plan = read_plan(reader, plan_id, content=_list_sources(contents))
         addressees = read_addressees(reader, plan_id)
         zone_name = workspace.settings.business.zone
-        consents = read_consents(reader, as_of=as_of, zone_name=zone_name)
+        consents = read_consents(reader, plan_id, as_of=as_of, zone_name=zone_name)
         prior = read_prior_contacts(reader, as_of=as_of, cap_days=workspace.settings.contact.cap_days)
     _start_campaign(workspace, plan)
     ways = build_channels(workspace, plan_id) | dict(channels or {})

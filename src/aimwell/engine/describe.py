@@ -102,11 +102,16 @@ class _Wording:
                 return say("{tag} is at least {value}", tag=tag, value=shown)
 
     def _name(self, tag: str) -> Text:
-        return self.titles.get(tag) or Text(tag)
+        return self.titles.get(tag) or _quote(tag)
 
     def _show(self, tag: str, value: Value) -> Text:
         named = self.values.get(tag, {}).get(str(value))
-        return named or Text(f"{value:g}" if isinstance(value, float) else str(value))
+        return named or _quote(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _quote(words: str) -> Text:
+    """Names and values of users as they are: a bare ``Text`` would be translated where a message is so called."""
+    return say("{words}", words=words)
 
 
 def _describe_events(rule: EventRule) -> Text:

@@ -27,7 +27,10 @@ _MOST_SEGMENTS = 24
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the experiment: contribution per customer, profit of its treated, Benjamini–Hochberg's p."""
+    """One part of the experiment: contribution per customer, profit of its treated, Benjamini–Hochberg's p.
+
+    ``p_adjusted`` belongs to the profit of an action, and to the contribution of a tier or segment.
+    """
 
     name: str
     title: Text
@@ -96,13 +99,14 @@ def break_down(
         _list_segments(reader, experiment, plan),
     ]
     found = [_measure_parts(experiment, contribution.residuals, masks, method) for masks in groups]
-    p_values = [part.effect.p_value for parts in found for part in parts]
+    # Actions are judged by their profit, other parts by their effect before contact costs.
+    p_values = [part.profit.p_value for part in found[0]]
+    p_values += [part.effect.p_value for parts in found[1:] for part in parts]
     adjusted = iter(adjust_benjamini_hochberg(p_values).tolist())
-    corrected = [tuple(_correct(part, next(adjusted)) for part in parts) for parts in found]
+    actions, tiers, segments = (tuple(_correct(part, next(adjusted)) for part in parts) for parts in found)
     promised = reader.query(_PROMISES, {"plan_id": plan.plan_id}).to_pylist()
-    return Breakdown(
-        *corrected, {row["action_id"]: Promise(row["profit"], row["variance"]) for row in promised}
-    )
+    promises = {row["action_id"]: Promise(row["profit"], row["variance"]) for row in promised}
+    return Breakdown(actions, tiers, segments, promises)
 
 
 def name_tiers() -> dict[str, Text]:

@@ -57,7 +57,7 @@ def _evaluate_plan(run: Run, workspace: Workspace, plan: Plan, periods: Periods)
     obstacle = find_obstacle(experiment)
     if obstacle is not None:
         summary = _summarise_obstacle(plan, periods, simulated, obstacle)
-        return StepResult("evaluation", "skipped", summary, (obstacle,))
+        return StepResult("evaluation", "partial", summary, (obstacle,))
     cap = find_contribution_cap(
         run, plan, periods=periods, margin_rate=business.margin_rate, customers=observed.num_rows
     )

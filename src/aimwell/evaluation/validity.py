@@ -65,6 +65,12 @@ def find_obstacle(experiment: Experiment) -> Text | None:
                 arm=arm,
                 n=size,
             )
+    if experiment.n <= 2 * len(np.unique(experiment.group)):
+        return say(
+            "The {n} customers were drawn with too many different probabilities to compare like with like. Use fewer "
+            "strata in the next plan.",
+            n=experiment.n,
+        )
     if all(float(np.ptp(values)) == 0 for values in experiment.outcomes.values()):
         return say(
             "Nobody differs: all {n} customers have the same outcome in the window (mostly nothing bought), so "

@@ -16,16 +16,15 @@ from typing import Any
 from aimwell.core.errors import Conflict
 from aimwell.core.steps import StepResult
 from aimwell.core.text import say
-from aimwell.deployment.channels.smtp import SmtpChannel
-from aimwell.deployment.sink import run_sink
-from aimwell.deployment.step import launch
+from aimwell.deployment.channels.smtp import Server, SmtpChannel
+from aimwell.deployment.sink import Sink
 from aimwell.engine.settings import FILE_NAME, Settings, check_settings
 from aimwell.engine.workspace import Workspace
 from aimwell.evaluation.real_experiment import evaluate_cai2015
 from aimwell.loop.payload import compile_payload
 from aimwell.loop.record import Progress, Wave, list_waves, load_results
 from aimwell.loop.report import write_figures, write_page
-from aimwell.loop.round import run_wave
+from aimwell.loop.round import launch_through, run_wave
 from aimwell.loop.simulated_market import SimulatedMarket
 
 FIRST_DAY = date(2017, 7, 31)
@@ -71,13 +70,7 @@ def _run_demo_wave(workspace: Workspace, wave: Wave, market: SimulatedMarket, pr
     with _open_mail(workspace, wave) as channel:
 
         def send(opened: Workspace, planned: Wave, report: Progress) -> StepResult:
-            return launch(
-                opened,
-                plan_id=planned.plan_id,
-                as_of=planned.as_of,
-                progress=report,
-                channels={"email": channel},
-            )
+            return launch_through(opened, planned, report, channels={"email": channel})
 
         run_wave(workspace, wave, send=send, market=market, progress=progress)
 
@@ -85,9 +78,10 @@ def _run_demo_wave(workspace: Workspace, wave: Wave, market: SimulatedMarket, pr
 @contextmanager
 def _open_mail(workspace: Workspace, wave: Wave) -> Iterator[SmtpChannel]:
     """A real SMTP server on the loopback address that keeps what it is sent, and a channel to it."""
-    with run_sink(workspace.path / "mail" / wave.plan_id) as sink:
-        channel = SmtpChannel(host=sink.host, port=sink.port, sender=workspace.settings.smtp.sender)
-        yield channel
+    with Sink(workspace.path / "mail" / wave.plan_id) as sink:
+        server = Server(host=sink.host, port=sink.port, sender=workspace.settings.smtp.sender)
+        # The sink can be asked what it took, so that nothing stays in doubt after a crash.
+        yield SmtpChannel(server, ask=sink.has)
 
 
 def _open_workspace(path: Path, seed: int) -> Workspace:

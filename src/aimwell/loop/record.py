@@ -89,10 +89,10 @@ class Record:
         return result
 
     def _holds(self, name: StepName, known: dict[str, Any], fingerprint: str) -> bool:
+        if name in ("deployment", "evaluation"):
+            return bool(known["status"] == "done")
         # What was launched stays as it was launched: a new plan would send other messages beside it.
-        if self._launched and name not in ("deployment", "evaluation"):
-            return True
-        return known["status"] == "done" and (known["fingerprint"] == fingerprint or name == "deployment")
+        return self._launched or known["fingerprint"] == fingerprint
 
     def _fingerprint(self) -> str:
         latest = sa.func.max(TABLE_VERSIONS.c.version)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
 
 from aimwell.analysis.step import describe
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import BadInput, NotAllowed, NotReady
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, say
 from aimwell.data.step import check
+from aimwell.deployment.channels.channel import Channel
 from aimwell.deployment.step import decide, launch
 from aimwell.engine.workspace import Workspace
 from aimwell.evaluation.step import evaluate
@@ -74,8 +75,19 @@ def continue_round(
 
 
 def launch_plan(workspace: Workspace, wave: Wave, progress: Progress) -> StepResult:
-    """Send what the wave planned."""
-    return launch(workspace, plan_id=wave.plan_id, as_of=wave.as_of, progress=progress)
+    """Send what the wave planned; a rollout whose pilot was a no-go is not sent, and says so."""
+    return launch_through(workspace, wave, progress, channels=None)
+
+
+def launch_through(
+    workspace: Workspace, wave: Wave, progress: Progress, *, channels: Mapping[str, Channel] | None
+) -> StepResult:
+    """``launch_plan`` with other ways out than the workspace's own."""
+    try:
+        return launch(workspace, plan_id=wave.plan_id, as_of=wave.as_of, progress=progress, channels=channels)
+    except (NotAllowed, NotReady) as error:
+        reasons = (error.message,) if error.remedy is None else (error.message, error.remedy)
+        return StepResult("deployment", "skipped", {"plan_id": wave.plan_id, "wave": wave.name}, reasons)
 
 
 def hold_plan(workspace: Workspace, wave: Wave, progress: Progress) -> StepResult:
@@ -115,10 +127,10 @@ def _plan(workspace: Workspace, wave: Wave, *, simulated: bool) -> StepResult:
 
 
 def _evaluate(workspace: Workspace, wave: Wave, market: Market | None) -> StepResult:
-    if not is_launched(workspace, wave.plan_id):
-        return _skip(say("Nothing was sent, so there is nothing to evaluate."))
     if market is not None:
         market.answer(workspace, wave)
+    if not is_launched(workspace, wave.plan_id):
+        return _skip(say("Nothing was sent, so there is nothing to evaluate."))
     today = find_as_of(workspace)
     if today < wave.end:
         waits = say(

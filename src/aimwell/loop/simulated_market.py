@@ -24,7 +24,7 @@ from aimwell.loop.market_rows import SIMULATED_SOURCE, Answer, make_lines, make_
 from aimwell.loop.record import Wave
 from aimwell.strategy.market import Integers, Market, Responses, respond
 
-SOURCE = "complete_journey"
+CONSENT_SOURCE = "simulated_consents"
 CONSENT_SHARES = {"email": 0.85, "sms": 0.75, "call": 0.6, "mail": 0.9}
 """Complete Journey has no consents or addresses: the demo draws both, and says so."""
 
@@ -37,20 +37,21 @@ class SimulatedMarket:
 
     def open(self, workspace: Workspace, day: date) -> None:
         """Deliver what really happened before ``day``, and the drawn addresses and consents."""
-        tables = read_complete_journey(until=day)
-        tables["customers"] = _add_addresses(tables["customers"])
-        load_tables(workspace, SOURCE, tables, as_of=day)
-        consents = draw_consents(tables["customers"]["customer_id"].to_pylist(), seed=self.seed)
-        load_tables(workspace, "simulated_consents", {"consents": consents}, as_of=day)
+        found = read_complete_journey(until=day)
+        customers = _add_addresses(found.tables["customers"])
+        consents = draw_consents(customers["customer_id"].to_pylist(), seed=self.seed)
+        tables = {**found.tables, "customers": customers}
+        load_tables(workspace, found.source, tables, as_of=day, notices=found.notices, quality=False)
+        load_tables(workspace, CONSENT_SOURCE, {"consents": consents}, as_of=day, quality=False)
 
     def answer(self, workspace: Workspace, wave: Wave) -> None:
         """Let time pass to the end of the wave's window: real behaviour, and simulated responses to what was sent."""
         real = read_complete_journey(until=wave.end, since=wave.as_of)
-        new = {name: real[name] for name in ("order_lines", "events")}
-        load_tables(workspace, SOURCE, new, as_of=wave.end)
+        new = {name: real.tables[name] for name in ("order_lines", "events")}
+        load_tables(workspace, real.source, new, as_of=wave.end, quality=False)
         answer, cost = self._respond(workspace, wave)
         made = {"order_lines": make_lines(answer), "events": make_redemptions(answer)}
-        load_tables(workspace, SIMULATED_SOURCE, made, as_of=wave.end)
+        load_tables(workspace, SIMULATED_SOURCE, made, as_of=wave.end, quality=False)
         workspace.store.save_definition(
             "truth", wave.plan_id, _sum_truth(answer.responses, answer.action, cost)
         )
@@ -87,7 +88,7 @@ def draw_consents(customers: list[str], *, seed: int) -> pa.Table:
             "purpose": "marketing",
             "allowed": draw_uniform(f"consent:{channel}:{seed}", customer) < share,
             "since": since,
-            "source": "simulated_consents",
+            "source": CONSENT_SOURCE,
         }
         for channel, share in CONSENT_SHARES.items()
         for customer in customers

@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from scipy.stats import chi2
 
 from aimwell.models.effect_design import ActionSet, CustomerFeatures
+from aimwell.models.logistic import fit_logistic
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -69,22 +70,15 @@ def _build_traits(scaled: CustomerFeatures, offers: Integers | np.int64) -> Floa
 def _fit_slopes(
     actions: ActionSet, action: Integers, scaled: CustomerFeatures, redeemed: Flags, rates: Floats
 ) -> Floats:
-    """Newton's method for a ridge logistic regression with the actions' rates as offset."""
+    """A ridge logistic regression with the actions' rates as offset."""
     width = scaled.modifiers.shape[1] + 1
     if redeemed.sum() < 10 * np.sqrt(width):
         return np.zeros(width)
     traits = _build_traits(scaled, actions.offers[action])
-    traits = np.column_stack([np.ones(len(traits)), traits])
     offset = logit(rates[action])
-    slopes = np.zeros(width + 1)
-    penalty = np.diag([1e-6] + [RIDGE] * width)
-    for _ in range(15):
-        share = expit(offset + traits @ slopes)
-        slope = traits.T @ (redeemed - share) - penalty @ slopes
-        curvature = (traits * (share * (1 - share))[:, None]).T @ traits + penalty
-        slopes += np.linalg.solve(curvature, slope)
-    gained = 2 * (_likelihood(offset + traits @ slopes, redeemed) - _likelihood(offset, redeemed))
-    return slopes[1:] if chi2.sf(gained, width + 1) < SIGNIFICANCE else np.zeros(width)
+    found = fit_logistic(traits, redeemed, penalty=RIDGE, offset=offset)
+    gained = _likelihood(offset + found[0] + traits @ found[1:], redeemed) - _likelihood(offset, redeemed)
+    return found[1:] if chi2.sf(2 * gained, width + 1) < SIGNIFICANCE else np.zeros(width)
 
 
 def _likelihood(score: Floats, redeemed: Flags) -> float:

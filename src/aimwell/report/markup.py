@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias
 from aimwell.core.text import Text
 
 ZH = "zh-Hans"
+_CODE = re.compile(r"`([^`]+)`")
 _VOID = frozenset({"meta", "br", "hr", "rect", "circle", "path", "line"})
 
 
@@ -63,11 +65,18 @@ def write_child(child: Child) -> Html:
         return child
     if isinstance(child, int):
         return Html(str(child))
+    if isinstance(child, str):
+        return Html(html.escape(child))
     both = make_both(child)
+    english, chinese = _mark_code(both.en), _mark_code(both.zh)
     if both.same:
-        return Html(html.escape(both.en))
-    english, chinese = html.escape(both.en), html.escape(both.zh)
+        return Html(english)
     return Html(f'<span lang="en">{english}</span><span lang="{ZH}">{chinese}</span>')
+
+
+def _mark_code(text: str) -> str:
+    """Escaped, with what stands between backticks (a command to type) set as code."""
+    return _CODE.sub(r"<code>\1</code>", html.escape(text))
 
 
 def join(*children: Child) -> Html:

@@ -67,25 +67,28 @@ def make_table(head: Sequence[Child], rows: Iterable[Sequence[Child]], *, names:
         make("tr", *(make("td", cell, class_=kind) for cell, kind in zip(row, classes, strict=True)))
         for row in rows
     )
-    table = make("table", make("thead", make("tr", top)), make("tbody", body))
+    kind = "wide" if len(head) > 3 else None
+    table = make("table", make("thead", make("tr", top)), make("tbody", body), class_=kind)
     return make("div", table, class_="table", tabindex="0", role="group", aria_label=make_both(say("Table")))
 
 
-def make_facts(facts: Iterable[tuple[Child, Child]]) -> Html:
-    """Name and value pairs."""
+def make_facts(facts: Iterable[tuple[Child, Child]], kind: str = "") -> Html:
+    """Name and value pairs; kind "columns" sets them in several columns."""
     return make(
-        "dl", *(make("div", make("dt", name), make("dd", value)) for name, value in facts), class_="facts"
+        "dl",
+        *(make("div", make("dt", name), make("dd", value)) for name, value in facts),
+        class_=f"facts {kind}".strip(),
     )
 
 
 def make_tile(name: Child, value: Child, under: Child = None, *, tone: str = "", label: Child = None) -> Html:
     """One figure, large, with what stands beside it."""
-    top = make("div", make("span", name), label, class_="tile-name")
     return make(
         "div",
-        top,
+        make("div", name, class_="tile-name"),
         make("div", value, class_=f"tile-value {tone}".strip()),
         make("div", under, class_="tile-under") if under is not None else None,
+        make("div", label, class_="tile-label") if label is not None else None,
         class_="tile",
     )
 
@@ -152,9 +155,10 @@ def make_meter(share: float, tone: str) -> Html:
 def make_lacks(part: Mapping[str, Any], missing: Text) -> Html:
     """What a step could not do and the remedy; ``missing`` where the step left nothing at all."""
     texts: list[Child] = list(read_texts(part.get("lacks")))
-    if not part:
-        texts = [missing]
+    bare = not set(part) - {"status", "lacks"}
+    if bare:
+        texts = texts or [missing]
     if not texts:
         return Html("")
-    title = say("Not done yet") if not part else say("What is lacking for more")
+    title = say("Not done yet") if bare else say("What is lacking for more")
     return make("article", make("h3", title), make_points(texts), class_="card span-12 lacks")

@@ -23,6 +23,7 @@ class Figure:
     upper: float | None = None
     n: int | None = None
     method: str = ""
+    proven: bool | None = None
 
     @property
     def bounded(self) -> bool:
@@ -31,8 +32,11 @@ class Figure:
 
     @property
     def sense(self) -> int:
-        """1 for a proven gain, -1 for a proven loss, 0 where the interval does not leave out zero."""
-        if self.lower is None or self.upper is None:
+        """1 for a proven gain, -1 for a proven loss, 0 where it is not proven.
+
+        Whoever looked at many effects at once may say "not proven" of an interval that leaves out zero.
+        """
+        if self.lower is None or self.upper is None or self.proven is False:
             return 0
         return 1 if self.lower > 0 else -1 if self.upper < 0 else 0
 
@@ -53,6 +57,10 @@ class Material:
     def part(self, name: str) -> Mapping[str, Any]:
         """One key of the payload; empty where it is missing."""
         return read_map(self.payload.get(name))
+
+    def has(self, name: str) -> bool:
+        """Whether the step left more than its status and what it lacks."""
+        return bool(set(self.part(name)) - {"status", "lacks"})
 
     def rows(self, name: str) -> list[Mapping[str, Any]]:
         """One list of the payload; empty where it is missing."""
@@ -95,6 +103,8 @@ def read_text(value: object, fallback: object = "") -> Both:
             return Both(str(english or chinese), str(chinese or english))
     elif isinstance(value, str) and value:
         return Both(value, value)
+    if isinstance(fallback, Both):
+        return fallback
     return Both(str(fallback), str(fallback)) if fallback is not None else Both("", "")
 
 
@@ -113,8 +123,15 @@ def read_figure(value: object) -> Figure | None:
     if estimate is None:
         return None
     lower, upper = read_number(value.get("lower")), read_number(value.get("upper"))
-    n, method = read_count(value.get("n")), value.get("method")
-    return Figure(estimate, lower, upper, n, method if isinstance(method, str) else "")
+    n, method, proven = read_count(value.get("n")), value.get("method"), value.get("proven")
+    return Figure(
+        estimate,
+        lower,
+        upper,
+        n,
+        method if isinstance(method, str) else "",
+        proven if isinstance(proven, bool) else None,
+    )
 
 
 def read_pairs(value: object, width: int = 2) -> list[tuple[float, ...]]:

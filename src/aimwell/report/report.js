@@ -10,6 +10,8 @@
   const PALETTE = ['#1677ff', '#13c2c2', '#fa8c16', '#722ed1', '#eb2f96', '#7cb305'];
   const INK = '#1f2329', SOFT = '#5c6470', LINE = '#f0f0f0';
   const FONT = getComputedStyle(document.body).fontFamily;
+  // Levels, such as a baseline, are no effects: they carry no sign and are not read against zero.
+  const LEVELS = ['accent', 'amber'];
   let language = 'en';
 
   // ---- figures in the reader's way -------------------------------------------------------------------
@@ -72,16 +74,51 @@
     { left: 4, right: 16, top: 36, bottom: 8, outerBoundsMode: 'same', outerBoundsContain: 'all' }, extra);
 
   const legend = (names) => ({
-    type: 'scroll', data: names, top: 0, left: 0, right: 0, icon: 'roundRect', itemWidth: 14, itemHeight: 4,
+    type: 'plain', data: names, top: 0, left: 0, right: 0, icon: 'roundRect', itemWidth: 14, itemHeight: 4,
     itemGap: 18, textStyle: { fontFamily: FONT, fontSize: 12, color: SOFT, width: 240, overflow: 'truncate' },
   });
+
+  // About as wide as the text will be drawn: a Chinese character is twice a Latin one.
+  const widthOf = (text) => [...text].reduce((sum, one) => sum + (one > '\u2e7f' ? 12.5 : 7), 0);
+
+  // A long name on two lines at most, cut where it still does not fit.
+  function wrap(name, width) {
+    const words = name.match(/[\u2e80-\uffff]|[^\s\u2e80-\uffff]+\s*|\s+/g) || [];
+    const lines = [''];
+    for (const word of words) {
+      if (lines[lines.length - 1] && widthOf(lines[lines.length - 1] + word.trimEnd()) > width) lines.push('');
+      lines[lines.length - 1] += word;
+    }
+    if (lines.length > 2) lines[1] = lines.slice(1).join('');
+    return lines.slice(0, 2).map((line) => cut(line.trim(), width)).join('\n');
+  }
+
+  function cut(line, width) {
+    const letters = [...line];
+    while (letters.length > 1 && widthOf(letters.join('') + '…') > width + 7) letters.pop();
+    return letters.length < [...line].length ? `${letters.join('').trimEnd()}…` : line;
+  }
+
+  // How high the legend will be: it breaks into lines, and the drawing starts below the last.
+  function under(names, width) {
+    let lines = 1, at = 0;
+    for (const name of names) {
+      const item = Math.min(widthOf(name.name || name), 240) + 19;
+      if (at > 0 && at + item > width) { lines += 1; at = 0; }
+      at += item + 18;
+    }
+    return lines * 22;
+  }
+
+  const shapes = (names) => Object.assign(legend(names), { itemWidth: 10, itemHeight: 10 });
 
   function measured(axis, place, narrow) {
     const vertical = place === 'y';
     return {
       type: 'value', name: vertical ? '' : say(axis.title), nameLocation: 'middle', nameGap: 30,
       nameTextStyle: { color: SOFT, fontFamily: FONT }, min: axis.lower ?? undefined, max: axis.upper ?? undefined,
-      splitNumber: narrow ? 3 : 5, axisLine: { show: !vertical, lineStyle: { color: '#d9d9d9' } },
+      splitNumber: narrow ? 3 : 5, interval: axis.lower === 0 && axis.upper === 1 ? (narrow ? 0.25 : 0.2) : undefined,
+      axisLine: { show: !vertical, lineStyle: { color: '#d9d9d9' } },
       axisTick: { show: false }, splitLine: { show: vertical, lineStyle: { color: LINE } },
       axisLabel: { color: SOFT, fontFamily: FONT, hideOverlap: true, formatter: (value) => tick(value, axis.unit) },
     };
@@ -90,14 +127,14 @@
   function named(names, extra) {
     return Object.assign({
       type: 'category', data: names, axisLine: { lineStyle: { color: '#d9d9d9' } }, axisTick: { show: false },
-      axisLabel: { color: INK, fontFamily: FONT, width: 120, overflow: 'truncate', interval: 0 },
+      axisLabel: { color: INK, fontFamily: FONT, interval: 0 },
     }, extra);
   }
 
   const block = (title, rows) => [title, ...rows.map(([name, value]) => `${name}  ${value}`)].join('\n');
 
   // ---- one function a kind of chart ------------------------------------------------------------------
-  function drawCurves(spec, narrow) {
+  function drawCurves(spec, narrow, width) {
     const colours = spec.lines.map((line, at) => TONES[line.tone] || PALETTE[at % PALETTE.length]);
     const lines = spec.lines.map((line, at) => ({
       type: 'line', name: say(line.name), data: line.points, showSymbol: line.dots, symbol: 'circle', symbolSize: 6,
@@ -110,7 +147,7 @@
     const marks = spec.marks.map((mark) => drawMark(mark, spec));
     const names = [...spec.lines.map((line) => say(line.name)), ...spec.bands.map((band) => say(band.name))];
     return start({
-      grid: grid({ top: 48 }), legend: legend(names),
+      grid: grid({ top: under(names, width) + 30 }), legend: legend(names),
       xAxis: measured(spec.x, 'x', narrow), yAxis: Object.assign(measured(spec.y, 'y', narrow), { name: say(spec.y.title), nameLocation: 'end', nameGap: 10, nameTextStyle: { align: 'left', color: SOFT, fontFamily: FONT, padding: [0, 0, 0, -4] } }),
       series: [...bands, ...lines, ...marks],
       tooltip: Object.assign(start({}).tooltip, {
@@ -155,8 +192,8 @@
     };
   }
 
-  function drawBars(spec, narrow) {
-    const unit = spec.axis.unit;
+  function drawBars(spec, narrow, width) {
+    const unit = spec.axis.unit, names = spec.series.map((part) => say(part.name));
     const series = spec.series.map((part, at) => ({
       type: 'bar', name: say(part.name), data: part.values, barMaxWidth: 14, barGap: '20%', barCategoryGap: '35%',
       itemStyle: { color: TONES[part.tone] || PALETTE[at], borderRadius: 2 }, stack: spec.stacked ? 'all' : undefined,
@@ -164,9 +201,9 @@
       emphasis: { disabled: true },
     }));
     return start({
-      grid: grid({ right: narrow ? 12 : 64 }), legend: legend(spec.series.map((part) => say(part.name))),
-      xAxis: Object.assign(measured(spec.axis, 'x', narrow), { name: '', splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
-      yAxis: named(spec.categories.map(say), { inverse: true, axisLabel: { color: INK, fontFamily: FONT, width: narrow ? 96 : 180, overflow: 'truncate', interval: 0 } }),
+      grid: grid({ right: narrow ? 12 : 64, top: under(names, width) + 10 }), legend: legend(names),
+      xAxis: Object.assign(measured(spec.axis, 'x', narrow), { name: '', splitNumber: width < 620 ? 3 : 5, splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
+      yAxis: named(spec.categories.map(say), { inverse: true, axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176) } }),
       series,
       tooltip: Object.assign(start({}).tooltip, {
         trigger: 'axis', axisPointer: { type: 'shadow', shadowStyle: { color: 'rgba(0,0,0,.03)' } },
@@ -203,16 +240,16 @@
     };
   }
 
-  function drawPoints(rows, name, key, symbol, colour, upright, size) {
+  function drawPoints(rows, name, key, symbol, colour, upright, size, shift) {
     const data = rows.map((row, at) => (row[key] === null ? null : {
       value: upright ? [at, row[key]] : [row[key], at],
-      itemStyle: { color: typeof colour === 'function' ? colour(row) : colour, borderColor: '#fff', borderWidth: 1 },
+      itemStyle: { color: typeof colour === 'function' ? colour(row) : colour, borderColor: '#fff', borderWidth: 1, opacity: 1 },
     })).filter(Boolean);
-    return { type: 'scatter', name, symbol, symbolSize: size, data, z: 7, itemStyle: { color: typeof colour === 'string' ? colour : TONES.quiet } };
+    return { type: 'scatter', name, symbol, symbolSize: size, symbolOffset: [0, shift || 0], data, z: 7, itemStyle: { color: typeof colour === 'string' ? colour : TONES.quiet } };
   }
 
-  function drawForest(spec, narrow) {
-    return spec.upright ? drawColumns(spec, narrow) : drawRows(spec, narrow);
+  function drawForest(spec, narrow, width) {
+    return spec.upright ? drawColumns(spec, narrow, width) : drawRows(spec, narrow, width);
   }
 
   function findRow(rows, item, upright) {
@@ -220,22 +257,23 @@
     return rows[at];
   }
 
-  function drawRows(spec, narrow) {
+  function drawRows(spec, narrow, width) {
     const rows = spec.rows, unit = spec.axis.unit, colour = (row) => TONES[row.tone] || TONES.quiet;
     const extra = markExtras(rows, false);
-    const figure = (row) => signed(row.estimate, unit);
+    const scaled = unit === 'ratio' && spec.axis.upper !== null;
+    const figure = (row) => (LEVELS.includes(row.tone) ? write : signed)(row.estimate, unit);
+    const size = (row) => (row.n === null || narrow ? '' : `{size|  n = ${group(row.n, 0)}}`);
     const right = named(rows.map(figure), {
       inverse: true, position: 'right', axisLine: { show: false },
-      axisLabel: { fontFamily: FONT, interval: 0, formatter: (value, at) => `{${rows[at].tone}|${value}}`, rich: richTones() },
+      axisLabel: { fontFamily: FONT, interval: 0, formatter: (value, at) => `{${rows[at].tone}|${value}}${size(rows[at])}`, rich: richTones() },
     });
-    const scaled = spec.axis.unit === 'ratio' && spec.axis.upper !== null;
     const left = named(rows.map((row) => say(row.name)), {
       inverse: true, axisLine: { show: false },
-      axisLabel: { color: INK, fontFamily: FONT, width: narrow ? 92 : 168, overflow: 'truncate', interval: 0 },
+      axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176) },
     });
     return start({
-      grid: grid({ top: extra.names.length ? 36 : 8 }), legend: extra.names.length ? legend(extra.names) : undefined,
-      xAxis: Object.assign(measured(spec.axis, 'x', narrow), { min: (range) => reach(spec, range, -1), max: (range) => reach(spec, range, 1), splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
+      grid: grid({ top: extra.names.length ? under(extra.names, width) + 10 : 8 }), legend: extra.names.length ? shapes(extra.names) : undefined,
+      xAxis: Object.assign(measured(spec.axis, 'x', narrow), reach(spec, narrow ? 3 : 5), { splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
       yAxis: scaled ? left : [left, right],
       series: [
         drawWhiskers(rows, false, colour),
@@ -246,27 +284,27 @@
     });
   }
 
-  // The axis must hold every mark, and zero where effects are read against it.
-  function reach(spec, range, side) {
-    const fixed = side < 0 ? spec.axis.lower : spec.axis.upper;
+  // The axis must hold every mark, and zero where effects are read against it; its steps are even.
+  function reach(spec, steps) {
     const ends = spec.rows.flatMap((row) => [row.estimate, row.lower, row.upper, row.truth, row.promised]).filter((value) => value !== null);
     const low = Math.min(...ends), high = Math.max(...ends);
-    const free = spec.rows.every((row) => row.tone === 'accent' || row.tone === 'amber') && low > 0 && low > (high - low);
-    const all = fixed !== null ? ends.concat(fixed) : free ? ends : ends.concat(0);
-    const [from, to] = [Math.min(...all), Math.max(...all)], pad = (to - from) * 0.06 || Math.abs(to) * 0.1 || 1;
-    const raw = side < 0 ? (from === 0 ? 0 : from - pad) : (to === 0 ? 0 : to + pad);
-    const step = nice((to - from + 2 * pad) / 5);
-    return side < 0 ? Math.floor(raw / step) * step : Math.ceil(raw / step) * step;
+    const far = !spec.upright && spec.rows.every((row) => LEVELS.includes(row.tone)) && low > high - low;
+    const fixed = [spec.axis.lower, spec.axis.upper].filter((value) => value !== null);
+    const all = ends.concat(fixed, far ? [] : [0]);
+    const from = Math.min(...all), to = Math.max(...all);
+    const step = nice((to - from || Math.abs(to) || 1) / (steps - 0.5));
+    const pad = (end) => (end === 0 || fixed.includes(end) ? 0 : step * 0.15);
+    return { min: Math.floor((from - pad(from)) / step) * step, max: Math.ceil((to + pad(to)) / step) * step, interval: step };
   }
 
   function nice(size) {
     const power = 10 ** Math.floor(Math.log10(size)), lead = size / power;
-    return (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 5 ? 5 : 10) * power;
+    return [1, 2, 2.5, 5, 10].find((one) => lead <= one + 1e-9) * power;
   }
 
   function markExtras(rows, upright) {
     const series = [];
-    if (rows.some((row) => row.promised !== null)) series.push(drawPoints(rows, word('promised'), 'promised', 'triangle', TONES.amber, upright, 11));
+    if (rows.some((row) => row.promised !== null)) series.push(drawPoints(rows, word('promised'), 'promised', 'triangle', TONES.amber, upright, 10, upright ? 0 : 10));
     if (rows.some((row) => row.truth !== null)) series.push(drawPoints(rows, word('truth'), 'truth', 'diamond', TONES.truth, upright, 14));
     const names = series.map((one) => ({ name: one.name, icon: one.symbol, itemStyle: { color: one.itemStyle.color } }));
     return { series, names: names.length ? [{ name: word('estimate'), icon: 'rect', itemStyle: { color: TONES.quiet } }, ...names] : [] };
@@ -277,9 +315,10 @@
   });
 
   const richTones = () => Object.fromEntries(Object.entries({ gain: '#389e0d', loss: '#cf1322', quiet: '#6b7280', accent: INK, amber: INK })
-    .map(([name, color]) => [name, { color, fontFamily: FONT, fontSize: 12, fontWeight: 600 }]));
+    .map(([name, color]) => [name, { color, fontFamily: FONT, fontSize: 12, fontWeight: 600 }])
+    .concat([['size', { color: SOFT, fontFamily: FONT, fontSize: 11 }]]));
 
-  function drawColumns(spec, narrow) {
+  function drawColumns(spec, narrow, width) {
     const rows = spec.rows, unit = spec.axis.unit, extra = markExtras(rows, true);
     const colour = (row) => TONES[row.tone] || TONES.quiet;
     const bars = {
@@ -287,11 +326,11 @@
       data: rows.map((row) => ({ value: row.estimate, itemStyle: { color: colour(row), opacity: 0.55, borderRadius: row.estimate < 0 ? [0, 0, 4, 4] : [4, 4, 0, 0] } })),
     };
     return start({
-      grid: grid({ top: 40 }), legend: legend(extra.names),
+      grid: grid({ top: extra.names.length ? under(extra.names, width) + 16 : 12 }), legend: extra.names.length ? shapes(extra.names) : undefined,
       xAxis: named(rows.map((row) => `${say(row.name)}\n{${row.tone}|${signed(row.estimate, unit)}}`), {
         axisLabel: { color: INK, fontFamily: FONT, interval: 0, lineHeight: 20, rich: richTones() }, axisLine: { show: false, onZero: false },
       }),
-      yAxis: Object.assign(measured(spec.axis, 'y', narrow), { min: (range) => reach(spec, range, -1), max: (range) => reach(spec, range, 1), splitNumber: 4 }),
+      yAxis: Object.assign(measured(spec.axis, 'y', narrow), reach(spec, 4)),
       series: [bars, drawWhiskers(rows, true, () => '#434343'), ...extra.series],
       tooltip: Object.assign(start({}).tooltip, { trigger: 'item', formatter: (item) => explain(findRow(rows, item, true), unit) }),
     });
@@ -330,7 +369,7 @@
   }));
 
   function draw({ place, spec, view }) {
-    view.setOption(KINDS[spec.kind](spec, place.clientWidth < 480), { notMerge: true });
+    view.setOption(KINDS[spec.kind](spec, place.clientWidth < 440, place.clientWidth), { notMerge: true });
   }
 
   function choose(wanted, keep) {

@@ -44,12 +44,14 @@ def compare_strata(arms: Arms, *, level: float = LEVEL, method: str = "stratifie
             remedy=say("Draw a control group before launch."),
         )
     total = sum(treatment.n for treatment, _ in arms.values())
+    pooled = _pool_variance(arms)
     estimate = variance = below = 0.0
     for treatment, control in arms.values():
         weight = treatment.n / total
         estimate += weight * (treatment.mean - control.mean)
         for arm in (treatment, control):
-            part = weight * weight * arm.variance / arm.n
+            # One customer alone shows no variation: it takes that of all arms.
+            part = weight * weight * (arm.variance if arm.n > 1 else pooled) / arm.n
             variance += part
             below += part * part / (arm.n - 1) if arm.n > 1 else 0.0
     return Effect.from_t(
@@ -61,6 +63,12 @@ def compare_strata(arms: Arms, *, level: float = LEVEL, method: str = "stratifie
         method=method,
         level=level,
     )
+
+
+def _pool_variance(arms: Arms) -> float:
+    every = [arm for pair in arms.values() for arm in pair]
+    degrees = sum(arm.n - 1 for arm in every)
+    return sum((arm.n - 1) * arm.variance for arm in every) / degrees if degrees else 0.0
 
 
 def compare_weighted(

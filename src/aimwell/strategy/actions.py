@@ -98,7 +98,9 @@ def build_action_rows(actions: Sequence[Action], run_id: str) -> pa.Table:
                 "unit_cost": action.unit_cost,
                 "redemption_cost": action.redemption_cost,
                 "minutes": action.minutes,
-                "rule": json.dumps({"consent": action.channel, "identifier": IDENTIFIERS.get(action.channel)}),
+                "rule": json.dumps(
+                    {"consent": action.channel, "identifier": IDENTIFIERS.get(action.channel)}
+                ),
                 "run_id": run_id,
             }
             for action in actions
@@ -123,7 +125,14 @@ def name_channel(channel: str) -> Text:
 def _refuse(action: str, column: str, value: str) -> BadInput:
     return BadInput(
         "strategy.bad_action",
-        say("The action '{action}' has an unusable {column}: {value}.", action=action, column=column, value=value),
-        remedy=say("Costs and minutes are 0 or more, a discount lies between 0 and 1, and the channel is a known one."),
+        say(
+            "The action '{action}' has an unusable {column}: {value}.",
+            action=action,
+            column=column,
+            value=value,
+        ),
+        remedy=say(
+            "Costs and minutes are 0 or more, a discount lies between 0 and 1, and the channel is a known one."
+        ),
         where={"table": "actions", "column": column, "value": value},
     )

@@ -90,7 +90,7 @@ def sum_best(reduced: Reals, usable: Flags, problem: Problem) -> Reals:
     """The best reduced value that each customer can reach; at least 0 (nothing chosen)."""
     masked = np.where(usable, reduced, -np.inf)
     if problem.slots == 1:
-        return np.maximum(np.max(masked, axis=1, initial=0.0), 0.0)
+        return np.asarray(np.max(masked, axis=1, initial=0.0))
     best = np.maximum(take_best_of_offers(masked, problem.groups)[0], 0.0)
     return np.asarray(np.sort(best, axis=1)[:, ::-1][:, : problem.slots].sum(axis=1))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aimwell.core.errors import Conflict
 from aimwell.core.text import say
@@ -19,6 +19,7 @@ from aimwell.strategy.certificate import EPSILON
 from aimwell.strategy.core import limit_customers, limit_rows
 from aimwell.strategy.dual import Dual, cut_down
 from aimwell.strategy.problem import Problem, Row
+from aimwell.strategy.quiet import drop_solver_output
 
 EXACT_PAIRS = 6_000
 INFEASIBLE = 2
@@ -73,13 +74,14 @@ def _is_impossible_exactly(problem: Problem) -> bool:
         *limit_customers(problem, everybody, both),
     ]
     size = len(pairs[0])
-    found = milp(
-        np.zeros(size),
-        integrality=np.ones(size),
-        bounds=(0, 1),
-        constraints=constraints,
-        options={"node_limit": 5_000, "time_limit": 20.0},
-    )
+    with drop_solver_output():
+        found = milp(
+            np.zeros(size),
+            integrality=np.ones(size),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options={"node_limit": 5_000, "time_limit": 20.0},
+        )
     return bool(found.status == INFEASIBLE)
 
 

@@ -13,6 +13,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aimwell.strategy.certificate import keeps, pick, sum_value
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals
+from aimwell.strategy.quiet import drop_solver_output
 
 NODES = 150
 SECONDS = 20.0
@@ -60,12 +61,12 @@ def place_pairs(
     return result
 
 
-def _list_pairs(
-    usable: Flags, slots: Integers, core: Integers, reduced: Reals
-) -> tuple[Integers, Integers]:
+def _list_pairs(usable: Flags, slots: Integers, core: Integers, reduced: Reals) -> tuple[Integers, Integers]:
     masked = np.where(usable[core], reduced[core], -np.inf)
     best = np.maximum(masked.max(axis=1, initial=0.0), 0.0)
-    margins = best - np.maximum(np.partition(np.column_stack([masked, np.zeros(len(core))]), -2, axis=1)[:, -2], 0.0)
+    margins = best - np.maximum(
+        np.partition(np.column_stack([masked, np.zeros(len(core))]), -2, axis=1)[:, -2], 0.0
+    )
     # Far from the best, an action enters a good plan only by accident: leave it out of large cores.
     reach = np.inf if len(core) * usable.shape[1] <= 3_000 else 4.0 * float(margins.max(initial=0.0)) + 1e-9
     wanted = masked >= (best - reach)[:, None]
@@ -87,17 +88,16 @@ def _solve(
     value = problem.value[customers, actions]
     earned = _sum_core(problem.value, slots, core)
     constraints = [*limit_rows(problem, slots, core, pairs), *limit_customers(problem, core, pairs)]
-    found = milp(
-        -value,
-        integrality=np.ones(len(value)),
-        bounds=Bounds(0, 1),
-        constraints=constraints,
-        options={
-            "node_limit": NODES,
-            "time_limit": SECONDS,
-            "mip_rel_gap": min(1.0, tolerance / max(abs(earned), 1e-9)),
-        },
-    )
+    # The node limit is what ends a hard core: the clock must not decide. The time limit is for emergencies.
+    gap = min(1.0, tolerance / max(abs(earned), 1e-9))
+    with drop_solver_output():
+        found = milp(
+            -value,
+            integrality=np.ones(len(value)),
+            bounds=Bounds(0, 1),
+            constraints=constraints,
+            options={"node_limit": NODES, "time_limit": SECONDS, "mip_rel_gap": gap},
+        )
     return None if found.x is None else np.asarray(found.x > 0.5)
 
 
@@ -130,7 +130,9 @@ def limit_customers(
     ones = np.ones(len(customers))
     columns = np.arange(len(customers))
     shape = (len(core), len(customers))
-    per_customer = LinearConstraint(sp.csr_matrix((ones, (position, columns)), shape=shape), -np.inf, problem.slots)
+    per_customer = LinearConstraint(
+        sp.csr_matrix((ones, (position, columns)), shape=shape), -np.inf, problem.slots
+    )
     if problem.slots == 1:
         return [per_customer]
     offers = problem.groups[actions]

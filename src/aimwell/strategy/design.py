@@ -105,7 +105,9 @@ def check_design(inputs: PlanInputs, *, considered: int, chosen: int, treated: i
         lacks.append(_explain_empty(inputs))
     elif control == 0:
         lacks.append(
-            say("There is no control group, so nothing can be measured: raise the control share or the audience.")
+            say(
+                "There is no control group, so nothing can be measured: raise the control share or the audience."
+            )
         )
     elif min(control, treated) < SMALLEST_ARM:
         lacks.append(
@@ -120,6 +122,8 @@ def check_design(inputs: PlanInputs, *, considered: int, chosen: int, treated: i
 
 
 def _explain_empty(inputs: PlanInputs) -> Text:
-    if any(limit.unit == "money" and limit.limit == 0 and limit.sense == "at_most" for limit in inputs.limits):
+    if any(
+        limit.unit == "money" and limit.limit == 0 and limit.sense == "at_most" for limit in inputs.limits
+    ):
         return say("The budget is 0, so nobody is contacted: raise the budget.")
     return say("No action is expected to earn more than it costs within the limits, so nobody is contacted.")

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linprog, minimize
 
 from aimwell.core.seeds import generator
-from aimwell.strategy.certificate import choose_best, take_best_of_offers
+from aimwell.strategy.certificate import choose_best, reduce_values, take_best_of_offers
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 
 SAMPLE = 4_000
@@ -96,7 +96,9 @@ class Dual:
         return soft + float(prices @ self.limits), self.limits - self.usage @ weights.ravel()
 
 
-def find_prices(problem: Problem, usable: Flags, *, start: Reals | None = None) -> Reals:
+def find_prices(
+    problem: Problem, usable: Flags, *, start: Reals | None = None, tolerance: float = TOLERANCE
+) -> Reals:
     """Prices (one per row, ≥ 0, money per unit) that nearly minimise the dual."""
     if not problem.rows or problem.customers == 0:
         return np.zeros(len(problem.rows))
@@ -107,24 +109,26 @@ def find_prices(problem: Problem, usable: Flags, *, start: Reals | None = None) 
         scaled = _descend(sample, scaled)
         if sample is not dual:
             scaled = cut_down(sample, scaled, radius=0.02)
-    scaled = cut_down(dual, scaled, radius=0.01)
+    scaled = cut_down(dual, scaled, radius=0.01, tolerance=tolerance)
     return dual.unscale(scaled)
 
 
-def cut_down(dual: Dual, start: Reals, *, radius: float, ceiling: float = np.inf) -> Reals:
+def cut_down(
+    dual: Dual, start: Reals, *, radius: float, ceiling: float = np.inf, tolerance: float = TOLERANCE
+) -> Reals:
     """Cutting planes in a moving box around the best prices, until the model meets the dual."""
     best = start
     best_total, gradient = dual.evaluate(best)
-    cuts = [(best_total - gradient @ best, gradient)]
+    cuts = [(best_total - float(gradient @ best), gradient)]
     half = radius * (1.0 + float(np.max(best, initial=0.0)))
     for _ in range(CUTS):
         candidate, model = _minimise_model(cuts, best, half, ceiling)
-        if best_total - model <= TOLERANCE * max(1e-9, abs(best_total)):
+        if best_total - model <= tolerance * max(1e-9, abs(best_total)):
             if not _touches_box(candidate, best, half, ceiling):
                 break
             half *= 4.0
         total, gradient = dual.evaluate(candidate)
-        cuts.append((total - gradient @ candidate, gradient))
+        cuts.append((total - float(gradient @ candidate), gradient))
         if total < best_total:
             half *= 2.0 if _touches_box(candidate, best, half, ceiling) else 1.0
             best, best_total = candidate, total
@@ -169,7 +173,12 @@ def _descend(dual: Dual, prices: Reals) -> Reals:
             return total / size, gradient / size
 
         found = minimize(
-            measure, prices, jac=True, method="L-BFGS-B", bounds=[(0, 1e6)] * len(prices), options={"maxiter": 40}
+            measure,
+            prices,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, 1e6)] * len(prices),
+            options={"maxiter": 40},
         )
         prices = np.maximum(found.x, 0.0)
     return prices
@@ -200,3 +209,21 @@ def measure_margins(problem: Problem, reduced: Reals, usable: Flags) -> Reals:
     edge = padded[:, problem.slots - 1] - padded[:, problem.slots]
     near_zero = np.min(np.abs(np.where(np.isfinite(values), values, np.inf)), axis=1)
     return np.asarray(np.minimum(edge, near_zero))
+
+
+def lower_flat_prices(problem: Problem, prices: Reals) -> Reals:
+    """Of limits of 0, the lowest price at which still nobody would use them: what a first unit would earn.
+
+    The dual does not depend on such a price once it is high enough, so the search may stop far above.
+    """
+    lowered = prices.copy()
+    for index, row in enumerate(problem.rows):
+        users = problem.mask & (row.usage > 0)
+        if row.sense == "at_most" and row.limit == 0 and prices[index] > 0:
+            without = lowered.copy()
+            without[index] = 0.0
+            reduced = reduce_values(problem, without)
+            instead = np.max(np.where(problem.mask & ~users, reduced, 0.0), axis=1, initial=0.0)
+            earned = np.where(users, reduced - instead[:, None], 0.0) / np.where(users, row.usage, 1.0)
+            lowered[index] = min(float(prices[index]), max(0.0, float(earned.max(initial=0.0))))
+    return lowered

@@ -69,7 +69,9 @@ def set_budget(inputs: PlanInputs, budget: float | None) -> PlanInputs:
     return replace(inputs, limits=(Limit(BUDGET, title, "money", budget), *others))
 
 
-def _choose_budgets(inputs: PlanInputs, considered: Integers, today: float | None, points: int) -> tuple[float, ...]:
+def _choose_budgets(
+    inputs: PlanInputs, considered: Integers, today: float | None, points: int
+) -> tuple[float, ...]:
     free = optimise(build_problem(set_budget(inputs, None), considered), effort="quick")
     most = _sum_cost(inputs, considered, free)
     reach = most if not today else min(most * 1.05, 3.0 * today) if most > today else 1.5 * today

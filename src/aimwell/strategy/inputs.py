@@ -114,7 +114,11 @@ class PlanInputs:
     @cached_property
     def known(self) -> Flags:
         """Pairs whose effect is known."""
-        return np.zeros(self.eligible.shape, dtype=np.bool_) if self.estimate is None else ~np.isnan(self.estimate)
+        return (
+            np.zeros(self.eligible.shape, dtype=np.bool_)
+            if self.estimate is None
+            else ~np.isnan(self.estimate)
+        )
 
     @property
     def has_effects(self) -> bool:
@@ -137,12 +141,14 @@ class PlanInputs:
         """Expected cost of contact and offer in whole cents, rounded up, so that budgets are kept exactly."""
         offer = np.array([to_cents(action.redemption_cost) for action in self.actions])
         contact = np.array([to_cents(action.unit_cost) for action in self.actions])
-        return np.ceil(contact + self.redemption_rate * offer - 1e-9)
+        return np.asarray(np.ceil(contact + self.redemption_rate * offer - 1e-9))
 
     @cached_property
     def profit(self) -> Reals:
         """Expected profit: effect (already less the offer's cost) less the unit cost; 0 effect where unknown."""
-        effect = np.zeros(self.eligible.shape) if self.estimate is None else np.nan_to_num(self.estimate, nan=0.0)
+        effect = (
+            np.zeros(self.eligible.shape) if self.estimate is None else np.nan_to_num(self.estimate, nan=0.0)
+        )
         return effect - self.unit_cost
 
     @cached_property
@@ -162,10 +168,16 @@ class PlanInputs:
         return tuple(self._build_row(limit) for limit in self.limits)
 
     def _build_row(self, limit: Limit) -> Row:
-        counted = np.array([limit.actions is None or a.action_id in limit.actions for a in self.actions], dtype=float)
+        counted = np.array(
+            [limit.actions is None or a.action_id in limit.actions for a in self.actions], dtype=float
+        )
         if limit.unit == "money":
             return Row(limit.limit_id, self.cost_cents * counted, float(to_cents(limit.limit)), limit.sense)
-        each = np.array([a.minutes for a in self.actions]) if limit.unit == "minutes" else np.ones(len(self.actions))
+        each = (
+            np.array([a.minutes for a in self.actions])
+            if limit.unit == "minutes"
+            else np.ones(len(self.actions))
+        )
         usage = np.broadcast_to(each * counted, self.eligible.shape)
         return Row(limit.limit_id, usage, float(limit.limit), limit.sense)
 
@@ -235,7 +247,10 @@ def _check_share(name: str, share: float, *, below: float) -> None:
 def _refuse_matrix(name: str) -> BadInput:
     return BadInput(
         "strategy.bad_effects",
-        say("The effects' column '{name}' cannot be used: a number is missing, infinite or out of range.", name=name),
+        say(
+            "The effects' column '{name}' cannot be used: a number is missing, infinite or out of range.",
+            name=name,
+        ),
         remedy=say("Run the models step again: aimwell models run"),
         where={"table": "effects", "column": name},
     )

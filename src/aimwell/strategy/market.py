@@ -12,7 +12,7 @@ The planted response of customer x to action a (offer on department d with disco
 
 with A = share ÷ (share + average share) of the department in the customer's revenue of the last 90 days (one
 half for the average customer), s the customer's discount share, r days since the last order, k contacts
-received in the last 28 days. A responder makes one or two orders more, of about the customer's usual size. So
+received in the last 28 days. A responder makes one to three orders more, of about the customer's usual size. So
 response is highest where habit is neither absent nor complete, and those most likely to buy mostly redeem what
 they would have paid for anyway: choosing by propensity wastes money here.
 """
@@ -29,6 +29,7 @@ from aimwell.core.seeds import generator
 
 Reals: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
+MEAN_ORDERS = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Market:
     """The planted parameters. They are properties of the imagined market, the same for every seed."""
 
     seed: int
-    base: float = 0.42
+    base: float = 0.6
     reach: tuple[tuple[str, float], ...] = (("email", 0.55), ("sms", 0.75), ("mail", 0.7), ("call", 1.15))
     fatigue: float = 0.75
-    size: float = 0.95
+    size: float = 1.0
     """Revenue of an incremental order as a share of the customer's average order."""
 
 
@@ -108,7 +109,7 @@ def expected_contribution(market: Market, customers: MarketCustomers, actions: M
     """n × a: the true expected increment of contribution, before the contact's cost; money per customer."""
     respond = response_probability(market, customers, actions)
     redeem = respond + (1 - respond) * free_redemption_probability(customers, actions)
-    revenue = respond * 1.5 * (market.size * customers.average_order)[:, None]
+    revenue = respond * MEAN_ORDERS * (market.size * customers.average_order)[:, None]
     return revenue * customers.margin_rate - redeem * actions.redemption_cost[None, :]
 
 
@@ -125,7 +126,7 @@ def respond(
     rows = np.arange(n)
     probability = response_probability(market, customers, actions)[rows, chosen]
     responds = reached & (draws[:, 0] < probability)
-    orders = np.where(responds, 1 + (draws[:, 1] < 0.5), 0).astype(np.int64)
+    orders = np.where(responds, 1 + np.floor(3 * draws[:, 1]), 0).astype(np.int64)
     revenue = np.round(orders * market.size * customers.average_order * sizes, 2)
     free = free_redemption_probability(customers, actions)[rows, chosen]
     redeems = reached & (responds | (draws[:, 2] < free))

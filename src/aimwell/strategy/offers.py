@@ -150,10 +150,14 @@ def _find_candidates(queryable: Queryable, as_of: date) -> list[tuple[dict[str, 
         expression = "order_lines.product_id" if grouping == "product" else f"products.{grouping}"
         rows = measure_reach(queryable, expression, as_of)
         column = "product_id" if grouping == "product" else grouping
-        stocks = {row["grouping"]: row["stock"] for row in queryable.query(STOCK_SQL.format(grouping=column)).to_pylist()}
+        found = queryable.query(STOCK_SQL.format(grouping=column)).to_pylist()
+        stocks = {row["grouping"]: row["stock"] for row in found}
         wanted = [row for row in rows if not re.search(EXCLUDED, str(row["grouping"]), re.IGNORECASE)]
         if wanted:
-            return [(row, None if row["grouping"] not in stocks else int(stocks[row["grouping"]])) for row in wanted]
+            return [
+                (row, None if row["grouping"] not in stocks else int(stocks[row["grouping"]]))
+                for row in wanted
+            ]
     return []
 
 

@@ -24,13 +24,14 @@ from aimwell.strategy.certificate import (
 )
 from aimwell.strategy.conflict import check_minimums, name_conflict
 from aimwell.strategy.core import solve_core
-from aimwell.strategy.dual import find_prices, measure_margins
+from aimwell.strategy.dual import TOLERANCE, find_prices, lower_flat_prices, measure_margins
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 from aimwell.strategy.repair import NARROW, Draft, improve, repair
 
 Effort = Literal["quick", "full"]
-CORES = (60, 150, 300)
-GOOD_GAP = 1e-4
+CORES = (60, 150)
+GOOD_GAP = 2e-4
+QUICK_TOLERANCE = 2e-5
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def optimise(problem: Problem, *, start: Reals | None = None, effort: Effort = "
     """
     check_minimums(problem)
     usable = find_usable(problem)
-    prices = find_prices(problem, problem.mask, start=start)
+    tolerance = TOLERANCE if effort == "full" else QUICK_TOLERANCE
+    prices = find_prices(problem, problem.mask, start=start, tolerance=tolerance)
+    prices = lower_flat_prices(problem, prices)
     reduced = reduce_values(problem, prices)
     margins = measure_margins(problem, reduced, usable)
     slots = _draft_plan(problem, usable, prices, reduced, margins)
@@ -110,12 +113,13 @@ def _tighten(problem: Problem, usable: Flags, prices: Reals) -> tuple[float, Rea
         without = prices.copy()
         without[index] = 0.0
         candidate = bound_profit(problem, without, usable)
-        if candidate <= bound + 1e-7 * abs(bound) and _is_trace(problem, prices, index, bound):
+        if candidate <= bound + 1e-7 * abs(bound) and _is_trace(problem, prices, int(index), bound):
             bound, prices = min(bound, candidate), without
     return min(bound, bound_profit(problem, np.zeros_like(prices), usable)), prices
 
 
 def _is_trace(problem: Problem, prices: Reals, index: int, bound: float) -> bool:
+    # A price this small is what the search left behind, not a sign that the limit is scarce.
     row = problem.rows[index]
     return bool(row.limit != 0 and prices[index] * abs(row.limit) <= 1e-4 * max(abs(bound), 1e-12))
 

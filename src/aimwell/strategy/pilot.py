@@ -67,7 +67,9 @@ def fill_quotas(sizes: list[int], usages: list[Reals], limits: Reals, share: flo
     """
     shares = _raise_shares(sizes, usages, limits, share)
     quotas = [np.floor(size * part + 1e-9).astype(np.int64) for size, part in zip(sizes, shares, strict=True)]
-    left = limits - sum((usage @ quota for usage, quota in zip(usages, quotas, strict=True)), np.zeros(len(limits)))
+    left = limits.astype(np.float64)
+    for usage, quota in zip(usages, quotas, strict=True):
+        left = left - usage @ quota
     rest = [
         (float(size * part[a] - quota[a]), g, a)
         for g, (size, part, quota) in enumerate(zip(sizes, shares, quotas, strict=True))
@@ -85,12 +87,15 @@ def _raise_shares(sizes: list[int], usages: list[Reals], limits: Reals, share: f
     shares = [np.zeros(usage.shape[1]) for usage in usages]
     free = [np.ones(usage.shape[1], dtype=np.bool_) for usage in usages]
     for _ in range(len(limits) + len(sizes) + 1):
-        speed = sum((s * (u[:, f].sum(axis=1)) for s, u, f in zip(sizes, usages, free, strict=True)), np.zeros(len(limits)))
-        used = sum((s * (u @ p) for s, u, p in zip(sizes, usages, shares, strict=True)), np.zeros(len(limits)))
+        speed, used = np.zeros(len(limits)), np.zeros(len(limits))
+        for size, usage, part, still in zip(sizes, usages, shares, free, strict=True):
+            speed += size * usage[:, still].sum(axis=1)
+            used += size * (usage @ part)
         with np.errstate(divide="ignore", invalid="ignore"):
             by_row = np.where(speed > 0, np.maximum(limits - used, 0.0) / speed, np.inf)
         by_group = [
-            (share - float(p.sum())) / int(f.sum()) if f.any() else math.inf for p, f in zip(shares, free, strict=True)
+            (share - float(p.sum())) / int(f.sum()) if f.any() else math.inf
+            for p, f in zip(shares, free, strict=True)
         ]
         step = max(0.0, min([*by_row, *by_group], default=math.inf))
         if not math.isfinite(step):

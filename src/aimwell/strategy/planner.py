@@ -22,6 +22,7 @@ from aimwell.strategy.pilot import draw_pilot
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals, Row
 
 Z = 1.959963984540054
+METHOD = "sum of effects, errors correlated within an action"
 OPTIMISM = 2.0
 """Standard errors by which an action may be underestimated and still be worth a place in a pilot."""
 
@@ -61,7 +62,10 @@ def make_rollout(inputs: PlanInputs, *, start: Reals | None = None, effort: Effo
 
 
 def make_pilot(inputs: PlanInputs) -> PlanResult:
-    """A randomised plan within every limit: as many participants as the pilot's share and the limits allow."""
+    """A randomised plan within every limit: as many participants as the pilot's share and the limits allow.
+
+    A pilot personalises nothing, so each action is costed at its average expected redemption.
+    """
     if inputs.shares.control <= 0:
         raise BadInput(
             "strategy.no_control",
@@ -69,6 +73,7 @@ def make_pilot(inputs: PlanInputs) -> PlanResult:
             remedy=say("Set contact.control_share above 0, such as 0.25."),
             where={"column": "control_share", "value": "0"},
         )
+    inputs = _average_redemption(inputs)
     considered, holdout = split_audience(inputs)
     rows = inputs.build_rows()
     drawn = draw_pilot(inputs, considered, inputs.eligible & find_worth_testing(inputs)[None, :], rows)
@@ -123,7 +128,22 @@ def estimate_profit(profit: Reals, error: Reals, action: Integers) -> Estimate:
     """
     by_action = np.bincount(action, weights=error) if len(action) else np.zeros(1)
     total, spread = float(profit.sum()), float(np.sqrt(np.sum(by_action**2)))
-    return Estimate(total, total - Z * spread, total + Z * spread, len(profit), "sum of effects, same action correlated")
+    return Estimate(total, total - Z * spread, total + Z * spread, len(profit), METHOD)
+
+
+def _average_redemption(inputs: PlanInputs) -> PlanInputs:
+    if inputs.redemption is None:
+        return inputs
+    rates = np.array(
+        [
+            float(inputs.redemption_rate[pairs, index].mean())
+            if (pairs := inputs.eligible[:, index]).any()
+            else 0.0
+            for index in range(len(inputs.actions))
+        ]
+    )
+    redemption = np.broadcast_to(rates, inputs.eligible.shape)
+    return replace(inputs, redemption=np.where(inputs.known, redemption, inputs.redemption_rate))
 
 
 def _bound(inputs: PlanInputs, solution: Solution, objective: float) -> float | None:
@@ -171,12 +191,19 @@ def _finish(
     )
 
 
-def _list_lacks(inputs: PlanInputs, considered: Integers, customer: Integers, treated: Flags) -> tuple[Text, ...]:
+def _list_lacks(
+    inputs: PlanInputs, considered: Integers, customer: Integers, treated: Flags
+) -> tuple[Text, ...]:
     return check_design(inputs, considered=len(considered), chosen=len(customer), treated=int(treated.sum()))
 
 
 def _measure_uses(
-    inputs: PlanInputs, rows: tuple[Row, ...], customer: Integers, action: Integers, treated: Flags, prices: Reals
+    inputs: PlanInputs,
+    rows: tuple[Row, ...],
+    customer: Integers,
+    action: Integers,
+    treated: Flags,
+    prices: Reals,
 ) -> tuple[LimitUse, ...]:
     chosen = np.full((len(inputs.customers), 1), -1, dtype=np.int64)
     chosen[customer, 0] = action
@@ -187,6 +214,8 @@ def _measure_uses(
         unit = 100.0 if limit.unit == "money" else 1.0
         kept = measure_excess(row, chosen) <= 0
         uses.append(
-            LimitUse(limit, sum_usage(row, chosen) / unit, sum_usage(row, sent) / unit, float(price) * unit, kept)
+            LimitUse(
+                limit, sum_usage(row, chosen) / unit, sum_usage(row, sent) / unit, float(price) * unit, kept
+            )
         )
     return tuple(uses)

@@ -30,7 +30,9 @@ class Draft:
     @classmethod
     def start(cls, problem: Problem, usable: Flags, slots: Integers) -> Draft:
         """A draft of ``slots``, which are copied."""
-        return cls(problem, usable, slots.copy(), np.array([pick(row.usage, slots).sum() for row in problem.rows]))
+        return cls(
+            problem, usable, slots.copy(), np.array([pick(row.usage, slots).sum() for row in problem.rows])
+        )
 
     def find_broken(self) -> list[int]:
         """The rows that the draft breaks, by exact sums."""
@@ -79,7 +81,11 @@ class Moves:
     def take(self, index: Integers) -> Moves:
         """Some of them, in the order of ``index``."""
         return Moves(
-            self.customer[index], self.place[index], self.action[index], self.gain[index], self.added[:, index]
+            self.customer[index],
+            self.place[index],
+            self.action[index],
+            self.gain[index],
+            self.added[:, index],
         )
 
 
@@ -145,7 +151,11 @@ def _apply_repairs(draft: Draft, moves: Moves, signs: Reals, need: Reals, guarde
     for index in range(len(moves.gain)):
         if not np.any(need > 0):
             break
-        customer, place, action = int(moves.customer[index]), int(moves.place[index]), int(moves.action[index])
+        customer, place, action = (
+            int(moves.customer[index]),
+            int(moves.place[index]),
+            int(moves.action[index]),
+        )
         if customer in touched or not draft.fits(customer, place, action):
             continue
         added = signs * moves.added[:, index]
@@ -177,7 +187,11 @@ def _apply_gains(draft: Draft, moves: Moves, signs: Reals) -> bool:
     touched: set[int] = set()
     room = _trim(draft, draft.room())
     for index in range(len(moves.gain)):
-        customer, place, action = int(moves.customer[index]), int(moves.place[index]), int(moves.action[index])
+        customer, place, action = (
+            int(moves.customer[index]),
+            int(moves.place[index]),
+            int(moves.action[index]),
+        )
         added = signs * moves.added[:, index]
         if customer in touched or np.any(added > room) or not draft.fits(customer, place, action):
             continue

@@ -9,7 +9,9 @@ whole ``EmailMessage`` for each mail took eight times as long, and more than the
 from __future__ import annotations
 
 import base64
+import re
 import unicodedata
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
@@ -20,6 +22,7 @@ from aimwell.deployment.channels.channel import Message
 
 # Seven bits: not every server says 8BITMIME, and a relay that does not would spoil Chinese.
 _POLICY = SMTP.clone(cte_type="7bit")
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+")
 
 
 def identify_mail(delivery_id: str, sender: str) -> str:
@@ -73,7 +76,10 @@ def _build_unsubscribe(url: str) -> list[bytes]:
         return []
     if not link.isascii() or " " in link or ">" in link:
         raise ValueError("an unsubscribe link must be a plain URL")
-    return [_line("List-Unsubscribe", f"<{link}>"), _line("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
+    return [
+        _line("List-Unsubscribe", f"<{link}>"),
+        _line("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+    ]
 
 
 def _build_part(subtype: str, text: str) -> bytes:
@@ -88,10 +94,16 @@ def _line(name: str, value: str) -> bytes:
 
 def _fold_address(name: str, display: str, address: str) -> bytes:
     clean = clean_header(display)
-    plain = clean.replace(" ", "").isalnum() and clean.isascii() and len(clean) + len(address) < 60
-    if plain and "@" in address and address.isascii() and address.isprintable() and " " not in address:
-        return _line(name, f"{clean} <{address}>")
-    return _fold(name, str(Address(display_name=clean, addr_spec=clean_header(address))))
+    # What needs neither quotes nor encoding nor folding goes the short way.
+    plain = (
+        clean.isascii() and (not clean or clean.replace(" ", "").isalnum()) and len(clean) + len(address) < 60
+    )
+    if plain and _PLAIN_ADDRESS.fullmatch(address):
+        return _line(name, f"{clean} <{address}>" if clean else address)
+    try:
+        return _fold(name, str(Address(display_name=clean, addr_spec=clean_header(address))))
+    except (IndexError, MessageError) as error:
+        raise ValueError("this address cannot stand in a header") from error
 
 
 @lru_cache(maxsize=4096)

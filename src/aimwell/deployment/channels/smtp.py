@@ -55,7 +55,11 @@ class SmtpChannel(Channel):
 
     def deliver(self, message: Message) -> Receipt:
         """Hand one mail over on an idle connection, or a new one."""
-        return self._hand_over(message, prepare_data(build_mail(message, self.server.sender)))
+        try:
+            mail = prepare_data(build_mail(message, self.server.sender))
+        except ValueError:
+            return Receipt(Outcome.PERMANENT, "content_error")
+        return self._hand_over(message, mail)
 
     def deliver_batch(self, messages: Sequence[Message]) -> list[Receipt]:
         """Hand all over at once, each on a connection of its own."""

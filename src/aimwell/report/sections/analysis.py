@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimwell.core.text import Text, say
-from aimwell.report.charts import Axis, Bars, BarSeries, Cell, Curves, Heat, Line, thin_points
+from aimwell.report.charts import Axis, Bars, BarSeries, Curves, Line, thin_points
 from aimwell.report.figures import show, show_count
+from aimwell.report.heat import Cell, Heat
 from aimwell.report.markup import Both, Child, Html, make, make_both
 from aimwell.report.parts import (
     make_card,
@@ -35,7 +36,9 @@ MAX_SEGMENTS = 12
 def make_analysis(material: Material) -> Html:
     """The section, with the models as its second half."""
     analysis = material.part("analysis")
-    missing = say("No analysis yet: it needs order lines with a customer and a day; then run `aimwell round`.")
+    missing = say(
+        "No analysis yet: it needs order lines with a customer and a day; then run `aimwell round`."
+    )
     cards = [
         _make_segments(analysis, material),
         _make_rfm(analysis, material),
@@ -50,7 +53,7 @@ def make_analysis(material: Material) -> Html:
         say(
             "Who the customers are, what they are worth, and what the models can and cannot tell about them."
         ),
-        *(cards if analysis else ()),
+        *(cards if material.has("analysis") else ()),
         make_lacks(analysis, missing),
         *make_models(material),
     )
@@ -142,8 +145,7 @@ def _make_lifecycle(analysis: Mapping[str, Any], material: Material) -> Html:
         BarSeries(make_both(say("share of revenue")), _share_out(rows, "revenue"), "gain"),
     ]
     names = [
-        read_text(row.get("title"), make_both(name_stages().get(str(row.get("stage")), "—")).en)
-        for row in rows
+        read_text(row.get("title"), make_both(name_stages().get(str(row.get("stage")), "—"))) for row in rows
     ]
     chart = Bars(names, series, Axis(make_both(say("share")), "percent", 0))
     total = sum(read_number(row.get("customers")) or 0 for row in rows)

@@ -43,7 +43,7 @@ def make_data(material: Material) -> Html:
         2,
         say("Data"),
         say("What came in, what was turned away, and how good the rest is: the four walls of customer data."),
-        *(cards if data else ()),
+        *(cards if material.has("data") else ()),
         make_lacks(data, missing),
     )
 
@@ -73,29 +73,29 @@ def _make_wall(name: str, wall: Mapping[str, Any]) -> Html:
     tone = "quiet" if score is None else "gain" if score >= 0.95 else "amber" if score >= 0.8 else "loss"
     checks = read_count(wall.get("checks")) or 0
     pills = [
-        make_pill(say("{count} errors", count=count), "loss")
+        make_pill(say("errors: {count}", count=count), "loss")
         for count in [read_count(wall.get("errors"))]
         if count
     ] + [
-        make_pill(say("{count} warnings", count=count), "amber")
+        make_pill(say("warnings: {count}", count=count), "amber")
         for count in [read_count(wall.get("warnings"))]
         if count
     ]
     return make(
         "div",
-        make("div", make("span", title), class_="tile-name"),
+        make("div", title, class_="tile-name"),
         make("div", show(score, "percent", ""), class_=f"tile-value {tone}"),
         make_meter(score or 0, tone),
         make("div", question, class_="tile-under"),
-        make("div", make_pill(say("{count} checks", count=checks), "plain"), *pills, class_="pills"),
+        make("div", make_pill(say("checks: {count}", count=checks), "plain"), *pills, class_="pills"),
         class_="tile",
     )
 
 
 def _make_findings(data: Mapping[str, Any]) -> Html:
-    order = {"error": 0, "warning": 1}
+    order = {"error": 0, "warning": 1, "notice": 2}
     findings = sorted(
-        read_rows(data.get("quality")),
+        (row for row in read_rows(data.get("quality")) if row.get("severity") != "ok"),
         key=lambda row: (order.get(str(row.get("severity")), 2), -(read_number(row.get("affected")) or 0)),
     )
     if not findings:

@@ -19,7 +19,7 @@ from aimwell.report.parts import (
     make_table,
 )
 from aimwell.report.reading import Material, read_map, read_number, read_rows, read_text
-from aimwell.report.sections.strategy import name_channel
+from aimwell.report.sections.plan import name_channel
 
 
 def make_deployment(material: Material) -> Html:
@@ -39,7 +39,7 @@ def make_deployment(material: Material) -> Html:
         5,
         say("Deployment"),
         say("What went out, what was held back and why. Every customer of the plan is accounted for."),
-        *(cards if deployment else ()),
+        *(cards if material.has("deployment") else ()),
         make_lacks(deployment, missing),
     )
 
@@ -85,7 +85,7 @@ def _make_channels(deployment: Mapping[str, Any], material: Material) -> Html:
     names = ("planned", "sent", "skipped", "failed", "in_doubt")
     rows: list[list[Child]] = [
         [
-            read_text(row.get("title"), name_channel(row.get("channel")).en),
+            read_text(row.get("title"), name_channel(row.get("channel"))),
             *(show(read_number(row.get(name)), "count", material.currency) for name in names),
             show(read_number(row.get("cost")), "money", material.currency),
         ]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimwell.core.text import Text, say
-from aimwell.report.charts import Axis, Forest, ForestRow
+from aimwell.report.charts import Axis
 from aimwell.report.figures import Unit, find_tone, show, show_date, show_interval, show_sample
+from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Child, Html, make, make_both
 from aimwell.report.parts import (
     make_card,
@@ -30,7 +31,7 @@ from aimwell.report.reading import (
     read_texts,
 )
 from aimwell.report.sections.experiment import make_experiment
-from aimwell.report.sections.rounds import make_rounds, make_rounds_chart
+from aimwell.report.sections.rounds import make_rounds
 from aimwell.report.sections.truth import make_truth
 
 
@@ -46,7 +47,7 @@ def make_evaluation(material: Material) -> Html:
         _make_validity(evaluation, material),
         _make_effects(evaluation, "segments", say("Effect by segment"), material),
         _make_effects(evaluation, "by_action", say("Effect by action"), material),
-        _make_decision(evaluation),
+        _make_decision(evaluation, material),
     ]
     return make_section(
         "evaluation",
@@ -55,12 +56,9 @@ def make_evaluation(material: Material) -> Html:
         say(
             "What the plan caused: customers treated against customers kept apart at random, with intervals."
         ),
-        *(cards if evaluation else ()),
+        *(cards if material.has("evaluation") else ()),
         make_lacks(evaluation, missing),
-        make_card(
-            say("Round against round"), make_rounds_chart(material), span=5, simulated=material.simulated
-        ),
-        make_truth(material, span=7),
+        make_truth(material),
         *make_rounds(material),
         *make_experiment(material),
     )
@@ -125,6 +123,7 @@ def _make_validity(evaluation: Mapping[str, Any], material: Material) -> Html:
     if isinstance(ok, bool):
         verdict = make_pill(say("as drawn"), "gain") if ok else make_pill(say("not as drawn"), "loss")
     profit = read_figure(evaluation.get("incremental_profit"))
+    method = profit.method if profit and profit.method else "—"
     days = read_number(window.get("days"))
     facts: list[tuple[Child, Child]] = [
         (say("Sizes of the arms"), verdict),
@@ -138,7 +137,7 @@ def _make_validity(evaluation: Mapping[str, Any], material: Material) -> Html:
         ),
         (say("Window from"), show_date(window["start"]) if window.get("start") else "—"),
         (say("Days"), show(days, "count", material.currency)),
-        (say("Method"), make("small", profit.method if profit and profit.method else "—")),
+        (say("Method"), make("small", read_text(evaluation.get("method"), method))),
     ]
     return make_card(say("Can it be believed?"), make_facts(facts), span=5)
 
@@ -163,7 +162,7 @@ def _make_effects(evaluation: Mapping[str, Any], name: str, title: Text, materia
     return make_card(title, body, span=6, simulated=material.simulated, note=note)
 
 
-def _make_decision(evaluation: Mapping[str, Any]) -> Html:
+def _make_decision(evaluation: Mapping[str, Any], material: Material) -> Html:
     decision = read_map(evaluation.get("decision"))
     lessons: list[Child] = list(read_texts(evaluation.get("lessons")))
     reasons: list[Child] = list(read_texts(decision.get("reasons")))
@@ -178,4 +177,9 @@ def _make_decision(evaluation: Mapping[str, Any]) -> Html:
         "div", make("h4", say("Decision"), pill), make("p", sentence, class_="say"), make_points(reasons)
     )
     learnt = make("div", make("h4", say("Lessons for the next round")), make_points(lessons))
-    return make_card(say("Decision and lessons"), make("div", decided, learnt, class_="halves"), span=12)
+    return make_card(
+        say("Decision and lessons"),
+        make("div", decided, learnt, class_="halves"),
+        span=12,
+        simulated=material.simulated,
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aimwell.core.text import say
-from aimwell.report.charts import Axis, Forest, ForestRow
+from aimwell.report.charts import Axis
 from aimwell.report.figures import find_tone, show, show_interval, show_sample
+from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Html, make, make_both
 from aimwell.report.parts import make_card, make_chart, make_pill, make_tile
 from aimwell.report.reading import Figure, Material, read_figure, read_map, read_text

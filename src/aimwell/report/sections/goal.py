@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimwell.core.text import say
-from aimwell.report.charts import Axis, Forest, ForestRow
+from aimwell.report.charts import Axis
 from aimwell.report.figures import NONE, Unit, show, show_date, show_interval, show_sample
+from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Both, Child, Html, make, make_both
 from aimwell.report.parts import (
     make_card,
@@ -27,7 +28,7 @@ _UNITS: dict[str, Unit] = {
     "share": "percent",
     "rate": "percent",
     "count": "count",
-    "orders": "count",
+    "orders": "ratio",
     "customers": "count",
     "ratio": "ratio",
 }
@@ -47,7 +48,7 @@ def make_goal(material: Material) -> Html:
         say(
             "What is to be reached, from where, by when and for how much; and whether this audience can show it."
         ),
-        *(cards if goal else ()),
+        *(cards if material.has("goal") else ()),
         make_lacks(goal, missing),
     )
 
@@ -122,9 +123,9 @@ def _make_baseline(goal: Mapping[str, Any], material: Material) -> Html:
         currency=material.currency,
         height="tiny",
     )
-    facts = [
+    facts: list[tuple[Child, Child]] = [
         (say("Goal"), make("b", read_text(goal.get("title"), goal.get("name") or "—"))),
-        (say("Objective"), find_family(goal.get("family"))),
+        (say("Objective"), read_text(goal.get("family_title"), find_family(goal.get("family")))),
         (say("Metric"), title),
     ]
     return make_card(say("From baseline to target"), make_facts(facts), chart, definition, span=7)

@@ -96,12 +96,13 @@ def _make_effect_tile(
 
 
 def _make_reach_tile(material: Material) -> Html:
-    reached = count_reached(material)
+    reached, waves = count_reached(material), len(find_waves(material))
     audience = read_number(material.part("deployment").get("audience"))
-    customers = audience or read_number(material.part("analysis").get("customers"))
-    under = (
-        say("of {count} in the audience", count=f"{customers:,.0f}") if customers else say("nothing sent yet")
-    )
+    under = say("nothing sent yet")
+    if reached is not None and waves:
+        under = say("deliveries sent; waves in this round: {count}", count=waves)
+    elif reached is not None and audience:
+        under = say("of {count} in the audience", count=f"{audience:,.0f}")
     return make_tile(say("Customers reached"), show(reached, "count", material.currency), under)
 
 
@@ -140,19 +141,23 @@ def _make_side(material: Material) -> Html:
     rounds = make_rounds_chart(material, height="short")
     decision = read_map(material.part("evaluation").get("decision"))
     sentences: list[Child] = [*read_texts([decision.get("sentence")]), *read_texts(decision.get("reasons"))]
-    lessons: list[Child] = list(read_texts(material.part("evaluation").get("lessons")))[:4]
+    lessons = read_texts(material.part("evaluation").get("lessons"))[:4]
     cards = [make_card(say("Round against round"), rounds, span=12, simulated=material.simulated)]
     if sentences:
-        cards.append(make_card(say("What to do next"), make_points(sentences), span=12))
+        cards.append(
+            make_card(say("What to do next"), make_points(sentences), span=12, simulated=material.simulated)
+        )
     if lessons:
-        cards.append(make_card(say("What was learnt"), make_points(lessons), span=12))
+        cards.append(
+            make_card(say("What was learnt"), make_points(lessons), span=12, simulated=material.simulated)
+        )
     if not sentences and not lessons:
         cards.append(make_card(say("What to do next"), make_quiet(_advise(material)), span=12))
     return make("div", *cards, class_="stack span-5")
 
 
 def _advise(material: Material) -> Both:
-    if material.part("strategy"):
+    if material.has("strategy"):
         return make_both(
             say(
                 "Wait until the plan's window has ended, then measure it: `aimwell round` goes on from there."

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimwell.core.text import Text, say
-from aimwell.report.charts import Axis, Forest, ForestRow
+from aimwell.report.charts import Axis
 from aimwell.report.figures import NONE, show, show_date, show_effect
+from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Both, Child, Html, make, make_both
 from aimwell.report.parts import make_card, make_chart, make_pill, make_quiet, make_table
 from aimwell.report.reading import Material, read_count, read_figure, read_map, read_number, read_rows
@@ -30,22 +31,17 @@ def make_rounds_chart(material: Material, height: str = "medium") -> Html:
 
 
 def make_rounds(material: Material) -> list[Html]:
-    """The cards: the table of rounds, and the waves of all rounds."""
-    rounds = material.rows("rounds")
+    """The cards: rounds side by side, and the waves of all rounds."""
+    rounds, chart = material.rows("rounds"), make_rounds_chart(material, "short")
+    title = say("Round against round")
     if not rounds:
-        return []
+        return [make_card(title, chart, span=12)]
+    both = make("div", chart, _make_round_table(rounds, material), class_="halves wide-right")
     note = say("A pilot is drawn at random and learns; the rollout spends on what was learnt.")
+    waves = _make_wave_table(rounds, material)
     return [
-        make_card(
-            say("Round by round"), _make_round_table(rounds, material), span=12, simulated=material.simulated
-        ),
-        make_card(
-            say("Wave by wave"),
-            _make_wave_table(rounds, material),
-            span=12,
-            simulated=material.simulated,
-            note=note,
-        ),
+        make_card(title, both, span=12, simulated=material.simulated),
+        make_card(say("Wave by wave"), waves, span=12, simulated=material.simulated, note=note),
     ]
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimwell.core.text import say
-from aimwell.report.charts import Axis, Forest, ForestRow
+from aimwell.report.charts import Axis
 from aimwell.report.figures import NONE, Unit, show, show_interval
-from aimwell.report.markup import Child, Html, make, make_both
-from aimwell.report.parts import make_card, make_chart, make_pill, make_quiet, make_table
+from aimwell.report.forest import Forest, ForestRow
+from aimwell.report.markup import Both, Child, Html, make, make_both
+from aimwell.report.parts import make_card, make_chart, make_pill, make_points, make_table
 from aimwell.report.reading import (
     Figure,
     Material,
@@ -19,34 +20,48 @@ from aimwell.report.reading import (
     read_rows,
     read_text,
 )
+from aimwell.report.sections.rounds import name_wave
+
+MAX_CHECKS = 16
 
 
-def make_truth(material: Material, span: int) -> Html:
+def make_truth(material: Material) -> Html:
     """The card."""
     truth = material.part("truth")
     metrics = [row for row in read_rows(truth.get("metrics")) if read_figure(row)]
     title = say("Do the intervals hold the truth?")
     if not metrics:
-        body = make_quiet(
-            say(
-                "With real customers the truth is unknown: only the interval can be given. The demo, whose market is simulated, shows how often such intervals hold."
-            )
+        body = make_points(
+            [
+                say("With real customers the truth is unknown: only the interval can be given."),
+                say("The demo, whose market is simulated, shows how often such intervals hold the truth."),
+            ]
         )
-        return make_card(title, body, span=span)
-    rows = [ForestRow(read_text(row.get("title"), row.get("metric") or "—"), *_scale(row)) for row in metrics]
+        return make_card(title, body, span=12)
+    every = [row for row in read_rows(truth.get("all")) if read_figure(row)] or metrics
+    rows = [ForestRow(_name_check(row), *_scale(row)) for row in every[-MAX_CHECKS:]]
     axis = Axis(make_both(say("half-widths of the interval from the estimate")), "ratio", -2, 2)
     kept = [row for row in rows if row.figure.bounded]
     chart = make_chart(
         Forest(kept, axis),
         say("Where the truth lies in each interval"),
         currency=material.currency,
-        height="short",
+        height="tall" if len(kept) > 6 else "short",
     )
     head = [say("Figure"), say("Estimate"), say("95% interval"), say("Truth (simulated)"), say("Interval")]
     table = make_table(head, [_list_metric(row, material.currency) for row in metrics])
-    return make_card(
-        title, chart if len(kept) > 3 else None, table, span=span, simulated=True, note=_tell_share(truth)
-    )
+    body = make("div", chart, table, class_="halves wide-right") if len(kept) > 3 else table
+    return make_card(title, body, span=12, simulated=True, note=_tell_share(truth))
+
+
+def _name_check(row: Mapping[str, Any]) -> Both:
+    """The figure's name, with its round and wave where the check says them."""
+    title = read_text(row.get("title"), row.get("metric") or "—")
+    number, wave = read_count(row.get("round")), row.get("wave")
+    if number is None:
+        return title
+    name = make_both(name_wave(wave))
+    return Both(f"{number} · {name.en} · {title.en}", f"{number} · {name.zh} · {title.zh}")
 
 
 def _tell_share(truth: Mapping[str, Any]) -> Child:

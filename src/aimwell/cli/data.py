@@ -1,0 +1,294 @@
+"""``aimwell data``: take files in, see their quality, repair what was rejected.  数据"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aimwell.cli.output import emit, emit_result, in_language, show_progress, state
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
+
+if TYPE_CHECKING:
+    from aimwell.core.steps import StepResult
+
+app = typer.Typer(help="Take data in and see its quality.  数据接入与质量", no_args_is_help=True)
+
+_COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan", "ok": "green"}
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, text or Parquet.  数据文件")],
+    table: Annotated[
+        str, typer.Option("--as", help="customers, products, order_lines, events or consents.  目标表")
+    ],
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="FIELD=COLUMN, FIELD==constant, or FIELD= for none.  字段对应"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the proposed mapping.  接受建议的对应")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Name of the source; the file's when omitted.  数据源名")
+    ] = None,
+    header: Annotated[
+        str | None, typer.Option(help="Names of the columns of a file without header: a,b,c.  列名")
+    ] = None,
+    dates: Annotated[str | None, typer.Option(help="day-first or month-first.  日期中日与月的顺序")] = None,
+    duplicates: Annotated[str | None, typer.Option(help="keep or reject.  重复行")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Rows from this day on come from the future, YYYY-MM-DD.  截止日")
+    ] = None,
+) -> None:
+    """Take a file into a table; loading it twice changes nothing.  接入一个文件"""
+    from datetime import date
+
+    from aimwell.data.step import add_source, propose
+
+    workspace = state(context).workspace
+    names = tuple(name.strip() for name in header.split(",")) if header else None
+    mapping = _read_choices(chosen or [])
+    if not yes:
+        proposal = propose(workspace, file, table, mapping=mapping, header=names)
+        _ask_consent(context, proposal.to_dict())
+    try:
+        day = date.fromisoformat(as_of) if as_of else None
+    except ValueError as error:
+        raise BadInput(
+            "data.bad_as_of",
+            say("--as-of '{value}' is no day.", value=as_of),
+            remedy=say("Write it as 2026-01-31."),
+            where={"value": as_of},
+        ) from error
+    result = add_source(
+        workspace,
+        file,
+        table=table,
+        mapping=mapping,
+        source=source,
+        header=names,
+        as_of=day,
+        accept=True,
+        dates=dates,
+        duplicates=duplicates,
+        progress=show_progress(context),
+    )
+    emit_result(context, result, _draw_added(result))
+
+
+@app.command()
+def quality(
+    context: typer.Context,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Checks that passed, too.  包括通过的检查")
+    ] = False,
+) -> None:
+    """Show the four walls: what is missing, partial, wrong or unusable.  数据四堵墙"""
+    from aimwell.data.step import check
+
+    result = check(state(context).workspace)
+    emit_result(context, result, lambda console: _draw_quality(console, result.summary, everything))
+
+
+@app.command()
+def sources(context: typer.Context) -> None:
+    """List the files and deliveries that were taken in.  数据源"""
+    payload = {"sources": _summarise(context)["sources"]}
+
+    def draw(console: Console) -> None:
+        table = Table(str(say("Source")), str(say("Table")), str(say("File")), str(say("Encoding")))
+        for title in (say("Rows"), say("Accepted"), say("Rejected")):
+            table.add_column(str(title), justify="right")
+        for row in payload["sources"]:
+            counts = [f"{row[name]:,}" for name in ("rows", "accepted", "rejected")]
+            table.add_row(row["name"], row["table"], row["file"], row["encoding"] or "", *counts)
+        console.print(table)
+
+    emit(context, payload, draw)
+
+
+@app.command()
+def tables(context: typer.Context) -> None:
+    """Count the rows of every table of this step.  数据表"""
+    summary = _summarise(context)
+    payload = {"tables": summary["tables"], "period": summary["period"]}
+
+    def draw(console: Console) -> None:
+        table = Table(str(say("Table")))
+        table.add_column(str(say("Rows")), justify="right")
+        for name, rows in payload["tables"].items():
+            table.add_row(name, f"{rows:,}")
+        console.print(table)
+        start, end = payload["period"]["start"], payload["period"]["end"]
+        if start:
+            console.print(str(say("Orders from {start} to {end}.", start=start, end=end)))
+
+    emit(context, payload, draw)
+
+
+@app.command()
+def rejects(
+    context: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option(help="Write them as CSV, to be repaired and added.  输出 CSV")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.  仅此数据源")] = None,
+) -> None:
+    """Show the rows that were set aside, or write them for repair.  被搁置的行"""
+    from aimwell.data.step import list_rejects, write_rejected
+
+    workspace = state(context).workspace
+    if out is not None:
+        count = write_rejected(workspace, out, source=source)
+        message = say(
+            "{count} rows were written to {file}. Repair them and add that file: aimwell data add {file} --as TABLE",
+            count=count,
+            file=str(out),
+        )
+        emit(
+            context,
+            {"file": str(out), "rows": count, "message": message.both()},
+            lambda console: console.print(str(message), markup=False),
+        )
+        return
+    payload = list_rejects(workspace, source=source)
+    emit(context, payload, lambda console: _draw_rejects(console, payload))
+
+
+def _summarise(context: typer.Context) -> dict[str, Any]:
+    from aimwell.data.summary import summarise
+
+    with state(context).workspace.read() as reader:
+        return summarise(reader)
+
+
+def _read_choices(pairs: list[str]) -> dict[str, str]:
+    choices = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise BadInput(
+                "data.bad_map",
+                say("--map '{value}' has no '='.", value=pair),
+                remedy=say("Write it as --map customer_id=COLUMN."),
+                where={"value": pair},
+            )
+        choices[name.strip()] = value
+    return choices
+
+
+def _ask_consent(context: typer.Context, proposal: dict[str, Any]) -> None:
+    """Show the proposed mapping and ask; without a terminal there is nobody to ask."""
+    if not sys.stdin.isatty() or state(context).json:
+        pairs = ", ".join(
+            f"{match['field']}={match['column'] or '=' + match['constant']}" for match in proposal["matches"]
+        )
+        raise BadInput(
+            "data.mapping_not_accepted",
+            say("Nobody can be asked whether the proposed mapping is right: {mapping}.", mapping=pairs),
+            remedy=say("Pass --yes to accept it, or correct it with --map."),
+            where={"file": proposal["file"]},
+        )
+    _draw_mapping(Console(), proposal)
+    if not typer.confirm(str(say("Take the file in like this?"))):
+        raise typer.Exit(1)
+
+
+def _draw_mapping(console: Console, proposal: dict[str, Any]) -> None:
+    table = Table(
+        str(say("Field")), str(say("Meaning")), str(say("Column")), str(say("Confidence")), str(say("Why"))
+    )
+    for match in proposal["matches"]:
+        column = match["column"] or f"= {match['constant']}"
+        title, reason = in_language(match["title"]), in_language(match["reason"])
+        table.add_row(match["field"], title, column, f"{match['confidence']:.0%}", reason)
+    console.print(table)
+    if proposal["unused"]:
+        console.print(
+            str(say("Other columns: {columns}.", columns=", ".join(proposal["unused"]))), markup=False
+        )
+
+
+def _draw_added(result: StepResult) -> Callable[[Console], None]:
+    summary = result.summary
+
+    def draw(console: Console) -> None:
+        _draw_mapping(console, summary["mapping"])
+        line = say(
+            "{file}: {rows} rows, {accepted} accepted, {rejected} rejected.",
+            file=summary["file"],
+            rows=f"{summary['rows']:,}",
+            accepted=f"{summary['accepted']:,}",
+            rejected=f"{summary['rejected']:,}",
+        )
+        console.print(str(line), markup=False)
+        for name, count in summary["added"].items():
+            console.print(str(say("New in {table}: {count}", table=name, count=f"{count:,}")), markup=False)
+        for notice in summary["notices"]:
+            console.print(f"• {in_language(notice)}", markup=False)
+        if summary["rejected"]:
+            console.print(str(say("See what was rejected, and why: aimwell data rejects")), markup=False)
+
+    return draw
+
+
+def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -> None:
+    walls = Table(
+        str(say("Wall")), str(say("Score")), str(say("Checks")), str(say("Warnings")), str(say("Errors"))
+    )
+    titles = {
+        "unavailable": say("Unavailable"),
+        "partial": say("Partial"),
+        "inaccurate": say("Inaccurate"),
+        "unusable": say("Unusable"),
+    }
+    for wall, score in summary["walls"].items():
+        walls.add_row(
+            str(titles[wall]),
+            f"{score['score']:.2f}",
+            *(str(score[name]) for name in ("checks", "warnings", "errors")),
+        )
+    console.print(walls)
+    findings = Table(
+        str(say("Severity")), str(say("Source")), str(say("Table")), str(say("Finding")), str(say("Remedy"))
+    )
+    severities = {
+        "error": say("error"),
+        "warning": say("warning"),
+        "notice": say("notice"),
+        "ok": say("passed"),
+    }
+    for row in summary["quality"]:
+        if everything or row["severity"] != "ok":
+            severity = f"[{_COLOURS[row['severity']]}]{severities[row['severity']]}[/]"
+            findings.add_row(
+                severity, row["source"], row["table"], in_language(row["finding"]), in_language(row["remedy"])
+            )
+    console.print(findings)
+
+
+def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:
+    table = Table(
+        str(say("Source")),
+        str(say("Row")),
+        str(say("Column")),
+        str(say("Value")),
+        str(say("Reason and remedy")),
+    )
+    for row in payload["rejects"]:
+        cells = (row["source"], str(row["row_number"] or ""), row["column"] or "", row["value"] or "")
+        table.add_row(*cells, in_language(row["message"]))
+    console.print(table)
+    line = say(
+        "{shown} of {total} rejected rows are shown. All of them: --out FILE.csv",
+        shown=len(payload["rejects"]),
+        total=payload["total"],
+    )
+    console.print(str(line), markup=False)

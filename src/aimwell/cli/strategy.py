@@ -1,0 +1,336 @@
+"""``aimwell strategy``: plan a wave, trace the frontier, explain a customer's action, list the actions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aimwell.cli.output import emit, emit_result, in_language, state
+from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.money import show_money
+from aimwell.core.text import Text, current_language, say
+
+if TYPE_CHECKING:
+    from aimwell.engine.warehouse import Queryable
+    from aimwell.engine.workspace import Workspace
+    from aimwell.strategy.inputs import PlanInputs
+
+app = typer.Typer(help="Step 4: offers, plan, frontier.  第四步 战略", no_args_is_help=True)
+Day = Annotated[str | None, typer.Option("--as-of", help="First day of the plan, YYYY-MM-DD.  计划首日")]
+Budget = Annotated[str | None, typer.Option(help="What the wave may spend.  预算")]
+
+
+@app.command(name="plan")
+def make_plan(
+    context: typer.Context,
+    wave: Annotated[str, typer.Option(help="pilot or rollout.  试点或全面投放")] = "rollout",
+    budget: Budget = None,
+    as_of: Day = None,
+    goal: Annotated[str, typer.Option(help="The goal it serves.  所服务的目标")] = "incremental_profit",
+    round_number: Annotated[int, typer.Option("--round", min=1, help="The round.  轮次")] = 1,
+    days: Annotated[int, typer.Option(min=1, max=365, help="Length of the outcome window.  观察天数")] = 28,
+) -> None:
+    """Plan one wave and draw its arms.  制定投放计划"""
+    from aimwell.strategy.step import plan
+
+    workspace = state(context).workspace
+    result = plan(
+        workspace,
+        as_of=_choose_day(workspace, as_of),
+        wave=_check_wave(wave),
+        goal=goal,
+        round_number=round_number,
+        days=days,
+        budget=_read_money(budget),
+    )
+    emit_result(context, result, lambda console: _show_plan(console, result.summary))
+
+
+@app.command()
+def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -> None:
+    """Show what each budget is expected to earn.  预算—利润前沿"""
+    from aimwell.strategy.frontier import trace_frontier
+
+    inputs = _read_inputs(state(context).workspace, as_of, budget)
+    points = trace_frontier(inputs)
+    if not points:
+        raise _say_unknown()
+    payload = {"frontier": [point.to_dict() for point in points], "currency": inputs.currency}
+    emit(context, payload, lambda console: _show_frontier(console, payload))
+
+
+@app.command()
+def explain(
+    context: typer.Context,
+    customer: Annotated[str, typer.Argument(help="The customer.  客户编号")],
+    budget: Budget = None,
+    as_of: Day = None,
+) -> None:
+    """Show a customer's allowed actions, what each is worth, and why.  解释某个客户的方案"""
+    inputs = _read_inputs(state(context).workspace, as_of, budget)
+    payload = _explain_customer(inputs, customer, _read_latest_item(state(context).workspace, customer))
+    emit(context, payload, lambda console: _show_alternatives(console, payload))
+
+
+@app.command(name="actions")
+def list_actions(context: typer.Context, as_of: Day = None) -> None:
+    """List offers × channels with their costs (proposed from the data when none are kept yet).  营销动作"""
+    from aimwell.strategy.step import propose_actions, read_actions
+
+    workspace = state(context).workspace
+    with workspace.read() as reader:
+        kept = read_actions(reader)
+        day = _choose_day(workspace, as_of)
+        actions = kept or propose_actions(reader, workspace.settings, as_of=day)
+    rows = [{**vars(action), "title": action.title.both()} for action in actions]
+    payload = {"actions": rows, "proposed": not kept, "currency": workspace.settings.business.currency}
+    emit(context, payload, lambda console: _show_actions(console, payload))
+
+
+def _read_inputs(workspace: Workspace, as_of: str | None, budget: str | None) -> PlanInputs:
+    from aimwell.strategy.step import propose_actions, read_actions, read_inputs
+
+    day = _choose_day(workspace, as_of)
+    with workspace.read() as reader:
+        actions = read_actions(reader) or propose_actions(reader, workspace.settings, as_of=day)
+        return read_inputs(
+            reader, workspace.settings, actions, as_of=day, plan_id="preview", budget=_read_money(budget)
+        )
+
+
+def _choose_day(workspace: Workspace, given: str | None) -> date:
+    if given is not None:
+        try:
+            return date.fromisoformat(given)
+        except ValueError as error:
+            raise BadInput(
+                "strategy.bad_date",
+                say("'{value}' is not a day.", value=given),
+                remedy=say("Write it as 2025-03-31."),
+                where={"column": "as_of", "value": given},
+            ) from error
+    from aimwell.core.time import business_day, now
+
+    with workspace.read() as reader:
+        newest = _find_newest(reader)
+    return newest or business_day(now(), workspace.settings.business.zone)
+
+
+def _find_newest(reader: Queryable) -> date | None:
+    sql = (
+        "SELECT MAX(as_of) AS day FROM (SELECT as_of FROM tags UNION ALL SELECT as_of FROM effects) AS known"
+    )
+    day = reader.query(sql)["day"][0].as_py()
+    return day.date() if isinstance(day, datetime) else day
+
+
+def _check_wave(wave: str) -> Literal["pilot", "rollout"]:
+    if wave == "pilot":
+        return "pilot"
+    if wave == "rollout":
+        return "rollout"
+    raise BadInput(
+        "strategy.unknown_wave",
+        say("The wave '{wave}' is not known.", wave=wave),
+        remedy=say("Use pilot or rollout."),
+        where={"column": "wave", "value": wave},
+    )
+
+
+def _read_money(value: str | None) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        return Decimal(value)
+    except InvalidOperation as error:
+        raise BadInput(
+            "strategy.bad_budget",
+            say("The budget is {value}.", value=value),
+            remedy=say("A budget is 0 or more."),
+            where={"column": "budget", "value": value},
+        ) from error
+
+
+def _read_latest_item(workspace: Workspace, customer: str) -> dict[str, Any] | None:
+    sql = """
+    SELECT plan_items.plan_id, plan_items.action_id, plan_items.reason, assignments.arm
+    FROM plan_items
+    JOIN plans ON plans.plan_id = plan_items.plan_id
+    JOIN assignments
+      ON assignments.plan_id = plan_items.plan_id AND assignments.customer_id = plan_items.customer_id
+    WHERE plan_items.customer_id = $customer
+    ORDER BY plans.as_of DESC, plan_items.plan_id
+    LIMIT 1
+    """
+    with workspace.read() as reader:
+        rows = reader.query(sql, {"customer": customer}).to_pylist()
+    return {**rows[0], "reason": Text.from_json(rows[0]["reason"]).both()} if rows else None
+
+
+def _explain_customer(inputs: PlanInputs, customer: str, latest: dict[str, Any] | None) -> dict[str, Any]:
+    import numpy as np
+
+    from aimwell.strategy.explain import price_usage, rank_alternatives
+    from aimwell.strategy.planner import make_rollout
+
+    if customer not in inputs.customers:
+        raise BadInput(
+            "strategy.unknown_customer",
+            say("The customer '{customer}' is not known.", customer=customer),
+            remedy=say("Look at the spelling, or add the customer's data."),
+            where={"column": "customer_id", "value": customer},
+        )
+    place = inputs.customers.index(customer)
+    ranked: tuple[Any, ...] = ()
+    if inputs.has_effects:
+        plain = replace(inputs, shares=replace(inputs.shares, exploration=0.0))
+        prices = make_rollout(plain, effort="quick").prices
+        priced = price_usage(inputs.build_rows(), prices, np.array([place]))
+        ranked = rank_alternatives(inputs, priced[:, 0] if len(priced) else priced, place)
+    alternatives = [
+        {
+            "action_id": inputs.actions[item.action].action_id,
+            "title": inputs.actions[item.action].title.both(),
+            "expected_profit": item.profit,
+            "resources": item.resources,
+            "net": item.net,
+        }
+        for item in ranked
+    ]
+    allowed = [inputs.actions[i].action_id for i in np.flatnonzero(inputs.eligible[place])]
+    return {
+        "customer_id": customer,
+        "latest": latest,
+        "allowed": allowed,
+        "alternatives": alternatives,
+        "currency": inputs.currency,
+    }
+
+
+def _say_unknown() -> NotReady:
+    return NotReady(
+        "strategy.no_effects",
+        say("No effect of any action is known yet, so no plan can be optimised."),
+        remedy=say("Run a pilot first: aimwell strategy plan --wave pilot"),
+    )
+
+
+def _show_plan(console: Console, summary: dict[str, Any]) -> None:
+    currency = str(summary["currency"])
+    profit = summary["expected_profit"]
+    console.print(
+        str(
+            say(
+                "Plan {plan}: {chosen} of {audience} customers chosen; {treatment} treated, {control} control, "
+                "{holdout} held out.",
+                plan=summary["plan_id"],
+                chosen=summary["chosen"],
+                audience=summary["audience"],
+                **summary["arms"],
+            )
+        )
+    )
+    console.print(
+        str(
+            say(
+                "Expected profit {profit} ({lower} to {upper}), cost {cost}.",
+                profit=_money(profit["estimate"], currency),
+                lower=_money(profit["lower"], currency),
+                upper=_money(profit["upper"], currency),
+                cost=_money(summary["cost"], currency),
+            )
+        )
+    )
+    if summary["gap"] is not None:
+        console.print(
+            str(say("No plan can be better by more than {gap} %.", gap=f"{summary['gap'] * 100:.3f}"))
+        )
+    table = _make_table([say("Constraint"), say("Limit"), say("Used"), say("What it is worth")])
+    for row in summary["constraints"]:
+        table.add_row(
+            in_language(row["title"]),
+            f"{row['limit']:,.2f}",
+            f"{row['used']:,.2f}",
+            in_language(row["sentence"]),
+        )
+    console.print(table)
+    for example in summary["examples"][:3]:
+        console.print(f"• {example['customer_id']}: {in_language(example['reason'])}", markup=False)
+
+
+def _show_frontier(console: Console, payload: dict[str, Any]) -> None:
+    currency = payload["currency"]
+    table = _make_table(
+        [
+            say("Budget"),
+            say("Expected profit"),
+            say("95 % interval"),
+            say("No plan earns more than"),
+            say("Customers"),
+        ]
+    )
+    for point in payload["frontier"]:
+        interval = f"{_money(point['lower'], currency)} … {_money(point['upper'], currency)}"
+        table.add_row(
+            _money(point["budget"], currency) + (" ◀" if point["today"] else ""),
+            _money(point["profit"], currency),
+            interval,
+            _money(point["upper_bound"], currency),
+            str(point["chosen"]),
+        )
+    console.print(table)
+
+
+def _show_alternatives(console: Console, payload: dict[str, Any]) -> None:
+    latest, currency = payload["latest"], payload["currency"]
+    if latest is not None:
+        console.print(f"{latest['plan_id']} ({latest['arm']}): {in_language(latest['reason'])}", markup=False)
+    if not payload["allowed"]:
+        console.print(
+            str(say("Nothing may be sent to this customer: consent, address or contact cap forbid it."))
+        )
+        return
+    if not payload["alternatives"]:
+        console.print(str(say("No effect is known yet for this customer's actions: run a pilot first.")))
+        return
+    table = _make_table([say("Action"), say("Expected profit"), say("Price of what it uses"), say("Left")])
+    for item in payload["alternatives"]:
+        table.add_row(
+            in_language(item["title"]),
+            _money(item["expected_profit"], currency),
+            _money(item["resources"], currency),
+            _money(item["net"], currency),
+        )
+    console.print(table)
+
+
+def _show_actions(console: Console, payload: dict[str, Any]) -> None:
+    currency = payload["currency"]
+    if payload["proposed"]:
+        console.print(str(say("Proposed from the data; the first plan keeps them.")))
+    table = _make_table([say("Action"), say("Unit cost"), say("Cost when redeemed"), say("Minutes")])
+    for row in payload["actions"]:
+        table.add_row(
+            in_language(row["title"]),
+            _money(row["unit_cost"], currency),
+            _money(row["redemption_cost"], currency),
+            f"{row['minutes']:g}",
+        )
+    console.print(table)
+
+
+def _make_table(titles: list[Text]) -> Table:
+    table = Table(show_edge=False)
+    for index, title in enumerate(titles):
+        table.add_column(str(title), justify="left" if index == 0 else "right", overflow="fold")
+    return table
+
+
+def _money(amount: float | Decimal, currency: str) -> str:
+    return show_money(amount, currency, current_language())

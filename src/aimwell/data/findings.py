@@ -1,0 +1,71 @@
+"""What a check found, in the form of the table ``quality``.
+
+Reads and writes nothing itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aimwell.core.text import Text
+from aimwell.data.checks import Wall
+from aimwell.engine.warehouse import Queryable
+
+EVERYWHERE = "all"
+"""The source of checks that look at all sources together."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of ``quality`` before it has a run. ``finding`` is filled with affected, total and column."""
+
+    source: str
+    table: str
+    column: str | None
+    wall: Wall
+    check: str
+    affected: int
+    total: int
+    examples: tuple[str, ...]
+    finding: Text
+    remedy: Text
+    warning: float
+    error: float
+    about: str = ""
+    """Keeps findings of one column and check apart: the file."""
+
+    @property
+    def severity(self) -> str:
+        """By the share of rows that fail."""
+        if self.affected == 0:
+            return "ok"
+        share = self.affected / max(1, self.total)
+        return "error" if share >= self.error else "warning" if share >= self.warning else "notice"
+
+    def to_row(self, run_id: str) -> dict[str, Any]:
+        """As it stands in the table."""
+        key = "\x1f".join([self.source, self.table, self.column or "", self.check, self.about])
+        places = (("affected", self.affected), ("total", self.total), ("column", self.column or ""))
+        return {
+            "check_id": hashlib.sha256(key.encode()).hexdigest()[:24],
+            "source": self.source,
+            "table_name": self.table,
+            "column_name": self.column,
+            "wall": self.wall,
+            "check_name": self.check,
+            "severity": self.severity,
+            "affected": self.affected,
+            "total": self.total,
+            "examples": json.dumps(list(self.examples), ensure_ascii=False),
+            "finding": replace(self.finding, parameters=(*self.finding.parameters, *places)).to_json(),
+            "remedy": self.remedy.to_json() if self.affected else None,
+            "run_id": run_id,
+        }
+
+
+def ask(reader: Queryable, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The rows of a small answer."""
+    return list(reader.query(sql, parameters).to_pylist())

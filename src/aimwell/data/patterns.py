@@ -1,0 +1,318 @@
+"""Quality checks that look beyond single rows: gaps in time, heaping, contradictions between rows, consents, files.
+
+Reads ``order_lines``, ``customers``, ``consents`` and ``sources``; writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from aimwell.core.text import say
+from aimwell.data.findings import EVERYWHERE, Finding, ask
+from aimwell.engine.warehouse import Queryable
+
+
+def find_patterns(reader: Queryable) -> Iterator[Finding]:
+    """The findings of every check of this module."""
+    yield from _find_silent_days(reader)
+    yield from _find_short_history(reader)
+    yield from _find_heaping(reader)
+    yield from _find_shared_orders(reader)
+    yield from _find_repeated_orders(reader)
+    yield from _find_shared_contacts(reader)
+    yield from _find_missing_consents(reader)
+    yield from _find_file_traits(reader)
+
+
+def _find_silent_days(reader: Queryable) -> Iterator[Finding]:
+    counted = ask(
+        reader,
+        """
+        WITH days AS (SELECT source, ordered_on FROM order_lines GROUP BY source, ordered_on),
+        gaps AS (
+            SELECT source, ordered_on,
+                date_diff('day', lag(ordered_on) OVER (PARTITION BY source ORDER BY ordered_on), ordered_on) - 1 AS silent
+            FROM days
+        )
+        SELECT source, CAST(coalesce(sum(silent), 0) AS BIGINT) AS affected,
+            date_diff('day', min(ordered_on), max(ordered_on)) + 1 AS total,
+            max(silent) AS longest, CAST(arg_max(ordered_on, silent) AS VARCHAR) AS after_longest
+        FROM gaps GROUP BY source ORDER BY source
+        """,
+    )
+    for row in counted:
+        examples = (f"{row['longest']} → {row['after_longest']}",) if row["affected"] else ()
+        yield Finding(
+            row["source"],
+            "order_lines",
+            "ordered_on",
+            "unavailable",
+            "silent_days",
+            int(row["affected"]),
+            int(row["total"]),
+            examples,
+            say("On {affected} of {total} days there is not one order."),
+            say("Check that no file of the period is missing; closed days need nothing."),
+            0.2,
+            2.0,
+        )
+
+
+def _find_short_history(reader: Queryable) -> Iterator[Finding]:
+    """Models that tell regular from lost customers want a year: less is named."""
+    counted = ask(
+        reader,
+        "SELECT count(*) AS lines, date_diff('day', min(ordered_on), max(ordered_on)) + 1 AS days FROM order_lines",
+    )[0]
+    if counted["lines"]:
+        days = int(counted["days"])
+        yield Finding(
+            EVERYWHERE,
+            "order_lines",
+            "ordered_on",
+            "partial",
+            "short_history",
+            max(0, 365 - days),
+            365,
+            (),
+            say("{affected} of the {total} days that show a whole year of seasons are missing."),
+            say("Deliver older orders as well."),
+            0.5,
+            2.0,
+        )
+
+
+def _find_heaping(reader: Queryable) -> Iterator[Finding]:
+    for column, value in (
+        ("ordered_hour", "ordered_hour"),
+        ("ordered_on", "CAST(extract(day FROM ordered_on) AS BIGINT)"),
+    ):
+        counted = ask(
+            reader,
+            f"""
+            WITH heaps AS (
+                SELECT source, {value} AS heap, count(*) AS lines FROM order_lines
+                WHERE {column} IS NOT NULL GROUP BY source, {value}
+            )
+            SELECT source, CAST(max(lines) AS BIGINT) AS largest, CAST(sum(lines) AS BIGINT) AS total,
+                CAST(arg_max(heap, lines) AS VARCHAR) AS heap
+            FROM heaps GROUP BY source ORDER BY source
+            """,
+        )
+        for row in counted:
+            heaped = row["largest"] > 0.3 * row["total"] and row["total"] >= 100
+            yield Finding(
+                row["source"],
+                "order_lines",
+                column,
+                "inaccurate",
+                "heaping",
+                int(row["largest"]) if heaped else 0,
+                int(row["total"]),
+                (str(row["heap"]),) if heaped else (),
+                say(
+                    "{affected} of {total} order lines share one value of '{column}' (hour, or day of the month)."
+                ),
+                say("Check whether the time is that of a booking run rather than of the purchase."),
+                0.3,
+                2.0,
+            )
+
+
+def _find_shared_orders(reader: Queryable) -> Iterator[Finding]:
+    counted = ask(
+        reader,
+        """
+        WITH orders AS (
+            SELECT source, order_id, min(customer_id) <> max(customer_id) AS shared,
+                min(ordered_on) <> max(ordered_on) AS spread
+            FROM order_lines GROUP BY source, order_id
+        )
+        SELECT source, count(*) AS total, CAST(sum(CASE WHEN shared THEN 1 ELSE 0 END) AS BIGINT) AS shared,
+            CAST(sum(CASE WHEN spread THEN 1 ELSE 0 END) AS BIGINT) AS spread,
+            min(CASE WHEN shared THEN order_id END) AS shared_example,
+            min(CASE WHEN spread THEN order_id END) AS spread_example
+        FROM orders GROUP BY source ORDER BY source
+        """,
+    )
+    for row in counted:
+        yield Finding(
+            row["source"],
+            "order_lines",
+            "order_id",
+            "inaccurate",
+            "order_of_several_customers",
+            int(row["shared"]),
+            int(row["total"]),
+            _only(row["shared_example"]),
+            say("{affected} of {total} orders belong to more than one customer."),
+            say("Make order numbers unique over shops and years."),
+            0.01,
+            2.0,
+        )
+        yield Finding(
+            row["source"],
+            "order_lines",
+            "order_id",
+            "inaccurate",
+            "order_on_several_days",
+            int(row["spread"]),
+            int(row["total"]),
+            _only(row["spread_example"]),
+            say("{affected} of {total} orders stretch over more than one day."),
+            say("Make order numbers unique over shops and years."),
+            0.01,
+            2.0,
+        )
+
+
+def _find_repeated_orders(reader: Queryable) -> Iterator[Finding]:
+    """The same file under two names counts every order twice: that is said loudly."""
+    row = ask(
+        reader,
+        """
+        WITH orders AS (
+            SELECT order_id, min(source) <> max(source) AS repeated FROM order_lines
+            WHERE NOT simulated GROUP BY order_id, customer_id
+        )
+        SELECT count(*) AS total, CAST(coalesce(sum(CASE WHEN repeated THEN 1 ELSE 0 END), 0) AS BIGINT) AS affected,
+            min(CASE WHEN repeated THEN order_id END) AS example
+        FROM orders
+        """,
+    )[0]
+    if row["total"]:
+        yield Finding(
+            EVERYWHERE,
+            "order_lines",
+            "order_id",
+            "inaccurate",
+            "order_in_two_sources",
+            int(row["affected"]),
+            int(row["total"]),
+            _only(row["example"]),
+            say("{affected} of {total} orders were delivered by two sources and count twice."),
+            say("Add a corrected file under the same --source name as before."),
+            0.001,
+            0.2,
+        )
+
+
+def _find_shared_contacts(reader: Queryable) -> Iterator[Finding]:
+    for column in ("email", "phone"):
+        row = ask(
+            reader,
+            f"""
+            WITH shared AS (
+                SELECT {column} AS contact, count(*) AS customers FROM customers
+                WHERE {column} IS NOT NULL GROUP BY {column}
+            )
+            SELECT CAST(coalesce(sum(customers), 0) AS BIGINT) AS total,
+                CAST(coalesce(sum(CASE WHEN customers > 1 THEN customers ELSE 0 END), 0) AS BIGINT) AS affected
+            FROM shared
+            """,
+        )[0]
+        if row["total"]:
+            # The contact itself is personal data: no example is kept.
+            yield Finding(
+                EVERYWHERE,
+                "customers",
+                column,
+                "inaccurate",
+                "shared_contact",
+                int(row["affected"]),
+                int(row["total"]),
+                (),
+                say("{affected} of {total} customers share their '{column}' with another customer."),
+                say("They may be one person under two numbers: merge them at the source."),
+                0.05,
+                2.0,
+            )
+
+
+def _find_missing_consents(reader: Queryable) -> Iterator[Finding]:
+    row = ask(
+        reader,
+        """
+        SELECT count(*) AS total,
+            CAST(coalesce(sum(CASE WHEN customer_id IN (SELECT customer_id FROM consents) THEN 0 ELSE 1 END), 0) AS BIGINT)
+                AS affected,
+            min(CASE WHEN customer_id IN (SELECT customer_id FROM consents) THEN NULL ELSE customer_id END) AS example
+        FROM customers
+        """,
+    )[0]
+    if row["total"]:
+        yield Finding(
+            EVERYWHERE,
+            "consents",
+            "customer_id",
+            "unusable",
+            "no_consent",
+            int(row["affected"]),
+            int(row["total"]),
+            _only(row["example"]),
+            say("Of {affected} of {total} customers no consent is known."),
+            say("Deliver consents: aimwell data add FILE --as consents"),
+            0.05,
+            2.0,
+        )
+
+
+def _find_file_traits(reader: Queryable) -> Iterator[Finding]:
+    """What was seen while the files were read: encoding, copies, amounts that contradict price × quantity."""
+    for row in ask(reader, "SELECT * FROM sources WHERE file <> '' ORDER BY source, table_name, file"):
+        reading: dict[str, Any] = json.loads(row["reading"])
+        rows = max(1, int(row["rows"]))
+        source, table, file = f"{row['source']}", row["table_name"], row["file"]
+        damaged = row["encoding"] not in ("utf-8", "parquet")
+        yield Finding(
+            source,
+            table,
+            file,
+            "unusable",
+            "encoding",
+            rows if damaged else 0,
+            rows,
+            (str(row["encoding"]),),
+            say("The characters of '{column}' were read by a rule that had to be guessed."),
+            say("Save the file as 'CSV UTF-8' so that nothing has to be guessed."),
+            2.0,
+            3.0,
+        )
+        identical = int(reading.get("identical", 0))
+        yield Finding(
+            source,
+            table,
+            file,
+            "inaccurate",
+            "identical_lines",
+            identical,
+            rows,
+            (),
+            say("{affected} of {total} rows equal an earlier row and were kept as further units."),
+            say("Nothing to do when one row is one unit; otherwise deliver a quantity."),
+            0.1,
+            2.0,
+        )
+        contradicting = int(reading.get("contradicting", 0))
+        if "contradicting" in reading:
+            yield Finding(
+                source,
+                table,
+                "revenue",
+                "inaccurate",
+                "amount_is_not_price_times_quantity",
+                contradicting,
+                rows,
+                tuple(reading.get("contradicting_examples", ())),
+                say("In {affected} of {total} rows the amount is not quantity × unit price."),
+                say("Check whether the amount is after discounts; it is what counts."),
+                0.02,
+                2.0,
+                about=file,
+            )
+
+
+def _only(value: str | None) -> tuple[str, ...]:
+    return (str(value),) if value is not None else ()

@@ -1,0 +1,220 @@
+"""The quality report: every check of every source and column, filed under one of the four walls.
+
+Reads ``customers``, ``products``, ``order_lines``, ``events``, ``consents``, ``sources`` and ``rejects``; its Arrow table
+goes to ``quality``. It is a function of those tables alone, so it can be recomputed at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from aimwell.core.tables import CUSTOMERS, QUALITY
+from aimwell.core.text import Text, say
+from aimwell.data.checks import ROW_CHECKS, RowCheck, Wall
+from aimwell.data.findings import EVERYWHERE, Finding, ask
+from aimwell.data.patterns import find_patterns
+from aimwell.data.scratch import quote
+from aimwell.engine.warehouse import Queryable
+
+TABLES = ("customers", "products", "order_lines", "events", "consents")
+
+
+def assess_quality(reader: Queryable, run_id: str) -> pa.Table:
+    """The whole report as a table ``quality``."""
+    findings = [
+        *_check_rows(reader),
+        *_check_missing_tables(reader),
+        *_check_attributes(reader),
+        *_check_rejects(reader),
+        *find_patterns(reader),
+    ]
+    return QUALITY.build([finding.to_row(run_id) for finding in findings])
+
+
+def _check_rows(reader: Queryable) -> Iterator[Finding]:
+    for table in TABLES:
+        checks = [check for check in ROW_CHECKS if check.table == table]
+        if checks:
+            yield from _check_table(reader, table, checks)
+
+
+def _check_table(reader: Queryable, table: str, checks: list[RowCheck]) -> Iterator[Finding]:
+    rows = _prepare_rows(table)
+    sums = ", ".join(
+        f"CAST(sum(CASE WHEN {check.condition} THEN 1 ELSE 0 END) AS BIGINT) AS failed_{number}"
+        for number, check in enumerate(checks)
+    )
+    for counted in ask(
+        reader,
+        f"{rows} SELECT source, count(*) AS total, {sums} FROM checked GROUP BY source ORDER BY source",
+    ):
+        for number, check in enumerate(checks):
+            affected = int(counted[f"failed_{number}"])
+            examples = _find_examples(reader, rows, check, counted["source"]) if affected else ()
+            missing = check.name == "missing_values" and affected == counted["total"]
+            yield Finding(
+                counted["source"],
+                table,
+                check.column,
+                "unavailable" if missing else check.wall,
+                check.name,
+                affected,
+                int(counted["total"]),
+                examples,
+                check.finding,
+                check.remedy,
+                check.warning,
+                check.error,
+            )
+
+
+def _prepare_rows(table: str) -> str:
+    """``checked``: the rows, with the limits of what is no outlier beside order lines."""
+    if table != "order_lines":
+        return f"WITH checked AS (SELECT * FROM {table})"
+    return """
+        WITH limits AS (
+            SELECT source AS limit_source,
+                20 * approx_quantile(abs(CAST(revenue AS DOUBLE)), 0.99) AS revenue_limit,
+                20 * approx_quantile(abs(quantity), 0.99) AS quantity_limit
+            FROM order_lines GROUP BY source
+        ),
+        checked AS (SELECT * FROM order_lines JOIN limits ON limits.limit_source = order_lines.source)
+    """
+
+
+def _find_examples(reader: Queryable, rows: str, check: RowCheck, source: str) -> tuple[str, ...]:
+    found = ask(
+        reader,
+        f"""{rows}
+        SELECT DISTINCT CAST({check.example} AS VARCHAR) AS example FROM checked
+        WHERE source = $source AND {check.condition} ORDER BY example LIMIT 5
+        """,
+        {"source": source},
+    )
+    return tuple(row["example"] for row in found if row["example"] is not None)
+
+
+def _check_missing_tables(reader: Queryable) -> Iterator[Finding]:
+    for table in TABLES:
+        rows = ask(reader, f"SELECT count(*) AS rows FROM {table}")[0]["rows"]
+        yield Finding(
+            EVERYWHERE,
+            table,
+            None,
+            "unavailable",
+            "missing_table",
+            int(rows == 0),
+            1,
+            (),
+            say("The table is there.") if rows else say("Nothing was delivered for this table."),
+            say("Add a file: aimwell data add FILE --as {table}", table=table),
+            0.5,
+            2.0 if table != "order_lines" else 0.5,
+        )
+
+
+def _check_attributes(reader: Queryable) -> Iterator[Finding]:
+    """Delivered attributes, column by column, and the customers of whom nothing is known."""
+    declared = {column.name for column in CUSTOMERS.columns}
+    columns = [
+        name for name in reader.query("SELECT * FROM customers LIMIT 0").column_names if name not in declared
+    ]
+    known = [f"{quote(name)} IS NOT NULL" for name in [*columns, "region"]]
+    sums = ", ".join(
+        f"CAST(sum(CASE WHEN {condition} THEN 0 ELSE 1 END) AS BIGINT) AS missing_{number}"
+        for number, condition in enumerate([*known, f"({' OR '.join(known)})"])
+    )
+    counted = ask(reader, f"SELECT count(*) AS total, {sums} FROM customers")[0]
+    if not counted["total"]:
+        return
+    for number, name in enumerate([*columns, "region", None]):
+        text = (
+            say("{affected} of {total} customers have no value in '{column}'.")
+            if name
+            else say("Of {affected} of {total} customers no attribute is known.")
+        )
+        yield Finding(
+            EVERYWHERE,
+            "customers",
+            name,
+            "partial",
+            "attribute_coverage" if name else "no_attributes",
+            int(counted[f"missing_{number}"]),
+            int(counted["total"]),
+            (),
+            text,
+            say("Deliver the attributes of these customers, or use tags from their behaviour instead."),
+            0.5,
+            2.0,
+        )
+
+
+_REJECT_WALLS: dict[str, Wall] = {
+    "no_customer": "unusable",
+    "bad_quote": "unusable",
+    "bad_encoding": "unusable",
+    "too_few_columns": "unusable",
+    "too_many_columns": "unusable",
+    "missing_value": "partial",
+}
+
+
+def _check_rejects(reader: Queryable) -> Iterator[Finding]:
+    totals = {
+        row["source"]: (row["table_name"], int(row["rows"]))
+        for row in ask(
+            reader,
+            "SELECT source, min(table_name) AS table_name, CAST(sum(rows) AS BIGINT) AS rows FROM sources GROUP BY source",
+        )
+    }
+    counted = ask(
+        reader,
+        """
+        SELECT source, column_name, reason, count(*) AS affected, min(value) AS least, max(value) AS greatest,
+            min(row_number) AS first_row
+        FROM rejects GROUP BY source, column_name, reason ORDER BY source, reason, column_name
+        """,
+    )
+    for row in counted:
+        table, total = totals.get(row["source"], ("order_lines", int(row["affected"])))
+        shown = [row["least"], row["greatest"]] if row["least"] != row["greatest"] else [row["least"]]
+        examples = [value for value in shown if value is not None] or [str(row["first_row"])]
+        yield Finding(
+            row["source"],
+            table,
+            row["column_name"],
+            _REJECT_WALLS.get(row["reason"], "inaccurate"),
+            f"rejected_{row['reason']}",
+            int(row["affected"]),
+            max(total, int(row["affected"])),
+            tuple(examples),
+            name_reason(row["reason"]),
+            say("See the rows with: aimwell data rejects --out FILE.csv; repair them and add that file."),
+            0.01,
+            0.5,
+        )
+
+
+def name_reason(reason: str) -> Text:
+    """A reason in a few words, with places for affected and total."""
+    return {
+        "no_customer": say("{affected} of {total} rows were set aside: no customer number."),
+        "missing_value": say("{affected} of {total} rows were set aside: '{column}' is empty."),
+        "bad_date": say("{affected} of {total} rows were set aside: '{column}' is no date."),
+        "from_future": say("{affected} of {total} rows were set aside: '{column}' lies in the future."),
+        "bad_number": say("{affected} of {total} rows were set aside: '{column}' is no number."),
+        "bad_boolean": say("{affected} of {total} rows were set aside: '{column}' is neither yes nor no."),
+        "unknown_channel": say("{affected} of {total} rows were set aside: '{column}' is no channel."),
+        "unknown_purpose": say("{affected} of {total} rows were set aside: '{column}' is no purpose."),
+        "duplicate_line": say("{affected} of {total} rows were set aside: copies of an earlier row."),
+        "duplicate_key": say(
+            "{affected} of {total} rows were set aside: '{column}' stands in an earlier row."
+        ),
+        "too_few_columns": say("{affected} of {total} rows were set aside: too few columns."),
+        "too_many_columns": say("{affected} of {total} rows were set aside: too many columns."),
+        "bad_quote": say("{affected} of {total} rows were set aside: quotes that do not match."),
+        "bad_encoding": say("{affected} of {total} rows were set aside: bytes that are no characters."),
+    }[reason]

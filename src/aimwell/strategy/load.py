@@ -1,0 +1,198 @@
+"""Reads what a plan is made from: customers and consents, tags and scores, effects, lessons, past contacts.
+
+Reads ``customers``, ``consents``, ``events``, ``tags``, ``scores``, ``effects``, ``actions``; writes nothing. Nothing
+that happened on or after ``as_of`` is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from aimwell.core.time import zone
+from aimwell.engine.settings import Settings
+from aimwell.engine.warehouse import Queryable
+from aimwell.strategy.actions import IDENTIFIERS, Action
+from aimwell.strategy.problem import Flags, Reals
+
+CUSTOMERS_SQL = """
+SELECT
+    customer_id,
+    CASE WHEN email IS NULL OR TRIM(email) = '' THEN 0 ELSE 1 END AS email,
+    CASE WHEN phone IS NULL OR TRIM(phone) = '' THEN 0 ELSE 1 END AS phone,
+    CASE WHEN address IS NULL OR TRIM(address) = '' THEN 0 ELSE 1 END AS address
+FROM customers
+ORDER BY customer_id
+"""
+# Of two answers at the same instant the refusal counts.
+CONSENTS_SQL = """
+WITH ranked AS (
+    SELECT
+        customer_id,
+        channel,
+        allowed,
+        ROW_NUMBER() OVER (
+            PARTITION BY customer_id, channel
+            ORDER BY since DESC, CASE WHEN allowed THEN 1 ELSE 0 END, source
+        ) AS rank
+    FROM consents
+    WHERE purpose = 'marketing' AND since < $until
+)
+SELECT customer_id, channel
+FROM ranked
+WHERE rank = 1 AND allowed
+"""
+CONTACTS_SQL = """
+SELECT customer_id, COUNT(DISTINCT event_id) AS contacts
+FROM events
+WHERE name = 'Message Sent' AND occurred_on >= $since AND occurred_on < $as_of
+GROUP BY customer_id
+HAVING COUNT(DISTINCT event_id) >= $cap
+"""
+EFFECTS_SQL = """
+SELECT customer_id, action_id, estimate, standard_error, redemption
+FROM effects
+WHERE as_of <= $as_of
+"""
+PROPENSITY_SQL = """
+SELECT customer_id, MAX(score) AS score
+FROM scores
+WHERE as_of <= $as_of AND {condition}
+GROUP BY customer_id
+"""
+SPREAD_SQL = """
+WITH spending AS (
+    SELECT customers.customer_id, COALESCE(SUM(CAST(order_lines.revenue AS DOUBLE)), 0) AS revenue
+    FROM customers
+    LEFT JOIN order_lines
+      ON order_lines.customer_id = customers.customer_id
+     AND order_lines.ordered_on >= $since AND order_lines.ordered_on < $as_of
+    GROUP BY customers.customer_id
+)
+SELECT STDDEV_SAMP(revenue) AS spread FROM spending
+"""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Everybody who is known: which channels reach them and are allowed, and who had enough contacts."""
+
+    customers: tuple[str, ...]
+    channels: dict[str, Flags]
+    capped: Flags
+
+    def find_eligible(self, actions: Sequence[Action]) -> Flags:
+        """Customers × actions: consented, reachable, and below the contact cap."""
+        nobody = np.zeros(len(self.customers), dtype=np.bool_)
+        columns = [self.channels.get(action.channel, nobody) & ~self.capped for action in actions]
+        return np.column_stack(columns) if columns else np.zeros((len(self.customers), 0), dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What models said of every customer and action; matrices are customers × actions, NaN: nothing."""
+
+    estimate: Reals | None
+    standard_error: Reals | None
+    redemption: Reals | None
+
+
+def read_audience(queryable: Queryable, settings: Settings, *, as_of: date) -> Audience:
+    """All customers with their channels by consent and identifier, and the contact cap."""
+    table = queryable.query(CUSTOMERS_SQL)
+    customers = tuple(table["customer_id"].to_pylist())
+    place = {customer: index for index, customer in enumerate(customers)}
+    channels = {name: np.zeros(len(customers), dtype=np.bool_) for name in settings.channels}
+    until = datetime.combine(as_of, time(), zone(settings.business.zone))
+    for row in queryable.query(CONSENTS_SQL, {"until": until}).to_pylist():
+        if row["channel"] in channels and row["customer_id"] in place:
+            channels[row["channel"]][place[row["customer_id"]]] = True
+    for name, flags in channels.items():
+        if name in IDENTIFIERS:
+            flags &= np.asarray(table[IDENTIFIERS[name]].to_numpy(), dtype=np.bool_)
+    return Audience(customers, channels, _read_capped(queryable, settings, place, as_of))
+
+
+def _read_capped(queryable: Queryable, settings: Settings, place: dict[str, int], as_of: date) -> Flags:
+    capped = np.zeros(len(place), dtype=np.bool_)
+    since = as_of - timedelta(days=settings.contact.cap_days)
+    found = queryable.query(CONTACTS_SQL, {"since": since, "as_of": as_of, "cap": settings.contact.cap})
+    for customer in found["customer_id"].to_pylist():
+        if customer in place:
+            capped[place[customer]] = True
+    return capped
+
+
+def read_effects(
+    queryable: Queryable, customers: Sequence[str], actions: Sequence[Action], *, as_of: date
+) -> Knowledge:
+    """The effects as matrices; all None when there is none for these customers and actions."""
+    table = queryable.query(EFFECTS_SQL, {"as_of": as_of})
+    shape = (len(customers), len(actions))
+    rows = _find_places(table["customer_id"], customers)
+    columns = _find_places(table["action_id"], [action.action_id for action in actions])
+    both = (rows >= 0) & (columns >= 0)
+    if not np.any(both):
+        return Knowledge(None, None, None)
+
+    def spread(name: str, empty: float) -> Reals:
+        matrix = np.full(shape, empty)
+        matrix[rows[both], columns[both]] = table[name].to_numpy()[both]
+        return matrix
+
+    return Knowledge(spread("estimate", np.nan), spread("standard_error", 0.0), spread("redemption", 0.0))
+
+
+def _find_places(
+    values: pa.ChunkedArray, wanted: Sequence[str]
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    place = {value: index for index, value in enumerate(wanted)}
+    return np.fromiter(
+        (place.get(value, -1) for value in values.to_pylist()), dtype=np.int64, count=len(values)
+    )
+
+
+def read_tag(queryable: Queryable, tag: str, customers: Sequence[str]) -> list[object]:
+    """One tag of every customer; None where it, or the whole tag, is missing."""
+    table = queryable.query("SELECT * FROM tags LIMIT 0")
+    if tag not in table.column_names:
+        return [None] * len(customers)
+    found = queryable.query(f'SELECT customer_id, "{tag}" AS value FROM tags')
+    values = dict(zip(found["customer_id"].to_pylist(), found["value"].to_pylist(), strict=True))
+    return [values.get(customer) for customer in customers]
+
+
+def read_propensity(queryable: Queryable, customers: Sequence[str], *, as_of: date) -> Reals:
+    """How likely each customer is to buy anything soon: the score ``active``, else the best propensity; else NaN."""
+    for condition in ("model = 'active'", "model LIKE 'propensity:%'"):
+        scores = read_score(queryable, customers, condition, as_of=as_of)
+        if not np.all(np.isnan(scores)):
+            return scores
+    return np.full(len(customers), np.nan)
+
+
+def read_value(queryable: Queryable, customers: Sequence[str], *, as_of: date) -> Reals:
+    """Each customer's value: the score ``clv``, else the revenue of the last year; else NaN."""
+    scores = read_score(queryable, customers, "model = 'clv'", as_of=as_of)
+    if not np.all(np.isnan(scores)):
+        return scores
+    revenue = read_tag(queryable, "revenue_365d", customers)
+    return np.array([np.nan if value is None else float(str(value)) for value in revenue])
+
+
+def read_score(queryable: Queryable, customers: Sequence[str], condition: str, *, as_of: date) -> Reals:
+    """The highest score of the models that ``condition`` (SQL) names; NaN where there is none."""
+    table = queryable.query(PROPENSITY_SQL.format(condition=condition), {"as_of": as_of})
+    values = dict(zip(table["customer_id"].to_pylist(), table["score"].to_pylist(), strict=True))
+    return np.array([values.get(customer, np.nan) for customer in customers], dtype=np.float64)
+
+
+def read_spread(queryable: Queryable, *, as_of: date, days: int, margin_rate: float) -> float:
+    """Standard deviation of a customer's margin in a window of ``days``, from the window just before."""
+    table = queryable.query(SPREAD_SQL, {"since": as_of - timedelta(days=days), "as_of": as_of})
+    spread = table["spread"][0].as_py()
+    return float(spread or 0.0) * margin_rate

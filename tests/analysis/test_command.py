@@ -1,0 +1,95 @@
+"""The commands: people's words and JSON, without a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from aimwell.analysis.step import describe
+from aimwell.cli.analysis import app, show_customer
+from aimwell.cli.output import State
+from aimwell.core.errors import BadInput, NotReady
+from tests.analysis.shop import AS_OF, load_shop, make_workspace
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("command")
+    workspace = make_workspace(root)
+    load_shop(workspace)
+    describe(workspace, as_of=AS_OF)
+    workspace.close()
+    return root / "shop"
+
+
+def call(folder: Path, *words: str, as_json: bool = False) -> Result:
+    state = State(folder, as_json)
+    result = CliRunner().invoke(app, list(words), obj=state)
+    state.close()
+    return result
+
+
+def read(folder: Path, *words: str) -> dict[str, Any]:
+    result = call(folder, *words, as_json=True)
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def test_tags_and_segments_are_listed(folder: Path) -> None:
+    assert read(folder, "tags")["count"] > 48
+    assert {row["name"] for row in read(folder, "segments")["segments"]} >= {"best_customers", "new_customers"}
+    for words in (["tags"], ["segments"]):
+        assert call(folder, *words).exit_code == 0
+
+
+def test_a_rule_is_tried_out_and_kept(folder: Path) -> None:
+    rule = "recency_days > 30 and (orders_90d >= 1 or is_best_20)"
+    found = read(folder, "segment", "preview", "--rule", rule)
+    assert (found["size"], found["examples"]) == (1, ["ben"])
+    assert "ben" in call(folder, "segment", "preview", "--rule", rule).output
+    assert read(folder, "segment", "save", "late_ones", "--rule", rule, "--title", "迟到")["version"] == 1
+    summary = read(folder, "run", "--as-of", AS_OF.isoformat())["summary"]
+    assert {row["name"]: row["size"] for row in summary["segments"]}["late_ones"] == 1
+
+
+def test_the_whole_is_drawn_for_people(folder: Path) -> None:
+    result = call(folder, "run", "--as-of", AS_OF.isoformat())
+    assert result.exit_code == 0
+    assert "3" in result.output
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [("recency_dayz > 3", "engine.unknown_tag"), ("recency_days >", "analysis.rule_unreadable")],
+)
+def test_a_rule_that_cannot_be_is_refused(folder: Path, rule: str, code: str) -> None:
+    for words in (["segment", "preview", "--rule", rule], ["segment", "save", "x", "--rule", rule]):
+        result = call(folder, *words)
+        assert isinstance(result.exception, BadInput)
+        assert result.exception.code == code
+
+
+def test_before_the_first_run_the_remedy_is_named(tmp_path: Path) -> None:
+    make_workspace(tmp_path).close()
+    for words in (["tags"], ["segments"], ["segment", "preview", "--rule", "everybody"]):
+        result = call(tmp_path / "shop", *words)
+        assert isinstance(result.exception, NotReady)
+
+
+def test_one_customer_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import click
+    import typer
+
+    for as_json in (False, True):
+        state = State(folder, as_json)
+        context = typer.Context(click.Command("customer"), obj=state)
+        show_customer(context, "ann")
+        state.close()
+    drawn, _, packed = capsys.readouterr().out.rpartition("\n{")
+    assert "ann" in drawn
+    assert json.loads("{" + packed)["customer_id"] == "ann"

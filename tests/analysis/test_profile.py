@@ -1,0 +1,63 @@
+"""Customer 360: what is known is shown, who is unknown is met with the nearest ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aimwell.analysis.profile import read_profile
+from aimwell.analysis.step import describe
+from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.tables import TABLES
+from aimwell.core.text import say
+from tests.analysis.shop import AS_OF, days_ago, load, load_shop, make_workspace
+
+
+def test_everything_about_a_customer_is_on_one_page(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    describe(workspace, as_of=AS_OF)
+    score = {"customer_id": "ann", "model": "clv", "score": 9.0, "lower": 5.0, "upper": 13.0, "as_of": AS_OF, "run_id": "r"}
+    item = {
+        "plan_id": "p1",
+        "customer_id": "ann",
+        "action_id": "food:email",
+        "expected_profit": 1.5,
+        "standard_error": 0.5,
+        "expected_cost": 0.1,
+        "probability": 0.75,
+        "explored": False,
+        "reason": say("the end").to_json(),
+        "run_id": "r",
+    }
+    load(workspace, scores=TABLES["scores"].build([score]), plan_items=TABLES["plan_items"].build([item]))
+    with workspace.read() as reader:
+        page = read_profile(reader, "ann", limit=2)
+        stranger = read_profile(reader, "cid")
+    tags = {row["name"]: row["value"] for row in page["tags"]}
+    assert tags["recency_days"] == 1
+    assert tags["attribute_household_size"] == "2"
+    assert page["attributes"]["region"] == "North"
+    assert [row["order_id"] for row in page["orders"]] == ["a4", "a3"]
+    assert [row["occurred_on"] for row in page["events"]] == [days_ago(1), days_ago(3)]
+    assert [(row["channel"], row["allowed"]) for row in page["consents"]] == [("email", False)]
+    assert page["scores"][0]["lower"] == 5.0
+    assert page["plan_items"][0]["reason"] == {"en": "the end", "zh": "结尾"}
+    segments = {row["segment"]: row for row in page["segments"]}
+    assert segments["best_customers"]["entered_on"] == AS_OF
+    assert segments["best_customers"]["title"]["en"] == "Best 20 %"
+    assert stranger["orders"] == []
+
+
+def test_an_unknown_customer_is_met_with_the_nearest_ids(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    with pytest.raises(NotReady), workspace.read() as reader:
+        read_profile(reader, "ann")
+    load_shop(workspace)
+    with workspace.read() as reader:
+        for wanted in ("anne", "zzz", "", "%", "'; DROP TABLE tags; --"):
+            with pytest.raises(BadInput) as caught:
+                read_profile(reader, wanted)
+            assert caught.value.code == "analysis.unknown_customer"
+            assert "ann" in caught.value.render("zh") or "cid" in caught.value.render("zh")

@@ -1,0 +1,43 @@
+"""A sending process that a test may kill at any moment: ``python sender.py STORE PORT CLASS OUTBOX``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "src")]
+
+# ruff: noqa: E402 (the paths above must stand first)
+from aimwell.deployment.channels.channel import Channel
+from aimwell.deployment.channels.outbox import SMS, OutboxChannel
+from aimwell.deployment.channels.smtp import Server, SmtpChannel
+from aimwell.deployment.ledger import Terms
+from aimwell.deployment.sending import work
+from aimwell.engine.store import Store
+from tests.deployment.scene import SENDER, compose, open_ledger
+
+TERMS = Terms(lease=1.0, retry=0.0, attempts=5)
+
+
+def main(store: str, port: str, kind: str, folder: str) -> None:
+    server = Server("127.0.0.1", int(port), SENDER)
+    mails = Path(folder)
+
+    def ask(message_id: str) -> bool:
+        # The provider's own record: the sink writes each mail before it answers.
+        needle = message_id.encode()
+        return any(needle in path.read_bytes() for path in mails.glob("*.eml"))
+
+    channel: Channel
+    if kind == "A":
+        channel = OutboxChannel(mails, SMS)
+        channel.window = 10
+    else:
+        channel = SmtpChannel(server, connections=4, ask=ask if kind == "B" else None)
+    ledger = open_ledger(Store(f"sqlite:///{store}"), terms=TERMS)
+    print("ready", flush=True)
+    work(ledger, plan_id="p1", channel_name="email", channel=channel, compose=compose)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
