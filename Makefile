@@ -37,7 +37,7 @@ docs: $(STAMP) ## print docs/tables.md from the declared tables
 	$(BIN)/python docs/print_tables.py > docs/tables.md
 
 wheel: $(STAMP) ## build dist/*.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -m hatchling build --target wheel --directory dist
 
 # --no-emit-index-url and no header: the file carries no address, so it serves every mirror.
 lock: ## renew requirements.lock (needs uv)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import distributions, requires
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -46,13 +47,20 @@ def weigh(path: Path) -> float:
     return sum(file.lstat().st_blocks * 512 for file in files) / 1e6
 
 
+def choose_installer(python: Path) -> list[str]:
+    """The command that installs into ``python``'s environment and compiles what it installs."""
+    if find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+    return ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--no-deps", "--python", str(python)]
+
+
 def install(environment: Path) -> Path:
     """Make ``environment``, install into it as a user would; its site-packages."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, *find_needed()], check=True, stderr=subprocess.DEVNULL)
-    subprocess.run([*pip, str(ROOT)], check=True, stderr=subprocess.DEVNULL)
+    installer = choose_installer(python)
+    subprocess.run([*installer, *find_needed()], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*installer, str(ROOT)], check=True, stderr=subprocess.DEVNULL)
     asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     return Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
 

@@ -1,4 +1,4 @@
-"""A shop made by hand: few customers, every figure of whom can be worked out on paper. Today is 2024-03-31, a Sunday."""
+"""A shop made by hand: every figure of its customers can be worked out on paper. Today is 2024-03-31, a Sunday."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ import pyarrow as pa
 
 from aimwell.core.tables import TABLES
 from aimwell.engine.workspace import Workspace
-from tests.engine.scratch import AS_OF, build_events, build_lines
+from tests.engine.scratch import AS_OF as AS_OF
+from tests.engine.scratch import build_events, build_lines
 
 
 def days_ago(days: int) -> date:
     return AS_OF - timedelta(days=days)
 
 
-def buy(customer: str, order: str, days: int, product: str | None, revenue: str | None, **more: Any) -> dict[str, Any]:
+def buy(
+    customer: str, order: str, days: int, product: str | None, revenue: str | None, **more: Any
+) -> dict[str, Any]:
     paid = None if revenue is None else Decimal(revenue)
-    row = {"customer_id": customer, "order_id": order, "ordered_on": days_ago(days), "product_id": product, "revenue": paid}
+    row = {
+        "customer_id": customer,
+        "order_id": order,
+        "ordered_on": days_ago(days),
+        "product_id": product,
+        "revenue": paid,
+    }
     return {**row, **more}
 
 
@@ -31,13 +40,75 @@ PRODUCTS = [
 ]
 ANN = [
     # A Saturday morning, 99 days ago; a Friday evening on the edge of 30 days; yesterday, a Saturday; then a return.
-    buy("ann", "a1", 99, "bread", "20.00", quantity=2.0, discount=Decimal("5.00"), ordered_hour=9, store_id="S1"),
-    buy("ann", "a2", 30, "milk", "8.00", quantity=4.0, discount=Decimal("0.00"), ordered_hour=19, store_id="S2"),
-    buy("ann", "a2", 30, "ball", "12.00", quantity=1.0, discount=Decimal("3.00"), ordered_hour=19, store_id="S2"),
-    buy("ann", "a3", 1, "bread", "10.00", quantity=1.0, discount=Decimal("2.00"), ordered_hour=19, store_id="S2"),
-    buy("ann", "a4", 1, "ball", "-12.00", quantity=-1.0, discount=Decimal("0.00"), ordered_hour=20, store_id="S2"),
+    buy(
+        "ann",
+        "a1",
+        99,
+        "bread",
+        "20.00",
+        quantity=2.0,
+        discount=Decimal("5.00"),
+        ordered_hour=9,
+        store_id="S1",
+    ),
+    buy(
+        "ann",
+        "a2",
+        30,
+        "milk",
+        "8.00",
+        quantity=4.0,
+        discount=Decimal("0.00"),
+        ordered_hour=19,
+        store_id="S2",
+    ),
+    buy(
+        "ann",
+        "a2",
+        30,
+        "ball",
+        "12.00",
+        quantity=1.0,
+        discount=Decimal("3.00"),
+        ordered_hour=19,
+        store_id="S2",
+    ),
+    buy(
+        "ann",
+        "a3",
+        1,
+        "bread",
+        "10.00",
+        quantity=1.0,
+        discount=Decimal("2.00"),
+        ordered_hour=19,
+        store_id="S2",
+    ),
+    buy(
+        "ann",
+        "a4",
+        1,
+        "ball",
+        "-12.00",
+        quantity=-1.0,
+        discount=Decimal("0.00"),
+        ordered_hour=20,
+        store_id="S2",
+    ),
 ]
-BEN = [buy("ben", "b1", 31, "milk", "6.00", quantity=3.0, discount=Decimal("0.00"), ordered_hour=12, store_id="S1")]
+BEN = [
+    buy(
+        "ben",
+        "b1",
+        31,
+        "milk",
+        "6.00",
+        quantity=3.0,
+        discount=Decimal("0.00"),
+        ordered_hour=12,
+        store_id="S1",
+    )
+]
 
 
 def make_workspace(folder: Path) -> Workspace:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+import typer
+from typer.testing import CliRunner, Result
 
 from aimwell.analysis.step import describe
 from aimwell.cli.analysis import app, show_customer
@@ -42,7 +42,10 @@ def read(folder: Path, *words: str) -> dict[str, Any]:
 
 def test_tags_and_segments_are_listed(folder: Path) -> None:
     assert read(folder, "tags")["count"] > 48
-    assert {row["name"] for row in read(folder, "segments")["segments"]} >= {"best_customers", "new_customers"}
+    assert {row["name"] for row in read(folder, "segments")["segments"]} >= {
+        "best_customers",
+        "new_customers",
+    }
     for words in (["tags"], ["segments"]):
         assert call(folder, *words).exit_code == 0
 
@@ -81,15 +84,17 @@ def test_before_the_first_run_the_remedy_is_named(tmp_path: Path) -> None:
         assert isinstance(result.exception, NotReady)
 
 
-def test_one_customer_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import click
-    import typer
+def test_one_customer_is_shown(folder: Path) -> None:
+    probe = typer.Typer()
+
+    @probe.command()
+    def customer(context: typer.Context, customer_id: str) -> None:
+        show_customer(context, customer_id)
 
     for as_json in (False, True):
         state = State(folder, as_json)
-        context = typer.Context(click.Command("customer"), obj=state)
-        show_customer(context, "ann")
+        result = CliRunner().invoke(probe, ["ann"], obj=state)
         state.close()
-    drawn, _, packed = capsys.readouterr().out.rpartition("\n{")
-    assert "ann" in drawn
-    assert json.loads("{" + packed)["customer_id"] == "ann"
+        assert result.exit_code == 0, result.output
+        assert "ann" in result.stdout
+    assert json.loads(result.stdout)["customer_id"] == "ann"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aimwell.analysis.membership import carry_members
-from aimwell.engine.workspace import Workspace
-from tests.analysis.shop import make_workspace
+from aimwell.core.tables import SEGMENT_MEMBERS
+from aimwell.engine.settings import EngineSettings
+from aimwell.engine.warehouse import Session
+from aimwell.engine.workspace import Reader
 
 FIRST = date(2024, 1, 1)
 History = list[tuple[str, date, date | None]]
@@ -22,7 +25,7 @@ def day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def record(workspace: Workspace, number: int, members: set[str]) -> History:
+def record(reader: Reader, number: int, members: set[str]) -> History:
     """The history of one segment after a run on day ``number`` that found ``members``."""
     now = pa.table(
         {
@@ -30,10 +33,14 @@ def record(workspace: Workspace, number: int, members: set[str]) -> History:
             "customer_id": pa.array(sorted(members), pa.string()),
         }
     )
-    with workspace.run("analysis", as_of=day(number)) as run:
-        table = carry_members(run, now)
-        run.replace("segment_members", table)
+    table = carry_members(reader, now, as_of=day(number), run_id="run")
+    remember(reader, table)
     return [(row["customer_id"], row["entered_on"], row["left_on"]) for row in table.to_pylist()]
+
+
+def remember(reader: Reader, table: pa.Table) -> None:
+    reader.execute("DROP VIEW IF EXISTS segment_members")
+    reader.register("segment_members", SEGMENT_MEMBERS.validate(table))
 
 
 def tell(runs: list[tuple[int, set[str]]]) -> History:
@@ -50,20 +57,21 @@ def tell(runs: list[tuple[int, set[str]]]) -> History:
     return [spell for name in sorted(rows) for spell in rows[name]]
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return make_workspace(tmp_path_factory.mktemp("members"))
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    session = Session(EngineSettings(), tmp_path, {})
+    yield Reader(session)
+    session.close()
 
 
-def test_entering_staying_leaving_and_coming_back(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path)
-    assert record(workspace, 0, {"a", "b"}) == [("a", day(0), None), ("b", day(0), None)]
-    assert record(workspace, 7, {"a", "c"}) == [
+def test_entering_staying_leaving_and_coming_back(reader: Reader) -> None:
+    assert record(reader, 0, {"a", "b"}) == [("a", day(0), None), ("b", day(0), None)]
+    assert record(reader, 7, {"a", "c"}) == [
         ("a", day(0), None),
         ("b", day(0), day(7)),
         ("c", day(7), None),
     ]
-    assert record(workspace, 14, {"b"}) == [
+    assert record(reader, 14, {"b"}) == [
         ("a", day(0), day(14)),
         ("b", day(0), day(7)),
         ("b", day(14), None),
@@ -71,25 +79,23 @@ def test_entering_staying_leaving_and_coming_back(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_that_is_repeated_or_corrected_replaces_itself(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path)
-    record(workspace, 0, {"a"})
-    once = record(workspace, 7, {"b"})
-    assert record(workspace, 7, {"b"}) == once
-    assert record(workspace, 7, {"a"}) == [("a", day(0), None)]
+def test_a_run_that_is_repeated_or_corrected_replaces_itself(reader: Reader) -> None:
+    record(reader, 0, {"a"})
+    once = record(reader, 7, {"b"})
+    assert record(reader, 7, {"b"}) == once
+    assert record(reader, 7, {"a"}) == [("a", day(0), None)]
 
 
 MEMBERS = st.sets(st.sampled_from(["a", "b", "c"]))
 
 
-@settings(max_examples=12)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.integers(0, 9), MEMBERS, min_size=1, max_size=4), st.integers(0, 9), MEMBERS)
 def test_a_run_for_an_earlier_day_forgets_what_came_after(
-    workspace: Workspace, runs: dict[int, set[str]], number: int, members: set[str]
+    reader: Reader, runs: dict[int, set[str]], number: int, members: set[str]
 ) -> None:
-    with workspace.run("analysis", as_of=FIRST) as run:
-        run.replace("segment_members", run.query("SELECT * FROM segment_members LIMIT 0"))
+    remember(reader, SEGMENT_MEMBERS.build([]))
     ordered = sorted(runs.items())
-    assert [record(workspace, *one) for one in ordered][-1] == tell(ordered)
+    assert [record(reader, *one) for one in ordered][-1] == tell(ordered)
     kept = [one for one in ordered if one[0] < number]
-    assert record(workspace, number, members) == tell([*kept, (number, members)])
+    assert record(reader, number, members) == tell([*kept, (number, members)])

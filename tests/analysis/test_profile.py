@@ -18,7 +18,15 @@ def test_everything_about_a_customer_is_on_one_page(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     load_shop(workspace)
     describe(workspace, as_of=AS_OF)
-    score = {"customer_id": "ann", "model": "clv", "score": 9.0, "lower": 5.0, "upper": 13.0, "as_of": AS_OF, "run_id": "r"}
+    score = {
+        "customer_id": "ann",
+        "model": "clv",
+        "score": 9.0,
+        "lower": 5.0,
+        "upper": 13.0,
+        "as_of": AS_OF,
+        "run_id": "r",
+    }
     item = {
         "plan_id": "p1",
         "customer_id": "ann",
@@ -38,6 +46,8 @@ def test_everything_about_a_customer_is_on_one_page(tmp_path: Path) -> None:
     tags = {row["name"]: row["value"] for row in page["tags"]}
     assert tags["recency_days"] == 1
     assert tags["attribute_household_size"] == "2"
+    stage = next(row for row in page["tags"] if row["name"] == "lifecycle_stage")
+    assert (stage["value"], stage["value_title"]) == ("active", {"en": "Active", "zh": "活跃"})
     assert page["attributes"]["region"] == "North"
     assert [row["order_id"] for row in page["orders"]] == ["a4", "a3"]
     assert [row["occurred_on"] for row in page["events"]] == [days_ago(1), days_ago(3)]

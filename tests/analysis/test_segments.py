@@ -101,7 +101,9 @@ def test_a_preview_says_who_and_how_much(tmp_path: Path) -> None:
     load_shop(workspace)
     describe(workspace, as_of=AS_OF)
     with workspace.read() as reader:
-        found = preview_rule(reader, parse_rule("event('Coupon Redeemed') >= 2 in 90 days"), TYPES, as_of=AS_OF)
+        found = preview_rule(
+            reader, parse_rule("event('Coupon Redeemed') >= 2 in 90 days"), TYPES, as_of=AS_OF
+        )
         with pytest.raises(BadInput):
             preview_rule(reader, parse_rule("recency = 3"), TYPES, as_of=AS_OF)
     assert (found["size"], found["customers"], found["examples"]) == (1, 3, ["ann"])

@@ -24,12 +24,13 @@ def test_nothing_to_describe_is_skipped_with_the_remedy(tmp_path: Path) -> None:
     assert "aimwell data add" in result.lacks[0].render("zh")
 
 
-def test_customers_without_orders_are_prospects(tmp_path: Path) -> None:
+def test_without_any_order_nobody_has_a_stage_and_it_is_said(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     load(workspace, customers=build_customers())
     result = describe(workspace, as_of=AS_OF)
     assert result.status == "partial"
-    assert result.summary["lifecycle"] == []or all(not row["customers"] for row in result.summary["lifecycle"])
+    stages = {row["stage"]: row["customers"] for row in result.summary["lifecycle"]}
+    assert stages == dict.fromkeys(stages, 0)
     assert any("there are no orders" in text.render("en") for text in result.lacks)
 
 
@@ -47,7 +48,10 @@ def test_the_summary_holds_what_the_report_draws(tmp_path: Path) -> None:
     sizes = {row["name"]: row["size"] for row in summary["segments"]}
     assert len(sizes) == len(BUILT_IN) + 1
     assert (sizes["best_customers"], sizes["food_only"], sizes["prospects"]) == (1, 1, 1)
-    assert summary["segments"][-1]["rule_text"] == {"en": "Departments in 90 days is 1", "zh": "近 90 天购买部门数为 1"}
+    assert summary["segments"][-1]["rule_text"] == {
+        "en": "Departments in 90 days is 1",
+        "zh": "近 90 天购买部门数为 1",
+    }
     assert summary["rfm"]["cells"] == [
         {"r": 2, "f": 2, "customers": 1, "revenue": 6.0},
         {"r": 4, "f": 4, "customers": 1, "revenue": 38.0},
@@ -73,7 +77,9 @@ def test_the_tables_carry_rules_sql_and_entry_days(tmp_path: Path) -> None:
             row = segments[segment.name]
             assert rule_from_json(json.loads(row["rule"])) == segment.rule
             assert Text.from_json(row["title"]) == segment.title
-            flagged = reader.query(f'SELECT SUM(CASE WHEN "member" THEN 1 ELSE 0 END) AS n FROM ({row["sql"]}) AS ran')
+            flagged = reader.query(
+                f'SELECT SUM(CASE WHEN "member" THEN 1 ELSE 0 END) AS n FROM ({row["sql"]}) AS ran'
+            )
             assert int(flagged.column("n")[0].as_py()) == row["size"]
     spells = {(row["segment"], row["customer_id"]): (row["entered_on"], row["left_on"]) for row in members}
     assert spells["one_time_buyers", "ben"] == (days_ago(30), None)

@@ -61,7 +61,10 @@ def test_rhythm(tags: dict[str, dict[str, Any]]) -> None:
     assert pick(tags["ann"], expected) == pytest.approx(expected)
     unknown = {"days_between_orders": None, "overdue_ratio": None}
     assert pick(tags["ben"], unknown) == unknown
-    assert pick(tags["cid"], {"recency_days": 0, "orders_365d": 0}) == {"recency_days": None, "orders_365d": 0}
+    assert pick(tags["cid"], {"recency_days": 0, "orders_365d": 0}) == {
+        "recency_days": None,
+        "orders_365d": 0,
+    }
 
 
 def test_windows_hold_the_day_exactly_n_days_before(tags: dict[str, dict[str, Any]]) -> None:
@@ -175,7 +178,14 @@ def test_standing_among_all_customers(tags: dict[str, dict[str, Any]]) -> None:
     # Two buyers stand at the first and third quarter: quintiles 2 and 4.
     ann = {"rfm_r": 4, "rfm_f": 4, "rfm_m": 4, "rfm_cell": "444", "value_tier": "best_20", "is_best_20": True}
     assert pick(tags["ann"], ann) == ann
-    ben = {"rfm_r": 2, "rfm_f": 2, "rfm_m": 2, "rfm_cell": "222", "value_tier": "low", "value_percentile": 0.25}
+    ben = {
+        "rfm_r": 2,
+        "rfm_f": 2,
+        "rfm_m": 2,
+        "rfm_cell": "222",
+        "value_tier": "low",
+        "value_percentile": 0.25,
+    }
     assert pick(tags["ben"], ben) == ben
     cid = {"rfm_r": None, "rfm_cell": None, "value_tier": "low", "is_best_20": False}
     assert pick(tags["cid"], cid) == cid
@@ -199,7 +209,15 @@ def test_orders_without_money_products_or_hours_leave_tags_empty_and_say_so(tmp_
     rows = by_customer(computed)
     assert rows["x"]["orders_30d"] == 1
     assert rows["x"]["favourite_weekday"] == days_ago(3).isoweekday()
-    for name in ("revenue_30d", "rfm_m", "rfm_cell", "value_tier", "is_best_20", "favourite_hour", "departments_90d"):
+    for name in (
+        "revenue_30d",
+        "rfm_m",
+        "rfm_cell",
+        "value_tier",
+        "is_best_20",
+        "favourite_hour",
+        "departments_90d",
+    ):
         assert rows["x"][name] is None, name
     assert rows["x"]["rfm_r"] == 4
     said = " ".join(text.render("en") for text in computed.lacks)
@@ -209,7 +227,11 @@ def test_orders_without_money_products_or_hours_leave_tags_empty_and_say_so(tmp_
 
 def test_favourites_without_money_are_counted(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
-    lines = [buy("x", "o1", 3, "bread", None), buy("x", "o1", 3, "ball", None), buy("x", "o2", 2, "ball", None)]
+    lines = [
+        buy("x", "o1", 3, "bread", None),
+        buy("x", "o1", 3, "ball", None),
+        buy("x", "o2", 2, "ball", None),
+    ]
     products = TABLES["products"].build(
         [
             {"product_id": "bread", "department": "FOOD", "source": "t"},
@@ -233,7 +255,9 @@ def test_an_audience_of_one_or_three_has_scores(tmp_path: Path, customers: int) 
 
 def test_those_who_tie_have_the_same_scores_and_the_best_are_exactly_a_fifth(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
-    load(workspace, order_lines=build_lines(*(buy(f"c{n:02d}", f"o{n}", 5, None, "10.00") for n in range(20))))
+    load(
+        workspace, order_lines=build_lines(*(buy(f"c{n:02d}", f"o{n}", 5, None, "10.00") for n in range(20)))
+    )
     first = compute(workspace)
     rows = by_customer(first)
     assert {(row["rfm_r"], row["rfm_f"], row["rfm_m"]) for row in rows.values()} == {(3, 3, 3)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_without_revenue_there_is_no_curve() -> None:
 @given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=30))
 def test_the_curve_rises_ever_more_slowly(revenue: list[float]) -> None:
     shares = [share for _, share in measure_curve(build(*revenue))["curve"]]
-    steps = [after - before for before, after in zip(shares, shares[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(shares)]
     assert shares[-1] == pytest.approx(1.0)
     assert all(step >= -1e-9 for step in steps)
-    assert all(after <= before + 2e-4 for before, after in zip(steps, steps[1:], strict=False))
+    assert all(after <= before + 2e-4 for before, after in pairwise(steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,16 +16,16 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from aimwell.core.tables import TABLES
 from aimwell.core.text import say
-from aimwell.deployment.channels.channel import Message
 from aimwell.deployment.channels.smtp import Server
 from aimwell.deployment.ledger import Ledger, Terms
 from aimwell.deployment.ledger_rows import Intended
-from aimwell.deployment.policy import Candidate, ContactRules
+from aimwell.deployment.policy import ContactRules
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Run, Workspace
+from tests.deployment.mails import SENDER, compose
 
 DAY = date(2017, 9, 4)
-SENDER = "Aimwell 店 <news@shop.example>"
+__all__ = ["SENDER", "compose"]
 QUICK = Terms(lease=0.6, retry=0.0, attempts=3)
 
 
@@ -50,20 +51,6 @@ def fill(
     names = list(customers)
     ledger.remember_consents([(name, channel, True, 1) for name in names])
     ledger.enqueue([intend(name, plan, channel, **values) for name in names])
-
-
-def compose(candidate: Candidate) -> Message:
-    return Message(
-        delivery_id=candidate.delivery_id,
-        plan_id="p1",
-        customer_id=candidate.customer_id,
-        recipient=f"{candidate.customer_id}@customers.example",
-        name="王小明",
-        subject="生鲜8折",
-        text="您好：\n生鲜8折。\n.\n退订：https://shop.example/u",
-        html="<p>生鲜8折</p>",
-        unsubscribe_url="https://shop.example/u/1",
-    )
 
 
 def count(ledger: Ledger, plan: str = "p1") -> dict[str, int]:
@@ -102,6 +89,7 @@ class Moody:
         name = envelope.rcpt_tos[0].partition("@")[0]
         answer = self.at_data.get(name, "250 OK")
         if answer == "drop":
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
             return "250 never heard"
         if answer.startswith("250"):
@@ -121,9 +109,11 @@ def serve(handler: Moody) -> Iterator[Server]:
         controller.stop()
 
 
-def build_workspace(path: Path, *, customers: int = 40, zone: str = "America/New_York") -> Workspace:
+def build_workspace(
+    path: Path, *, customers: int = 40, zone: str = "America/New_York", currency: str = "USD"
+) -> Workspace:
     """A shop with one pilot plan ``p1``: customers c00…; every fourth is control, every tenth holdout."""
-    workspace = Workspace.create(path, name="Shop", zone=zone, currency="USD")
+    workspace = Workspace.create(path, name="Shop", zone=zone, currency=currency)
     with workspace.run("data", as_of=DAY) as run:
         names = [f"c{number:02d}" for number in range(customers)]
         replace(run, "customers", [describe(name) for name in names])

@@ -29,7 +29,10 @@ def test_our_own_templates_are_clean() -> None:
 
 def test_chinese_and_english_say_the_discount_their_way() -> None:
     values: dict[str, str | int | float | list[str]] = {
-        "department": "生鲜", "discount_percent": 15, "discount_fold": show_fold(0.15), "valid_until": "2017年10月1日"}  # fmt: skip
+        "department": "生鲜",
+        "discount_percent": 15,
+        "discount_fold": show_fold(0.15),
+    }
     assert "生鲜8.5折" in load_content("zh").render("subject.txt", values)
     assert "15% off" in load_content("en").render("subject.txt", {**values, "department": "Produce"})
 
@@ -47,12 +50,17 @@ def test_html_is_escaped_and_text_is_not() -> None:
 
 @pytest.mark.parametrize(
     ("part", "source", "code"),
-    [("email.txt", "Hello {{ customer_nam }} {{ unsubscribe_url }}", "unknown_variable"),
-     ("email.html", "<p>Hello</p>", "no_unsubscribe"), ("email.txt", "Hello", "no_unsubscribe"),
-     ("sms.txt", "Buy!", "no_opt_out"), ("sms.txt", "客" * 200 + "退订", "long_sms"), ("subject.txt", "  ", "empty"),
-     ("subject.txt", "{% for i in (1..100000) %}x{% endfor %}", "cannot_render"),
-     ("subject.txt", "{% include 'secret' %}", "cannot_render")],
-)  # fmt: skip
+    [
+        ("email.txt", "Hello {{ customer_nam }} {{ unsubscribe_url }}", "unknown_variable"),
+        ("email.html", "<p>Hello</p>", "no_unsubscribe"),
+        ("email.txt", "Hello", "no_unsubscribe"),
+        ("sms.txt", "Buy!", "no_opt_out"),
+        ("sms.txt", "客" * 200 + "退订", "long_sms"),
+        ("subject.txt", "  ", "empty"),
+        ("subject.txt", "{% for i in (1..100000) %}x{% endfor %}", "cannot_render"),
+        ("subject.txt", "{% include 'secret' %}", "cannot_render"),
+    ],
+)
 def test_lint_finds_what_is_wrong(part: Part, source: str, code: str) -> None:
     assert code in codes(change(part, source))
 
@@ -65,9 +73,11 @@ def test_an_error_stops_and_a_warning_is_told() -> None:
 
 
 def test_the_sandbox_ends_what_does_not_end() -> None:
-    for source in ("{% for i in (1..99999999) %}{% endfor %}",
-                   "{% assign x = 'ab' %}{% for i in (1..900) %}{% assign x = x | append: x %}{% endfor %}",
-                   "{{ customer_name.__class__.__mro__ }}x{% for i in (1..900) %}{% for j in (1..900) %}y{% endfor %}{% endfor %}"):  # fmt: skip
+    for source in (
+        "{% for i in (1..99999999) %}{% endfor %}",
+        "{% assign x = 'ab' %}{% for i in (1..900) %}{% assign x = x | append: x %}{% endfor %}",
+        "{{ customer_name.__class__.__mro__ }}x{% for i in (1..900) %}{% for j in (1..900) %}y{% endfor %}{% endfor %}",
+    ):
         with pytest.raises(ValueError, match="en/"):
             change("subject.txt", source).render("subject.txt", {})
     assert change("subject.txt", "a{{ customer_name.__class__ }}").render("subject.txt", {}) == "a"

@@ -89,8 +89,19 @@ def test_any_text_makes_one_mail_with_the_same_headers(name: str, subject: str, 
         build_mail(replace(MESSAGE, name=name, subject=subject, text=text.replace("\ud800", "")), SENDER)
     )
     assert [address.addr_spec for address in mail["To"].addresses] == ["li@customers.example"]
-    assert list(mail.keys()) == ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Campaign",
-                                 "List-Unsubscribe", "List-Unsubscribe-Post", "MIME-Version", "Content-Type"]  # fmt: skip
+    assert list(mail.keys()) == [
+        "From",
+        "To",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "Auto-Submitted",
+        "X-Campaign",
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
+        "MIME-Version",
+        "Content-Type",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,14 @@ EVIL = [
 
 def build(number: int, **values: object) -> Message:
     settings: dict[str, object] = {
-        "delivery_id": f"{number:064d}", "plan_id": "p", "customer_id": f"c{number}", "recipient": "+8613800138000",
-        "name": "王小明", "text": "【店】生鲜8折。拒收请回复R", **values}  # fmt: skip
+        "delivery_id": f"{number:064d}",
+        "plan_id": "p",
+        "customer_id": f"c{number}",
+        "recipient": "+8613800138000",
+        "name": "王小明",
+        "text": "【店】生鲜8折。拒收请回复R",
+        **values,
+    }
     return Message(**settings)  # type: ignore[arg-type]
 
 
@@ -121,11 +127,23 @@ def test_guarded_cells_never_start_a_formula(value: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "encoding", "units", "segments"),
-    [("", "GSM-7", 0, 0), ("a" * 160, "GSM-7", 160, 1), ("a" * 161, "GSM-7", 161, 2), ("a" * 306, "GSM-7", 306, 2),
-     ("a" * 307, "GSM-7", 307, 3), ("€" * 80, "GSM-7", 160, 1), ("a" * 152 + "€" * 5, "GSM-7", 162, 2),
-     ("客" * 70, "UCS-2", 70, 1), ("客" * 71, "UCS-2", 71, 2), ("客" * 134, "UCS-2", 134, 2), ("客" * 135, "UCS-2", 135, 3),
-     ("😀" * 35, "UCS-2", 70, 1), ("客" * 66 + "😀" + "客" * 66, "UCS-2", 134, 3), ("`", "UCS-2", 1, 1)],
-)  # fmt: skip
+    [
+        ("", "GSM-7", 0, 0),
+        ("a" * 160, "GSM-7", 160, 1),
+        ("a" * 161, "GSM-7", 161, 2),
+        ("a" * 306, "GSM-7", 306, 2),
+        ("a" * 307, "GSM-7", 307, 3),
+        ("€" * 80, "GSM-7", 160, 1),
+        ("a" * 152 + "€" * 5, "GSM-7", 162, 2),
+        ("客" * 70, "UCS-2", 70, 1),
+        ("客" * 71, "UCS-2", 71, 2),
+        ("客" * 134, "UCS-2", 134, 2),
+        ("客" * 135, "UCS-2", 135, 3),
+        ("😀" * 35, "UCS-2", 70, 1),
+        ("客" * 66 + "😀" + "客" * 66, "UCS-2", 134, 3),
+        ("`", "UCS-2", 1, 1),
+    ],
+)
 def test_sms_lengths(text: str, encoding: str, units: int, segments: int) -> None:
     length = measure_sms(text)
     assert (length.encoding, length.units, length.segments) == (encoding, units, segments)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from aimwell.core.errors import BadInput, Conflict
 from aimwell.deployment.channels.channel import Message, Outcome
 from aimwell.deployment.channels.smtp import Server, SmtpChannel
+from aimwell.deployment.ledger import Terms
 from aimwell.deployment.sending import work
 from aimwell.deployment.sink import Sink
 from tests.deployment.scene import (
@@ -148,5 +150,21 @@ def test_the_sink_keeps_mails_and_serves_loopback_only(tmp_path: Path) -> None:
         with pytest.raises(Conflict):
             Sink(port=sink.port)
     assert len(list((tmp_path / "mail").iterdir())) == sink.count == 1
+    again = Sink(tmp_path / "mail")
+    with again:
+        assert again.count == 1 and again.has(sink.message_ids[0])
     with pytest.raises(BadInput):
         Sink(host="0.0.0.0")
+
+
+def test_a_thousand_mails_in_six_seconds(tmp_path: Path) -> None:
+    ledger = open_ledger(open_store(tmp_path), terms=Terms())
+    fill(ledger, [f"c{number}" for number in range(1_000)])
+    with Sink(tmp_path / "mail") as sink:
+        channel = SmtpChannel(Server("127.0.0.1", sink.port, SENDER))
+        # Processor time of sender, ledger and sink together: other work on the machine must not decide.
+        began = time.process_time()
+        work(ledger, plan_id="p1", channel_name="email", channel=channel, compose=compose)
+        spent = time.process_time() - began
+        assert len(set(sink.message_ids)) == sink.count == 1_000
+    assert spent < 6

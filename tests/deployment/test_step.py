@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from email.policy import default
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from aimwell.core.errors import AimwellError, Conflict, NotAllowed, NotReady
+from aimwell.core.errors import AimwellError, BadInput, Conflict, NotAllowed, NotReady
 from aimwell.core.steps import StepResult
-from aimwell.deployment.channels.channel import Channel, Message, Receipt
+from aimwell.deployment.campaign import Campaigns
+from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
 from aimwell.deployment.channels.smtp import Server, SmtpChannel
 from aimwell.deployment.ledger import Terms
 from aimwell.deployment.sink import Sink
@@ -85,7 +87,7 @@ def test_messages_say_the_offer(workspace: Workspace, sink: Sink, tmp_path: Path
     summary = send(workspace, sink).summary
     mail = email.message_from_bytes((tmp_path / "mails" / "000001.eml").read_bytes(), policy=default)
     assert "20% off Produce" in str(mail["Subject"])
-    body = mail.get_body(("plain",))  # type: ignore[attr-defined]
+    body = mail.get_body(("plain",))
     assert body is not None and "Bananas" in body.get_content()
     token = str(mail["List-Unsubscribe"]).strip("<>").rpartition("/")[2]
     assert read_token(load_secret(workspace.path), token).channel == "email"
@@ -162,9 +164,16 @@ def test_withdrawals_count_whenever_they_are_known_and_grants_from_the_future_ne
 ) -> None:
     late = {"since": datetime.combine(DAY + timedelta(days=3), datetime.min.time(), UTC)}
     with workspace.run("data", as_of=DAY) as run:
-        rows = [consent("c00", "email"), {**consent("c00", "email", allowed=False), **late}, {**consent("c02", "email"), **late},
-                consent("c04", "email"), {**consent("c04", "email", allowed=False, day=2), "purpose": "service"},
-                consent("c06", "email"), consent("c06", "email", allowed=False, day=2), consent("c06", "email", day=3)]  # fmt: skip
+        rows = [
+            consent("c00", "email"),
+            {**consent("c00", "email", allowed=False), **late},
+            {**consent("c02", "email"), **late},
+            consent("c04", "email"),
+            {**consent("c04", "email", allowed=False, day=2), "purpose": "service"},
+            consent("c06", "email"),
+            consent("c06", "email", allowed=False, day=2),
+            consent("c06", "email", day=3),
+        ]
         replace(run, "consents", rows)
     send(workspace, sink)
     sent = query(workspace, "SELECT customer_id FROM deliveries WHERE state = 'sent' ORDER BY customer_id")
@@ -199,8 +208,18 @@ def test_messages_of_other_systems_count_towards_the_cap(workspace: Workspace, s
     from aimwell.core.tables import EVENTS
 
     day = DAY - timedelta(days=5)
-    rows = [{"event_id": f"e{n}", "customer_id": "c00", "name": "Message Sent", "occurred_on": day, "source": "crm",
-             "occurred_at": datetime.combine(day, datetime.min.time(), UTC), "simulated": False} for n in range(2)]  # fmt: skip
+    rows = [
+        {
+            "event_id": f"e{n}",
+            "customer_id": "c00",
+            "name": "Message Sent",
+            "occurred_on": day,
+            "source": "crm",
+            "occurred_at": datetime.combine(day, datetime.min.time(), UTC),
+            "simulated": False,
+        }
+        for n in range(2)
+    ]
     with workspace.run("data", as_of=DAY) as run:
         run.append("events", EVENTS.build(rows))
     assert send(workspace, sink).summary["reasons"][0]["customers"] == 1
@@ -275,6 +294,7 @@ def test_the_command_line(workspace: Workspace) -> None:
     assert run("approve", "p1", "--by", "ann")["state"] == "reviewed"
     launched = run("launch", "p1")
     assert launched["status"] == "partial", "no mail server: e-mails wait"
+    assert run("decide", "p1", "--go", "--because", "it works")["go"] is True
     assert run("status", "p1")["states"] == launched["summary"]["states"]  # type: ignore[index]
     assert run("pause", "p1")["control"] == "paused"
     assert run("resume", "p1")["control"] == "running"
@@ -284,3 +304,50 @@ def test_the_command_line(workspace: Workspace) -> None:
         run("suppress", "c01", "--channel", "pigeon")
     text = CliRunner().invoke(app, ["status", "p1"], obj=State(workspace.path, False))
     assert text.exit_code == 0 and text.output
+
+
+def test_a_day_outside_the_window_is_refused(workspace: Workspace) -> None:
+    for offset in (-1, 28):
+        with pytest.raises(BadInput):
+            launch(workspace, plan_id="p1", as_of=DAY + timedelta(days=offset))
+
+
+class Pausing(Channel):
+    """Somebody presses pause while the first batch is under way."""
+
+    promise = Promise.REJECTS_REPEATS
+    window = 2
+
+    def __init__(self, campaigns: Campaigns) -> None:
+        self.campaigns, self.taken = campaigns, 0
+
+    def deliver(self, message: Message) -> Receipt:
+        self.taken += 1
+        self.campaigns.pause(message.plan_id)
+        return Receipt(Outcome.SENT)
+
+
+def test_pausing_holds_what_is_not_reserved_yet(workspace: Workspace, sink: Sink) -> None:
+    campaigns = Campaigns(workspace.store)
+    result = launch(workspace, plan_id="p1", as_of=DAY, channels={"call": Pausing(campaigns)})
+    assert result.status == "partial"
+    assert result.summary["states"]["queued"] > 0 and result.summary["sums_up"]
+    assert any("paused" in text.render("en") for text in result.lacks)
+    campaigns.resume("p1")
+    assert send(workspace, sink).status == "done"
+
+
+def test_a_chinese_shop_writes_chinese(tmp_path: Path, sink: Sink) -> None:
+    workspace = build_workspace(tmp_path / "店", customers=20, zone="Asia/Shanghai", currency="CNY")
+    with workspace.run("data", as_of=DAY) as run:
+        table = run.query("SELECT * FROM customers")
+        run.replace("customers", table.append_column("姓名", pa.array(["𠮷田 龑"] * table.num_rows)))
+    send(workspace, sink)
+    mail = email.message_from_bytes((tmp_path / "mails" / "000001.eml").read_bytes(), policy=default)
+    assert "8折" in str(mail["Subject"])
+    assert mail["To"].addresses[0].display_name == "𠮷田 龑"
+    body = mail.get_body(("html",))
+    assert body is not None and "𠮷田 龑，您好" in body.get_content()
+    text = (workspace.path / "outbox" / "p1" / "sms.csv").read_text(encoding="utf-8-sig")
+    assert "【Shop】Produce8折" in text and "UCS-2" in text
+    workspace.close()

@@ -98,7 +98,8 @@ ROWS = st.lists(
     st.fixed_dictionaries({tag: st.none() | value for tag, value in VALUES.items()}), min_size=1, max_size=6
 )
 HAPPENED = st.lists(
-    st.tuples(st.integers(0, 5), st.sampled_from(EVENTS), st.sampled_from([-1, 0, 1, 2, 7, 8, 30, 31])), max_size=8
+    st.tuples(st.integers(0, 5), st.sampled_from(EVENTS), st.sampled_from([-1, 0, 1, 2, 7, 8, 30, 31])),
+    max_size=8,
 )
 SIGNS = {
     "=": operator.eq,
@@ -136,7 +137,11 @@ def build_tags(rows: list[dict[str, Any]]) -> pa.Table:
     columns = {"customer_id": pa.array([f"c{number}" for number in range(len(rows))])}
     for name, kind in ARROW.items():
         values = [row[name] for row in rows]
-        dates = [None if value is None else date.fromisoformat(value) for value in values] if name == "born" else values
+        dates = (
+            [None if value is None else date.fromisoformat(value) for value in values]
+            if name == "born"
+            else values
+        )
         columns[name] = pa.array(dates, kind)
     return pa.table(columns)
 
@@ -206,7 +211,9 @@ def measure(tags: Mapping[str, Any], scratch: Scratch) -> dict[str, dict[str, An
 
 def test_a_window_holds_the_day_exactly_n_days_before_and_not_today() -> None:
     days = (0, 1, 29, 30, 31, 60, 61)
-    scratch = Scratch({"order_lines": build_lines(*({"customer_id": f"d{n}", "ordered_on": days_ago(n)} for n in days))})
+    scratch = Scratch(
+        {"order_lines": build_lines(*({"customer_id": f"d{n}", "ordered_on": days_ago(n)} for n in days))}
+    )
     count = {
         "last_30": Measure(Aggregate("orders", "count", None, (), Window(30))),
         "before": Measure(Aggregate("orders", "count", None, (), Window(30, ending=30))),
@@ -267,7 +274,8 @@ def test_every_kind_of_tag_on_a_table_made_by_hand() -> None:
         "orders_all": Measure(Aggregate("orders", "count")),
         "per_order": Ratio(Aggregate("orders", "sum", "revenue"), Aggregate("orders", "count")),
         "trend_of_orders": Trend(
-            Aggregate("orders", "count", None, (), Window(30)), Aggregate("orders", "count", None, (), Window(60, 30))
+            Aggregate("orders", "count", None, (), Window(30)),
+            Aggregate("orders", "count", None, (), Window(60, 30)),
         ),
         "days_last": DaysSince("orders"),
         "days_first": DaysSince("orders", "first"),
@@ -301,9 +309,14 @@ def test_every_kind_of_tag_on_a_table_made_by_hand() -> None:
 
 
 def test_a_favourite_in_a_tie_is_the_value_that_sorts_first() -> None:
-    rows = [{"customer_id": "c", "ordered_on": days_ago(1), "store_id": store} for store in ("S2", "S1", "S3")]
+    rows = [
+        {"customer_id": "c", "ordered_on": days_ago(1), "store_id": store} for store in ("S2", "S1", "S3")
+    ]
     scratch = Scratch({"order_lines": build_lines(*rows)})
-    tags = {"top_store": TopValue("orders", "store_id"), "top_share": TopValue("orders", "store_id", output="share")}
+    tags = {
+        "top_store": TopValue("orders", "store_id"),
+        "top_share": TopValue("orders", "store_id", output="share"),
+    }
     assert measure(tags, scratch)["c"] == pytest.approx({"top_store": "S1", "top_share": 1 / 3})
 
 
@@ -313,10 +326,13 @@ def test_each_source_is_scanned_once_whatever_the_number_of_tags() -> None:
         f"orders_{window.days}": Measure(Aggregate("orders", "count", None, (), window)) for window in windows
     }
     tags |= {
-        f"revenue_{window.days}": Measure(Aggregate("order_lines", "sum", "revenue", (), window)) for window in windows
+        f"revenue_{window.days}": Measure(Aggregate("order_lines", "sum", "revenue", (), window))
+        for window in windows
     }
     tags |= {
-        f"seen_{window.days}": Measure(Aggregate("events", "count", None, (Condition("name", "=", "Seen"),), window))
+        f"seen_{window.days}": Measure(
+            Aggregate("events", "count", None, (Condition("name", "=", "Seen"),), window)
+        )
         for window in windows
     }
     tags["top_brand"] = TopValue("order_lines", "brand", "revenue")
@@ -339,12 +355,16 @@ LINE = st.fixed_dictionaries(
 
 
 @given(st.lists(LINE, min_size=1, max_size=12), st.integers(1, 35), st.integers(0, 5))
-def test_sums_counts_and_extremes_equal_plain_python(rows: list[dict[str, Any]], days: int, ending: int) -> None:
+def test_sums_counts_and_extremes_equal_plain_python(
+    rows: list[dict[str, Any]], days: int, ending: int
+) -> None:
     window = Window(days, ending)
     tags = {
         "total": Measure(Aggregate("order_lines", "sum", "revenue", (), window)),
         "lines_seen": Measure(Aggregate("order_lines", "count", None, (), window)),
-        "big_lines": Measure(Aggregate("order_lines", "count", None, (Condition("revenue", ">", 5),), window)),
+        "big_lines": Measure(
+            Aggregate("order_lines", "count", None, (Condition("revenue", ">", 5),), window)
+        ),
         "orders_seen": Measure(Aggregate("order_lines", "count_distinct", "order_id", (), window)),
         "dearest": Measure(Aggregate("order_lines", "max", "revenue", (), window)),
     }
@@ -354,7 +374,8 @@ def test_sums_counts_and_extremes_equal_plain_python(rows: list[dict[str, Any]],
         kept = [
             row
             for row in rows
-            if row["customer_id"] == customer and days_ago(days + ending) <= row["ordered_on"] < days_ago(ending)
+            if row["customer_id"] == customer
+            and days_ago(days + ending) <= row["ordered_on"] < days_ago(ending)
         ]
         paid = [row["revenue"] for row in kept if row["revenue"] is not None]
         assert values == {

@@ -23,7 +23,7 @@ def test_chinese_excel_files_and_yes_no_are_understood(tmp_path: Path) -> None:
     data = read_experiment(write(tmp_path, rows, "gb18030"), arm="分组", outcome="购买")
     result = evaluate_experiment(data.outcome, data.arm)
     assert result.control == "对照组"
-    assert result.comparisons[0].effect.estimate == 0.5
+    assert result.comparisons[0].effect.estimate == pytest.approx(0.5)
     assert result.kind == "share"
 
 

@@ -84,10 +84,9 @@ def test_outcomes_cover_everybody_once(shop: tuple[Workspace, Truth, dict[str, A
     line = read(
         workspace,
         """
-        SELECT
-            (SELECT SUM(revenue) FROM outcomes) AS kept,
-            (SELECT CAST(SUM(revenue) AS DOUBLE) FROM order_lines
-             WHERE ordered_on >= DATE '2026-03-02' AND ordered_on < DATE '2026-03-30' AND customer_id <> 'other') AS sold
+        SELECT (SELECT SUM(revenue) FROM outcomes) AS kept, CAST(SUM(revenue) AS DOUBLE) AS sold
+        FROM order_lines
+        WHERE ordered_on >= DATE '2026-03-02' AND ordered_on < DATE '2026-03-30' AND customer_id <> 'other'
         """,
     )[0]
     assert line["kept"] == pytest.approx(line["sold"])
@@ -95,7 +94,8 @@ def test_outcomes_cover_everybody_once(shop: tuple[Workspace, Truth, dict[str, A
 
 def test_evaluating_again_changes_nothing(shop: tuple[Workspace, Truth, dict[str, Any]]) -> None:
     workspace, _, first = shop
-    count = "SELECT (SELECT COUNT(*) FROM outcomes) + (SELECT COUNT(*) FROM results) + (SELECT COUNT(*) FROM lessons) AS n"
+    tables = ("outcomes", "results", "lessons")
+    count = "SELECT " + " + ".join(f"(SELECT COUNT(*) FROM {table})" for table in tables) + " AS n"
     before = read(workspace, count)
     assert evaluate(workspace, as_of=END).summary == first
     assert read(workspace, count) == before
@@ -195,8 +195,9 @@ def test_a_pilot_goes_on_when_its_best_action_is_likely_to_earn(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("world", "words"),
     [
-        (World(customers=3, seed=1), "at least 2 are needed"),
-        (World(customers=80, control=0.0), "at least 2 are needed"),
+        (World(customers=3, seed=1), "None of the 3 customers can be compared"),
+        (World(customers=9, control=0.2, holdout=0.0, seed=4), "at least 2 are needed"),
+        (World(customers=80, control=0.0), "no stratum has customers in both"),
         (World(customers=80, control=0.0, holdout=0.999999), "no randomised customers"),
         (World(customers=60, spend=False, response=0.0, sent=False), "Nobody differs"),
     ],
@@ -263,3 +264,21 @@ def test_the_holdout_shows_the_programme_when_it_was_chosen_alike(tmp_path: Path
     found = programme["incremental_profit"]
     assert programme["n_programme"] + programme["n_holdout"] == 900
     assert found["lower"] <= truth.profit <= found["upper"]
+
+
+def test_chances_that_differ_inside_a_stratum_are_weighted(tmp_path: Path) -> None:
+    workspace, truth = make_workspace(tmp_path / "w", World(effect=100.0, response=0.5, customers=600))
+    with workspace.run("strategy", as_of=START) as run:
+        table = run.query(
+            """
+            SELECT plan_id, customer_id, arm, action_id,
+                   CASE WHEN customer_id < 'c00300' THEN probability ELSE probability * 1.0001 END AS probability,
+                   stratum, run_id
+            FROM assignments ORDER BY customer_id
+            """
+        )
+        run.replace("assignments", table)
+    summary = evaluate(workspace, as_of=END).summary
+    assert "inverse" in summary["method"]["en"]
+    assert summary["incremental_profit"]["method"] == "inverse probability"
+    assert summary["incremental_profit"]["lower"] <= truth.profit <= summary["incremental_profit"]["upper"]

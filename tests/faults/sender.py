@@ -11,10 +11,11 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / 
 from aimwell.deployment.channels.channel import Channel
 from aimwell.deployment.channels.outbox import SMS, OutboxChannel
 from aimwell.deployment.channels.smtp import Server, SmtpChannel
-from aimwell.deployment.ledger import Terms
+from aimwell.deployment.ledger import Ledger, Terms
+from aimwell.deployment.policy import ContactRules
 from aimwell.deployment.sending import work
 from aimwell.engine.store import Store
-from tests.deployment.scene import SENDER, compose, open_ledger
+from tests.deployment.mails import SENDER, compose
 
 TERMS = Terms(lease=1.0, retry=0.0, attempts=5)
 
@@ -34,7 +35,7 @@ def main(store: str, port: str, kind: str, folder: str) -> None:
         channel.window = 10
     else:
         channel = SmtpChannel(server, connections=4, ask=ask if kind == "B" else None)
-    ledger = open_ledger(Store(f"sqlite:///{store}"), terms=TERMS)
+    ledger = Ledger(Store(f"sqlite:///{store}"), rules=ContactRules(2, 28), terms=TERMS)
     print("ready", flush=True)
     work(ledger, plan_id="p1", channel_name="email", channel=channel, compose=compose)
 

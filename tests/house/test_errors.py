@@ -42,7 +42,8 @@ def test_a_code_belongs_to_one_room() -> None:
     wrong = {
         code: rooms
         for code, places in find_codes().items()
-        if len(rooms := {where.split("/")[2] for where, _ in places}) > 1
+        # The command line may refuse what its room would refuse, under the room's code.
+        if len(rooms := {where.split("/")[2] for where, _ in places} - {"cli"}) > 1
     }
     assert wrong == {}
 

@@ -47,20 +47,29 @@ def make_truth() -> dict[str, Any]:
         ("incremental_profit", "Incremental profit", "增量利润", 3911.0, 2204.0, 3620.0),
         ("roi", "ROI", "投资回报率", 1.57, 0.88, 2.61),
     ]
+    metrics = [
+        {
+            "metric": name,
+            "title": text(en, zh),
+            "truth": truth,
+            "estimate": value,
+            "lower": value - half,
+            "upper": value + half,
+            "n": 1480,
+            "covered": abs(truth - value) <= half,
+        }
+        for name, en, zh, value, half, truth in rows
+    ]
+    every = [
+        {**metric, "round": number, "wave": wave, "plan_id": f"r{number}-{wave}"}
+        for number in (1, 2)
+        for wave in ("pilot", "rollout")
+        for metric in metrics[:3]
+    ]
     return {
         "simulated": True,
-        "metrics": [
-            {
-                "metric": name,
-                "title": text(en, zh),
-                "truth": truth,
-                "estimate": value,
-                "lower": value - half,
-                "upper": value + half,
-                "covered": abs(truth - value) <= half,
-            }
-            for name, en, zh, value, half, truth in rows
-        ],
+        "metrics": metrics,
+        "all": every,
         "covered": False,
         "covered_share": 0.9375,
         "n_checked": 16,

@@ -39,7 +39,10 @@ def make_customers(n: int) -> MarketCustomers:
 
 def test_probabilities_are_probabilities() -> None:
     customers = make_customers(500)
-    for found in (response_probability(Market(1), customers, ACTIONS), free_redemption_probability(customers, ACTIONS)):
+    for found in (
+        response_probability(Market(1), customers, ACTIONS),
+        free_redemption_probability(customers, ACTIONS),
+    ):
         assert found.shape == (500, 3)
         assert found.min() >= 0
         assert found.max() <= 0.9

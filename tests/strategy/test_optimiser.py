@@ -54,14 +54,16 @@ def draw_problem(draw: st.DrawFn) -> Problem:
         sense: Sense = "at_least" if draw(st.integers(0, 4)) == 0 else "at_most"
         total = usage.max(axis=1).sum()
         share = draw(st.sampled_from([0.0, 0.1, 0.3, 0.6, 1.0]))
-        rows.append(Row(f"row{index}", usage, float(np.floor(total * share * (0.4 if sense == "at_least" else 1)))))
+        rows.append(
+            Row(f"row{index}", usage, float(np.floor(total * share * (0.4 if sense == "at_least" else 1))))
+        )
         rows[-1] = replace(rows[-1], sense=sense)
     allowed = random.random((n, a)) < draw(st.sampled_from([0.5, 1.0]))
     offers = random.integers(0, 3, a) if draw(st.booleans()) else None
     return Problem(value, tuple(rows), allowed, offers, draw(st.integers(1, 3)))
 
 
-@settings(max_examples=320)
+@settings(max_examples=300)
 @given(draw_problem())
 def test_plan_is_kept_below_the_truth_and_the_truth_below_the_bound(problem: Problem) -> None:
     optimum = solve_whole(problem)
@@ -141,8 +143,8 @@ def test_ties_everywhere_are_settled(n: int) -> None:
 
 def test_fractional_usages_keep_the_limit_exactly() -> None:
     random = np.random.default_rng(3)
-    usage = random.random((400, 6))
-    problem = Problem(random.random((400, 6)), (Row("budget", usage, 33.3), Row("other", usage[::-1], 40.1)))
+    usage = random.random((150, 6))
+    problem = Problem(random.random((150, 6)), (Row("budget", usage, 12.3), Row("other", usage[::-1], 14.1)))
     solution = optimise(problem)
     assert keeps(problem, solution.slots)
     assert solution.gap <= 0.002

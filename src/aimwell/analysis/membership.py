@@ -6,10 +6,14 @@ earlier day, gives what it would have given the first time. Reads and writes seg
 
 from __future__ import annotations
 
+from datetime import date
+
 import pyarrow as pa
 
-from aimwell.engine.workspace import Run
+from aimwell.engine.workspace import Reader
 
+# NOT EXISTS, never LEFT JOIN … AND e.left_on IS NULL … WHERE e.customer_id IS NULL: DuckDB 2.0.0 turns the latter
+# into an anti-join that forgets the condition on left_on when the right side is a CTE that is read twice.
 _CARRY = """\
 WITH earlier AS (
     SELECT
@@ -32,9 +36,11 @@ continued AS (
 entered AS (
     SELECT n.segment, n.customer_id, $as_of AS entered_on, CAST(NULL AS DATE) AS left_on
     FROM members_now AS n
-    LEFT JOIN earlier AS e
-        ON e.segment = n.segment AND e.customer_id = n.customer_id AND e.left_on IS NULL
-    WHERE e.customer_id IS NULL
+    WHERE NOT EXISTS (
+        SELECT 1
+        FROM earlier AS e
+        WHERE e.segment = n.segment AND e.customer_id = n.customer_id AND e.left_on IS NULL
+    )
 ),
 everyone AS (
     SELECT segment, customer_id, entered_on, left_on FROM continued
@@ -46,7 +52,7 @@ FROM everyone
 ORDER BY segment, customer_id, entered_on"""
 
 
-def carry_members(run: Run, members_now: pa.Table) -> pa.Table:
-    """All memberships up to ``run.as_of``, ``members_now`` (columns segment, customer_id) being open."""
-    run.register("members_now", members_now)
-    return run.query(_CARRY, {"as_of": run.as_of, "run_id": run.id})
+def carry_members(reader: Reader, members_now: pa.Table, *, as_of: date, run_id: str) -> pa.Table:
+    """All memberships up to ``as_of``, those of ``members_now`` (columns segment, customer_id) being open."""
+    reader.register("members_now", members_now)
+    return reader.query(_CARRY, {"as_of": as_of, "run_id": run_id})

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from aimwell.analysis.catalogue import find_tags
+from aimwell.analysis.catalogue import VALUE_TITLES, find_tags
 from aimwell.analysis.segments import BUILT_IN
+from aimwell.analysis.tag import Tag
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
 from aimwell.engine.warehouse import Queryable
@@ -120,17 +121,19 @@ def _read_first(reader: Queryable, sql: str, parameters: Mapping[str, Any]) -> d
 
 def _list_tags(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The known tags with their words, in the order of the catalogue."""
-    return [
-        {
-            "name": tag.name,
-            "title": tag.title.both(),
-            "kind": tag.kind,
-            "unit": tag.unit,
-            "value": values[tag.name],
-        }
-        for tag in find_tags(values)
-        if values.get(tag.name) is not None
-    ]
+    return [_show_tag(tag, values[tag.name]) for tag in find_tags(values) if values.get(tag.name) is not None]
+
+
+def _show_tag(tag: Tag, value: object) -> dict[str, Any]:
+    named = VALUE_TITLES.get(tag.name, {}).get(str(value))
+    return {
+        "name": tag.name,
+        "title": tag.title.both(),
+        "kind": tag.kind,
+        "unit": tag.unit,
+        "value": value,
+        "value_title": named.both() if named else None,
+    }
 
 
 def _open(row: Mapping[str, Any], *names: str) -> dict[str, Any]:

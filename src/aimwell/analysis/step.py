@@ -51,7 +51,7 @@ def describe(workspace: Workspace, *, as_of: date) -> StepResult:
         segments, left_out = load_segments(workspace.store, types)
         membership = find_members(run, segments, types, as_of=as_of)
         run.replace("segments", _build_segments(run, membership, types))
-        run.replace("segment_members", carry_members(run, membership.to_rows()))
+        run.replace("segment_members", carry_members(run, membership.to_rows(), as_of=as_of, run_id=run.id))
         summary = _summarise(run, computed, membership)
     lacks = (*computed.lacks, *_explain_history(computed.support), *left_out)
     is_partial = bool(left_out) or any(is_essential(need) for need in computed.missing.values())

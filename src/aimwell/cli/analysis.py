@@ -195,7 +195,9 @@ def _draw_profile(console: Console, profile: dict[str, Any]) -> None:
     )
     tags = Table(str(say("Tag")), str(say("Value")), title=str(say("Tags")))
     for row in profile["tags"]:
-        _add_row(tags, in_language(row["title"]), _show_value(row["value"]))
+        _add_row(
+            tags, in_language(row["title"]), in_language(row["value_title"]) or _show_value(row["value"])
+        )
     console.print(tags)
     names = ", ".join(in_language(row["title"]) or row["segment"] for row in profile["segments"])
     console.print(str(say("Segments: {names}", names=names or "–")), highlight=False, markup=False)

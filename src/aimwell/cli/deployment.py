@@ -70,6 +70,21 @@ def approve(
 
 
 @app.command()
+def decide(
+    context: typer.Context,
+    plan: Plan,
+    go: Annotated[bool, typer.Option("--go/--no-go", help="Whether the rollout may follow.  是否推进")],
+    because: Annotated[str, typer.Option(help="Why, in a sentence.  理由")] = "",
+) -> None:
+    """Record by hand whether a pilot's rollout may follow.  决策"""
+    from aimwell.deployment.step import decide as run_decide
+
+    sentence = {"en": because, "zh": because}
+    decision = {"decision": {"go": go, "sentence": sentence, "reasons": []}}
+    _show_campaign(context, run_decide(state(context).workspace, plan, decision))
+
+
+@app.command()
 def pause(context: typer.Context, plan: Plan) -> None:
     """Reserve nothing more until 'resume'; what is under way ends.  暂停"""
     from aimwell.deployment.campaign import Campaigns
@@ -148,7 +163,7 @@ def _find_day(workspace: Workspace, plan: str) -> date:
 
 
 def _show_campaigns(context: typer.Context) -> None:
-    from aimwell.deployment.campaign import Campaigns
+    from aimwell.deployment.campaign import Campaigns, title_control, title_wave
 
     campaigns = [
         _describe_campaign(campaign) for campaign in Campaigns(state(context).workspace.store).list_all()
@@ -160,9 +175,9 @@ def _show_campaigns(context: typer.Context) -> None:
         for row in campaigns:
             cells = (
                 row["plan_id"],
-                row["wave"],
+                str(title_wave(row["wave"])),
                 in_language(row["title"]),
-                row["control"],
+                str(title_control(row["control"])),
                 row["approved_by"] or "",
             )
             table.add_row(*cells)
@@ -210,11 +225,12 @@ def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
         say("skipped"),
         say("failed"),
         say("in doubt"),
+        say("waiting"),
         say("cost"),
     )
     table = Table(*[str(column) for column in head])
     for row in summary["by_channel"]:
-        names = ("planned", "sent", "skipped", "failed", "in_doubt")
+        names = ("planned", "sent", "skipped", "failed", "in_doubt", "queued")
         table.add_row(in_language(row["title"]), *[str(row[name]) for name in names], f"{row['cost']:,.2f}")
     console.print(table)
     for reason in summary["reasons"]:

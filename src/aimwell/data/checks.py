@@ -6,12 +6,15 @@ be right), *unusable* 无法利用 (it is there but cannot be joined or used). R
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from aimwell.core.text import Text, say
 
 Wall = Literal["unavailable", "partial", "inaccurate", "unusable"]
+Words = Callable[[int, int, str], Text]
+"""A finding in words: of how many rows fail, of how many were checked, and of the column."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,27 @@ class RowCheck:
     wall: Wall
     condition: str
     example: str
-    finding: Text
+    finding: Words
     remedy: Text
     warning: float = 0.05
     error: float = 2.0
 
 
-_NO_VALUE = say("{affected} of {total} rows have no value in '{column}'.")
+def _tell_missing(affected: int, total: int, column: str) -> Text:
+    return say(
+        "{affected} of {total} rows have no value in '{column}'.",
+        affected=affected,
+        total=total,
+        column=column,
+    )
+
+
 _DELIVER = say("Deliver the column, or fill its gaps at the source.")
 
 
 def _require(table: str, column: str, key: str, warning: float) -> RowCheck:
     return RowCheck(
-        "missing_values", table, column, "partial", f"{column} IS NULL", key, _NO_VALUE, _DELIVER, warning
+        "missing_values", table, column, "partial", f"{column} IS NULL", key, _tell_missing, _DELIVER, warning
     )
 
 
@@ -57,7 +68,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "quantity < 0",
         "order_id",
-        say("{affected} of {total} order lines have a negative quantity: they count as returns."),
+        lambda affected, total, column: say(
+            "{affected} of {total} order lines have a negative quantity: they count as returns.",
+            affected=affected,
+            total=total,
+        ),
         say("Nothing to do when they are returns; otherwise correct the sign at the source."),
         0.1,
     ),
@@ -68,7 +83,9 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "quantity = 0",
         "line_id",
-        say("{affected} of {total} order lines have a quantity of 0."),
+        lambda affected, total, column: say(
+            "{affected} of {total} order lines have a quantity of 0.", affected=affected, total=total
+        ),
         say("Find out what these lines are (coupons, cancelled lines) and leave them out at the source."),
         0.02,
     ),
@@ -79,7 +96,9 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "revenue = 0",
         "line_id",
-        say("{affected} of {total} order lines earned nothing."),
+        lambda affected, total, column: say(
+            "{affected} of {total} order lines earned nothing.", affected=affected, total=total
+        ),
         say("Check whether they are gifts or lack their price."),
         0.02,
     ),
@@ -90,7 +109,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "quantity * revenue < 0",
         "CAST(quantity AS VARCHAR) || ' / ' || CAST(revenue AS VARCHAR)",
-        say("In {affected} of {total} order lines quantity and amount have opposite signs."),
+        lambda affected, total, column: say(
+            "In {affected} of {total} order lines quantity and amount have opposite signs.",
+            affected=affected,
+            total=total,
+        ),
         say("Give returns a negative quantity and a negative amount."),
         0.001,
     ),
@@ -101,7 +124,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "abs(revenue) > revenue_limit",
         "CAST(revenue AS VARCHAR)",
-        say("{affected} of {total} order lines have an amount more than 20 times the 99th percentile."),
+        lambda affected, total, column: say(
+            "{affected} of {total} order lines have an amount more than 20 times the 99th percentile.",
+            affected=affected,
+            total=total,
+        ),
         say("Check these lines: a decimal point may be missing, or a firm bought."),
         0.001,
     ),
@@ -112,7 +139,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "abs(quantity) > quantity_limit",
         "CAST(quantity AS VARCHAR)",
-        say("{affected} of {total} order lines have a quantity more than 20 times the 99th percentile."),
+        lambda affected, total, column: say(
+            "{affected} of {total} order lines have a quantity more than 20 times the 99th percentile.",
+            affected=affected,
+            total=total,
+        ),
         say("Check these lines: another unit of measure may be meant."),
         0.001,
     ),
@@ -123,7 +154,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "unusable",
         "product_id IS NOT NULL AND product_id NOT IN (SELECT product_id FROM products)",
         "product_id",
-        say("{affected} of {total} order lines name a product that is not in the product list."),
+        lambda affected, total, column: say(
+            "{affected} of {total} order lines name a product that is not in the product list.",
+            affected=affected,
+            total=total,
+        ),
         say("Deliver these products; until then the lines count without department."),
         0.02,
     ),
@@ -134,7 +169,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         r"email IS NOT NULL AND NOT regexp_matches(email, '^[^@\s]+@[^@\s]+\.[^@\s]+$')",
         "customer_id",
-        say("{affected} of {total} customers have an e-mail address that cannot be one."),
+        lambda affected, total, column: say(
+            "{affected} of {total} customers have an e-mail address that cannot be one.",
+            affected=affected,
+            total=total,
+        ),
         say("Correct the addresses; these customers get no e-mail."),
         0.01,
     ),
@@ -145,7 +184,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         r"phone IS NOT NULL AND NOT regexp_matches(phone, '^[+(]?[0-9][-0-9() *]{5,19}$')",
         "customer_id",
-        say("{affected} of {total} customers have a phone number that cannot be one."),
+        lambda affected, total, column: say(
+            "{affected} of {total} customers have a phone number that cannot be one.",
+            affected=affected,
+            total=total,
+        ),
         say("Correct the numbers; these customers get no calls."),
         0.01,
     ),
@@ -156,7 +199,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "unusable",
         "email IS NULL AND phone IS NULL AND address IS NULL",
         "customer_id",
-        say("{affected} of {total} customers have neither e-mail nor phone nor address."),
+        lambda affected, total, column: say(
+            "{affected} of {total} customers have neither e-mail nor phone nor address.",
+            affected=affected,
+            total=total,
+        ),
         say("Deliver a contact list with customer numbers: aimwell data add FILE --as customers"),
         0.3,
     ),
@@ -167,7 +214,9 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "partial",
         "customer_id NOT IN (SELECT customer_id FROM order_lines)",
         "customer_id",
-        say("{affected} of {total} customers have no order."),
+        lambda affected, total, column: say(
+            "{affected} of {total} customers have no order.", affected=affected, total=total
+        ),
         say("Check that the orders cover all shops and years."),
         0.3,
     ),
@@ -183,7 +232,9 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "price <= 0",
         "product_id",
-        say("{affected} of {total} products have a price of 0 or less."),
+        lambda affected, total, column: say(
+            "{affected} of {total} products have a price of 0 or less.", affected=affected, total=total
+        ),
         say("Correct the prices in the product list."),
         0.02,
     ),
@@ -194,7 +245,9 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "inaccurate",
         "unit_cost > price",
         "product_id",
-        say("{affected} of {total} products cost more than they are sold for."),
+        lambda affected, total, column: say(
+            "{affected} of {total} products cost more than they are sold for.", affected=affected, total=total
+        ),
         say("Check cost and price: they may be for different units."),
         0.02,
     ),
@@ -206,7 +259,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "unusable",
         "customer_id NOT IN (SELECT customer_id FROM customers)",
         "customer_id",
-        say("{affected} of {total} events name a customer who is not in the customer list."),
+        lambda affected, total, column: say(
+            "{affected} of {total} events name a customer who is not in the customer list.",
+            affected=affected,
+            total=total,
+        ),
         say("Deliver these customers, or check that both files number customers alike."),
         0.05,
     ),
@@ -217,7 +274,11 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "unusable",
         "customer_id NOT IN (SELECT customer_id FROM customers)",
         "customer_id",
-        say("{affected} of {total} consents name a customer who is not in the customer list."),
+        lambda affected, total, column: say(
+            "{affected} of {total} consents name a customer who is not in the customer list.",
+            affected=affected,
+            total=total,
+        ),
         say("Deliver these customers, or check that both files number customers alike."),
         0.05,
     ),

@@ -98,8 +98,30 @@ def _reads_as_chinese(path: Path) -> bool:
     return common >= foreign * 0.5
 
 
+def _reads_as_latin(path: Path) -> bool:
+    """Windows-1252 gives nearly every byte a meaning, so it must also look like words: few accents, all letters."""
+    if not _decodes(path, "cp1252", 0):
+        return False
+    plain = accents = others = 0
+    with path.open("rb") as stream:
+        for line in stream:
+            if line.isascii():
+                plain += len(line)
+                continue
+            for character in line.decode("cp1252"):
+                plain += character <= "\x7f"
+                accents += "\xc0" <= character <= "\xff"
+                others += "\x80" <= character < "\xc0"
+            if accents > 5000:
+                break
+    return others <= accents and accents * 5 <= plain
+
+
 def _accept_damage(path: Path) -> Encoding:
-    counts = {codec: _count_broken(path, codec) for codec in ("utf-8", "gb18030")}
+    if _reads_as_latin(path):
+        return Encoding("cp1252")
+    codecs_tried = ("utf-8", "gb18030") if _reads_as_chinese(path) else ("utf-8",)
+    counts = {codec: _count_broken(path, codec) for codec in codecs_tried}
     codec = min(counts, key=lambda name: counts[name][0])
     broken, lines, first = counts[codec]
     if broken <= max(1, lines * _ACCEPTED_DAMAGE):

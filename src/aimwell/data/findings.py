@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from aimwell.core.text import Text
-from aimwell.data.checks import Wall
+from aimwell.data.checks import Wall, Words
 from aimwell.engine.warehouse import Queryable
 
 EVERYWHERE = "all"
@@ -20,7 +20,7 @@ EVERYWHERE = "all"
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of ``quality`` before it has a run. ``finding`` is filled with affected, total and column."""
+    """One row of ``quality`` before it has a run. ``finding`` says it in words."""
 
     source: str
     table: str
@@ -30,7 +30,7 @@ class Finding:
     affected: int
     total: int
     examples: tuple[str, ...]
-    finding: Text
+    finding: Words
     remedy: Text
     warning: float
     error: float
@@ -48,7 +48,6 @@ class Finding:
     def to_row(self, run_id: str) -> dict[str, Any]:
         """As it stands in the table."""
         key = "\x1f".join([self.source, self.table, self.column or "", self.check, self.about])
-        places = (("affected", self.affected), ("total", self.total), ("column", self.column or ""))
         return {
             "check_id": hashlib.sha256(key.encode()).hexdigest()[:24],
             "source": self.source,
@@ -60,7 +59,7 @@ class Finding:
             "affected": self.affected,
             "total": self.total,
             "examples": json.dumps(list(self.examples), ensure_ascii=False),
-            "finding": replace(self.finding, parameters=(*self.finding.parameters, *places)).to_json(),
+            "finding": self.finding(self.affected, self.total, self.column or "").to_json(),
             "remedy": self.remedy.to_json() if self.affected else None,
             "run_id": run_id,
         }

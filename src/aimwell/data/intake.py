@@ -58,7 +58,7 @@ def _shape_orders(scratch: Scratch, parsed: Parsed) -> dict[str, pa.Table]:
     scratch.execute(_compose_lines(parsed), {"source": parsed.name})
     lines = scratch.query(
         """
-        SELECT md5(content || ':' || occurrence) AS line_id, order_id, customer_id, product_id, ordered_at,
+        SELECT CASE WHEN occurrence = 1 THEN content ELSE content || '-' || occurrence END AS line_id, order_id, customer_id, product_id, ordered_at,
             ordered_on, ordered_hour, quantity, revenue, discount, store_id, $source AS source, false AS simulated
         FROM lines
         """,
@@ -105,8 +105,14 @@ def _compose_lines(parsed: Parsed) -> str:
                 {_first(parsed, "store_id", "region")} AS store_id
             FROM parsed WHERE rule IS NULL
         ),
-        digested AS (SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped)
-        SELECT *, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence FROM digested
+        digested AS (SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped),
+        repeated AS (SELECT content FROM digested GROUP BY content HAVING count(*) > 1),
+        numbered AS (
+            SELECT row_number, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence
+            FROM digested WHERE content IN (SELECT content FROM repeated)
+        )
+        SELECT digested.*, coalesce(occurrence, 1) AS occurrence
+        FROM digested LEFT JOIN numbered ON numbered.row_number = digested.row_number
     """
 
 

@@ -12,9 +12,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from aimwell.core.errors import BadInput
 from aimwell.core.tables import ARROW_TYPES, SOURCES, TABLES, Table
 from aimwell.core.text import say
-from aimwell.core.errors import BadInput
 from aimwell.data.scratch import literal, quote
 from aimwell.engine.workspace import Run
 
@@ -48,13 +48,24 @@ def load_table(run: Run, name: str, data: pa.Table, *, overwrite: bool, at: date
 def _append(run: Run, table: Table) -> int:
     key = table.key[0]
     columns = ", ".join(column.name for column in table.columns)
+    distinct = run.query(f"SELECT count(*) = count(DISTINCT {key}) AS answer FROM {_INCOMING}")["answer"][
+        0
+    ].as_py()
+    # Numbering a million rows costs seconds, so it is done only where some key does come twice.
+    once = (
+        f"SELECT {columns} FROM {_INCOMING}"
+        if distinct
+        else f"""
+            SELECT {columns} FROM (
+                SELECT {columns}, row_number() OVER (PARTITION BY {key} ORDER BY {key}) AS copy FROM {_INCOMING}
+            ) AS numbered WHERE copy = 1
+        """
+    )
     new = run.query(
         f"""
-        WITH numbered AS (
-            SELECT {columns}, row_number() OVER (PARTITION BY {key} ORDER BY {key}) AS copy FROM {_INCOMING}
-        )
-        SELECT {columns} FROM numbered
-        WHERE copy = 1 AND NOT EXISTS (SELECT 1 FROM {table.name} AS known WHERE known.{key} = numbered.{key})
+        WITH arriving AS ({once})
+        SELECT {columns} FROM arriving
+        WHERE NOT EXISTS (SELECT 1 FROM {table.name} AS known WHERE known.{key} = arriving.{key})
         """
     )
     run.append(table.name, new)

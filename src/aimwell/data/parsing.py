@@ -108,7 +108,7 @@ def _compose(
         CREATE OR REPLACE TABLE parsed AS
         WITH bound AS (SELECT $zone AS zone, $limit AS instant_limit, $until AS until_day),
         cleaned AS (
-            SELECT row_number, md5(concat_ws(chr(31), {", ".join(own)})) AS raw_key, {", ".join(texts)} FROM raw
+            SELECT row_number, md5_number(concat_ws(chr(31), {", ".join(own)})) AS raw_key, {", ".join(texts)} FROM raw
         ),
         located AS (SELECT *, {_locate(fields, dates)} FROM cleaned),
         typed AS (SELECT *, {", ".join(typed)} FROM located)
@@ -156,16 +156,15 @@ def _type_field(field: Field, plan: DatePlan | None, commas: set[str]) -> list[s
         return [
             f"coalesce({name}_offset, timezone($zone, {name}_clock)) AS {name}",
             f"{local} AS {name}_local",
-            f"{text} AS {text}",
         ]
     values = {
         Kind.NUMBER: parse_number(text, decimal_comma=name in commas),
         Kind.BOOLEAN: parse_boolean(text),
     }
     if name == "purpose":
-        return [f"{translate_names(text, PURPOSE_NAMES)} AS {name}", f"{text} AS {text}"]
+        return [f"{translate_names(text, PURPOSE_NAMES)} AS {name}"]
     value = values.get(field.kind, text)
-    return [f"{value} AS {name}", f"{text} AS {text}"]
+    return [f"{value} AS {name}"]
 
 
 def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[str, Rule]]:

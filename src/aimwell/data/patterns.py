@@ -53,7 +53,9 @@ def _find_silent_days(reader: Queryable) -> Iterator[Finding]:
             int(row["affected"]),
             int(row["total"]),
             examples,
-            say("On {affected} of {total} days there is not one order."),
+            lambda affected, total, column: say(
+                "On {affected} of {total} days there is not one order.", affected=affected, total=total
+            ),
             say("Check that no file of the period is missing; closed days need nothing."),
             0.2,
             2.0,
@@ -77,7 +79,11 @@ def _find_short_history(reader: Queryable) -> Iterator[Finding]:
             max(0, 365 - days),
             365,
             (),
-            say("{affected} of the {total} days that show a whole year of seasons are missing."),
+            lambda affected, total, column: say(
+                "{affected} of the {total} days that show a whole year of seasons are missing.",
+                affected=affected,
+                total=total,
+            ),
             say("Deliver older orders as well."),
             0.5,
             2.0,
@@ -112,8 +118,11 @@ def _find_heaping(reader: Queryable) -> Iterator[Finding]:
                 int(row["largest"]) if heaped else 0,
                 int(row["total"]),
                 (str(row["heap"]),) if heaped else (),
-                say(
-                    "{affected} of {total} order lines share one value of '{column}' (hour, or day of the month)."
+                lambda affected, total, column: say(
+                    "{affected} of {total} order lines share one value of '{column}' (hour, or day of the month).",
+                    affected=affected,
+                    total=total,
+                    column=column,
                 ),
                 say("Check whether the time is that of a booking run rather than of the purchase."),
                 0.3,
@@ -147,7 +156,11 @@ def _find_shared_orders(reader: Queryable) -> Iterator[Finding]:
             int(row["shared"]),
             int(row["total"]),
             _only(row["shared_example"]),
-            say("{affected} of {total} orders belong to more than one customer."),
+            lambda affected, total, column: say(
+                "{affected} of {total} orders belong to more than one customer.",
+                affected=affected,
+                total=total,
+            ),
             say("Make order numbers unique over shops and years."),
             0.01,
             2.0,
@@ -161,7 +174,9 @@ def _find_shared_orders(reader: Queryable) -> Iterator[Finding]:
             int(row["spread"]),
             int(row["total"]),
             _only(row["spread_example"]),
-            say("{affected} of {total} orders stretch over more than one day."),
+            lambda affected, total, column: say(
+                "{affected} of {total} orders stretch over more than one day.", affected=affected, total=total
+            ),
             say("Make order numbers unique over shops and years."),
             0.01,
             2.0,
@@ -192,7 +207,11 @@ def _find_repeated_orders(reader: Queryable) -> Iterator[Finding]:
             int(row["affected"]),
             int(row["total"]),
             _only(row["example"]),
-            say("{affected} of {total} orders were delivered by two sources and count twice."),
+            lambda affected, total, column: say(
+                "{affected} of {total} orders were delivered by two sources and count twice.",
+                affected=affected,
+                total=total,
+            ),
             say("Add a corrected file under the same --source name as before."),
             0.001,
             0.2,
@@ -224,7 +243,12 @@ def _find_shared_contacts(reader: Queryable) -> Iterator[Finding]:
                 int(row["affected"]),
                 int(row["total"]),
                 (),
-                say("{affected} of {total} customers share their '{column}' with another customer."),
+                lambda affected, total, column: say(
+                    "{affected} of {total} customers share their '{column}' with another customer.",
+                    affected=affected,
+                    total=total,
+                    column=column,
+                ),
                 say("They may be one person under two numbers: merge them at the source."),
                 0.05,
                 2.0,
@@ -252,7 +276,9 @@ def _find_missing_consents(reader: Queryable) -> Iterator[Finding]:
             int(row["affected"]),
             int(row["total"]),
             _only(row["example"]),
-            say("Of {affected} of {total} customers no consent is known."),
+            lambda affected, total, column: say(
+                "Of {affected} of {total} customers no consent is known.", affected=affected, total=total
+            ),
             say("Deliver consents: aimwell data add FILE --as consents"),
             0.05,
             2.0,
@@ -275,7 +301,9 @@ def _find_file_traits(reader: Queryable) -> Iterator[Finding]:
             rows if damaged else 0,
             rows,
             (str(row["encoding"]),),
-            say("The characters of '{column}' were read by a rule that had to be guessed."),
+            lambda affected, total, column: say(
+                "The characters of '{column}' were read by a rule that had to be guessed.", column=column
+            ),
             say("Save the file as 'CSV UTF-8' so that nothing has to be guessed."),
             2.0,
             3.0,
@@ -290,7 +318,11 @@ def _find_file_traits(reader: Queryable) -> Iterator[Finding]:
             identical,
             rows,
             (),
-            say("{affected} of {total} rows equal an earlier row and were kept as further units."),
+            lambda affected, total, column: say(
+                "{affected} of {total} rows equal an earlier row and were kept as further units.",
+                affected=affected,
+                total=total,
+            ),
             say("Nothing to do when one row is one unit; otherwise deliver a quantity."),
             0.1,
             2.0,
@@ -306,7 +338,11 @@ def _find_file_traits(reader: Queryable) -> Iterator[Finding]:
                 contradicting,
                 rows,
                 tuple(reading.get("contradicting_examples", ())),
-                say("In {affected} of {total} rows the amount is not quantity × unit price."),
+                lambda affected, total, column: say(
+                    "In {affected} of {total} rows the amount is not quantity × unit price.",
+                    affected=affected,
+                    total=total,
+                ),
                 say("Check whether the amount is after discounts; it is what counts."),
                 0.02,
                 2.0,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from aimwell.core.tables import CUSTOMERS, QUALITY
 from aimwell.core.text import Text, say
-from aimwell.data.checks import ROW_CHECKS, RowCheck, Wall
+from aimwell.data.checks import ROW_CHECKS, RowCheck, Wall, Words
 from aimwell.data.findings import EVERYWHERE, Finding, ask
 from aimwell.data.patterns import find_patterns
 from aimwell.data.scratch import quote
@@ -109,11 +109,28 @@ def _check_missing_tables(reader: Queryable) -> Iterator[Finding]:
             int(rows == 0),
             1,
             (),
-            say("The table is there.") if rows else say("Nothing was delivered for this table."),
+            _tell_table,
             say("Add a file: aimwell data add FILE --as {table}", table=table),
             0.5,
             2.0 if table != "order_lines" else 0.5,
         )
+
+
+def _tell_table(affected: int, total: int, column: str) -> Text:
+    return say("Nothing was delivered for this table.") if affected else say("The table is there.")
+
+
+def _tell_attribute(affected: int, total: int, column: str) -> Text:
+    if not column:
+        return say(
+            "Of {affected} of {total} customers no attribute is known.", affected=affected, total=total
+        )
+    return say(
+        "{affected} of {total} customers have no value in '{column}'.",
+        affected=affected,
+        total=total,
+        column=column,
+    )
 
 
 def _check_attributes(reader: Queryable) -> Iterator[Finding]:
@@ -131,11 +148,6 @@ def _check_attributes(reader: Queryable) -> Iterator[Finding]:
     if not counted["total"]:
         return
     for number, name in enumerate([*columns, "region", None]):
-        text = (
-            say("{affected} of {total} customers have no value in '{column}'.")
-            if name
-            else say("Of {affected} of {total} customers no attribute is known.")
-        )
         yield Finding(
             EVERYWHERE,
             "customers",
@@ -145,7 +157,7 @@ def _check_attributes(reader: Queryable) -> Iterator[Finding]:
             int(counted[f"missing_{number}"]),
             int(counted["total"]),
             (),
-            text,
+            _tell_attribute,
             say("Deliver the attributes of these customers, or use tags from their behaviour instead."),
             0.5,
             2.0,
@@ -191,30 +203,80 @@ def _check_rejects(reader: Queryable) -> Iterator[Finding]:
             int(row["affected"]),
             max(total, int(row["affected"])),
             tuple(examples),
-            name_reason(row["reason"]),
+            _REASONS[row["reason"]],
             say("See the rows with: aimwell data rejects --out FILE.csv; repair them and add that file."),
             0.01,
             0.5,
         )
 
 
-def name_reason(reason: str) -> Text:
-    """A reason in a few words, with places for affected and total."""
-    return {
-        "no_customer": say("{affected} of {total} rows were set aside: no customer number."),
-        "missing_value": say("{affected} of {total} rows were set aside: '{column}' is empty."),
-        "bad_date": say("{affected} of {total} rows were set aside: '{column}' is no date."),
-        "from_future": say("{affected} of {total} rows were set aside: '{column}' lies in the future."),
-        "bad_number": say("{affected} of {total} rows were set aside: '{column}' is no number."),
-        "bad_boolean": say("{affected} of {total} rows were set aside: '{column}' is neither yes nor no."),
-        "unknown_channel": say("{affected} of {total} rows were set aside: '{column}' is no channel."),
-        "unknown_purpose": say("{affected} of {total} rows were set aside: '{column}' is no purpose."),
-        "duplicate_line": say("{affected} of {total} rows were set aside: copies of an earlier row."),
-        "duplicate_key": say(
-            "{affected} of {total} rows were set aside: '{column}' stands in an earlier row."
-        ),
-        "too_few_columns": say("{affected} of {total} rows were set aside: too few columns."),
-        "too_many_columns": say("{affected} of {total} rows were set aside: too many columns."),
-        "bad_quote": say("{affected} of {total} rows were set aside: quotes that do not match."),
-        "bad_encoding": say("{affected} of {total} rows were set aside: bytes that are no characters."),
-    }[reason]
+_REASONS: dict[str, Words] = {
+    "no_customer": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: no customer number.", affected=affected, total=total
+    ),
+    "missing_value": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' is empty.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "bad_date": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' is no date.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "from_future": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' lies in the future.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "bad_number": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' is no number.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "bad_boolean": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' is neither yes nor no.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "unknown_channel": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' is no channel.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "unknown_purpose": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' is no purpose.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "duplicate_line": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: copies of an earlier row.", affected=affected, total=total
+    ),
+    "duplicate_key": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' stands in an earlier row.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "too_few_columns": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: too few columns.", affected=affected, total=total
+    ),
+    "too_many_columns": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: too many columns.", affected=affected, total=total
+    ),
+    "bad_quote": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: quotes that do not match.", affected=affected, total=total
+    ),
+    "bad_encoding": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: bytes that are no characters.",
+        affected=affected,
+        total=total,
+    ),
+}

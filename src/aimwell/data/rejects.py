@@ -18,6 +18,7 @@ import pyarrow as pa
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import REJECTS
 from aimwell.core.text import Text, say
+from aimwell.data.expressions import clean
 from aimwell.data.mapping import OWN_COLUMNS
 from aimwell.data.parsing import Parsed, Rule
 from aimwell.data.records import Fault
@@ -136,11 +137,11 @@ def _read_marked(scratch: Scratch, parsed: Parsed) -> list[tuple[int, Rule, str,
         for column in source.columns
         if column not in OWN_COLUMNS
     )
-    fields = [match.field for match in mapping.matches if match.field != "ordered_time"]
+    columns = {match.field: match.column for match in mapping.matches if match.column}
     value = " ".join(
-        f"WHEN rule = {index} THEN {rule.field}_text"
+        f"WHEN rule = {index} THEN {clean(source.staged(columns[rule.field]))}"
         for index, rule in enumerate(parsed.rules)
-        if rule.field in fields
+        if rule.field in columns
     )
     found = scratch.query(
         f"""
@@ -150,11 +151,10 @@ def _read_marked(scratch: Scratch, parsed: Parsed) -> list[tuple[int, Rule, str,
         WHERE rule >= 0 ORDER BY parsed.row_number
         """
     )
-    names = {match.field: match.column or "" for match in mapping.matches}
     rows = []
     for number, index, text, record in zip(*(column.to_pylist() for column in found.columns), strict=True):
         rule = parsed.rules[index]
-        rows.append((number, rule, names.get(rule.field, ""), text, record))
+        rows.append((number, rule, columns.get(rule.field, ""), text, record))
     return rows
 
 

@@ -325,7 +325,7 @@ def _contradict(scratch: Scratch) -> dict[str, Any]:
     count = scratch.rows(f"SELECT count(*) AS rows FROM parsed WHERE {condition}")[0]["rows"]
     shown = scratch.rows(
         f"""
-        SELECT quantity_text || ' × ' || unit_price_text || ' ≠ ' || revenue_text AS example
+        SELECT CAST(quantity AS DOUBLE) || ' × ' || CAST(unit_price AS DOUBLE) || ' ≠ ' || CAST(revenue AS DOUBLE) AS example
         FROM parsed WHERE {condition} ORDER BY row_number LIMIT 5
         """
     )

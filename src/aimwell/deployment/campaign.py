@@ -294,3 +294,14 @@ def title_state(state: str) -> Text:
         "closed": say("closed"),
     }
     return titles[state]
+
+
+def title_wave(wave: str) -> Text:
+    """The wave for people."""
+    return say("pilot") if wave == "pilot" else say("rollout")
+
+
+def title_control(control: str) -> Text:
+    """What was ordered for the campaign, for people."""
+    titles = {"running": say("running"), "paused": say("paused"), "stopped": say("stopped")}
+    return titles[control]

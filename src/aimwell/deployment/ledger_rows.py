@@ -177,7 +177,12 @@ def write_consents(connection: sa.Connection, consents: Sequence[tuple[str, str,
         states.customer_id.in_(customers)
     )
     known = {(row[0], row[1]): (row.since_ms, row.allowed) for row in connection.execute(query)}
-    newer = [row for row in consents if _is_news(row, known.get((row[0], row[1])))]
+    latest: dict[tuple[str, str], tuple[str, str, bool, int]] = {}
+    for row in consents:
+        before = latest.get((row[0], row[1]))
+        if _is_news(row, known.get((row[0], row[1])) if before is None else (before[3], before[2])):
+            latest[row[0], row[1]] = row
+    newer = list(latest.values())
     changed = [row for row in newer if (row[0], row[1]) in known]
     fresh = [row for row in newer if (row[0], row[1]) not in known]
     if fresh:

@@ -32,17 +32,20 @@ class Sink:
         self.message_ids: list[str] = []
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            # A sink that starts again on its folder knows what it took before: it can be asked after a crash.
+            self.message_ids += [_read_message_id(path.read_bytes()) for path in sorted(folder.glob("*.eml"))]
+        self._known = set(self.message_ids)
         self._controller = _Controller(self, _bind(host, port))
         self.port = self._controller.port
 
     @property
     def count(self) -> int:
-        """How many mails were taken."""
+        """How many mails were taken, those that the folder held before included."""
         return len(self.message_ids)
 
     def has(self, message_id: str) -> bool:
         """Whether a mail with this Message-ID was taken."""
-        return message_id in self.message_ids
+        return message_id in self._known
 
     def start(self) -> Sink:
         """Serve in a thread until ``stop``."""
@@ -57,8 +60,12 @@ class Sink:
         """Take one mail in."""
         number = len(self.message_ids) + 1
         if self.folder is not None:
-            (self.folder / f"{number:06d}.eml").write_bytes(content)
-        self.message_ids.append(_read_message_id(content))
+            aside = self.folder / f".{number:06d}"
+            aside.write_bytes(content)
+            aside.replace(self.folder / f"{number:06d}.eml")
+        message_id = _read_message_id(content)
+        self.message_ids.append(message_id)
+        self._known.add(message_id)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """What aiosmtpd calls for every mail."""

@@ -8,11 +8,12 @@ files under ``outbox/<plan>/`` in the workspace. Launching again after a crash g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
+from aimwell.core.errors import BadInput
 from aimwell.core.money import to_cents
 from aimwell.core.steps import Status, StepResult
 from aimwell.core.text import Language, Text, say
@@ -57,12 +58,14 @@ def launch(
     ``as_of`` is the business day of the contacts. ``channels`` replaces or adds ways out by name; the others are
     the workspace's mail server and the files under ``outbox/``. Who launches a plan that nobody reviewed approves
     it as it stands; a plan that was changed since its review is refused (NotReady), as are a paused (NotAllowed) or
-    closed one (Conflict) and a rollout whose pilot is undecided (NotReady) or was a no-go (NotAllowed).
+    closed one (Conflict), a day outside the plan's window (BadInput), and a rollout whose pilot is undecided
+    (NotReady) or was a no-go (NotAllowed).
     """
     contents = load_all(workspace.path / "templates")
     warnings = check_content(contents)
     with workspace.read() as reader:
         plan = read_plan(reader, plan_id, content=_list_sources(contents))
+        _check_day(plan, as_of)
         addressees = read_addressees(reader, plan_id)
         zone_name = workspace.settings.business.zone
         consents = read_consents(reader, plan_id, as_of=as_of, zone_name=zone_name)
@@ -156,6 +159,22 @@ def describe_wave(workspace: Workspace, ledger: Ledger, plan: Plan, audience: in
     ]  # fmt: skip
     counts = ledger.count_states(plan_id)
     return summarise(counts, plan_id=plan_id, wave=plan.wave.wave, audience=audience, outbox=outbox)
+
+
+def _check_day(plan: Plan, as_of: date) -> None:
+    end = plan.as_of + timedelta(days=plan.days)
+    if not plan.as_of <= as_of < end:
+        raise BadInput(
+            "deployment.outside_window",
+            say(
+                "{day} lies outside the window of the plan, which runs from {start} to before {end}.",
+                day=as_of.isoformat(),
+                start=plan.as_of.isoformat(),
+                end=end.isoformat(),
+            ),
+            remedy=say("Launch within the window: what is sent outside it cannot be measured."),
+            where={"value": as_of.isoformat()},
+        )
 
 
 def _start_campaign(workspace: Workspace, plan: Plan) -> None:

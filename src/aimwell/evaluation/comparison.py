@@ -33,7 +33,7 @@ CONTROL_NAMES = frozenset(
     {"control", "ctrl", "holdout", "baseline", "placebo", "none", "no", "false", "0", "0.0"}
     | {"no e-mail", "no email", "对照", "对照组", "控制组", "空白组", "否"}
 )
-_MOST_DRAWS = 100_000_000
+_MOST_DRAWS = 30_000_000
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from aimwell.stats.power import LEAST_BUYERS, find_customers_for_buyers
 from aimwell.stats.weighting import compare_strata, compare_weighted, find_group_moments
 
 Kind = Literal["student", "rerandomised", "weighted"]
-_MOST_DRAWS = 200_000_000
+_MOST_DRAWS = 60_000_000
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aimwell.core.estimate import Estimate
+from aimwell.core.text import Text
 from aimwell.evaluation.breakdown import Breakdown, Part
 from aimwell.evaluation.increment import Increments
 from aimwell.evaluation.programme import Programme
@@ -15,7 +16,7 @@ _UNITS = {"orders": "orders", "revenue": "money", "contribution": "money", "prof
 
 
 def list_results(
-    increments: Increments, *, breakdown: Breakdown, validity: Validity, programme: Programme | None
+    increments: Increments, *, breakdown: Breakdown, validity: Validity, programme: Programme | Text | None
 ) -> list[dict[str, Any]]:
     """Rows without plan, look and run, which the step adds."""
     rows = [
@@ -41,7 +42,7 @@ def list_results(
         ("segment", breakdown.segments),
     ):
         rows += [row for part in parts for row in _list_part_rows(kind, part)]
-    if programme is not None:
+    if isinstance(programme, Programme):
         rows += [
             make_row(f"programme_{name}", effect, unit=_UNITS[name])
             for name, effect in programme.increments.totals.items()

@@ -89,8 +89,6 @@ def _find(
     lacks = list_warnings(
         experiment, method=method, plan=plan, periods=periods, last=find_last_day(run, plan)
     )
-    if isinstance(programme, Text):
-        lacks.append(programme)
     if increments.roi is None:
         lacks.append(say("There is no ROI: nothing was spent on the treated customers."))
     return Findings(
@@ -101,7 +99,7 @@ def _find(
         increments=increments,
         validity=validity,
         breakdown=breakdown,
-        programme=None if isinstance(programme, Text) else programme,
+        programme=programme,
         promised=promised,
         decision=decide(plan, profit, validity=validity, actions=breakdown.actions, currency=currency),
         lessons=draw_lessons(

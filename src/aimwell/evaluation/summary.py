@@ -32,7 +32,8 @@ class Findings:
     increments: Increments
     validity: Validity
     breakdown: Breakdown
-    programme: Programme | None
+    programme: Programme | Text | None
+    """The programme against the holdout, or why it cannot be told."""
     promised: Promised
     decision: Decision
     lessons: list[Lesson]
@@ -156,9 +157,11 @@ def _show_sample_ratio(validity: Validity) -> dict[str, Any]:
     }
 
 
-def _show_programme(programme: Programme | None) -> dict[str, Any] | None:
+def _show_programme(programme: Programme | Text | None) -> dict[str, Any] | None:
     if programme is None:
         return None
+    if isinstance(programme, Text):
+        return {"lack": programme.both()}
     totals = programme.increments.totals
     return {
         "n_programme": programme.experiment.n_treatment,

@@ -52,6 +52,12 @@ def check_validity(experiment: Experiment) -> Validity:
 
 def find_obstacle(experiment: Experiment) -> Text | None:
     """Why nothing can be compared at all; None when it can."""
+    if experiment.n == 0 and experiment.left_out:
+        return say(
+            "None of the {n} customers can be compared: no stratum has customers in both treatment and control. "
+            "Widen the audience or raise contact.control_share before the next plan.",
+            n=experiment.left_out,
+        )
     if experiment.n == 0:
         return say(
             "The plan has no randomised customers with an intended action: without a control group nothing can "

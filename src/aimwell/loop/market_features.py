@@ -86,7 +86,7 @@ def read_customers(reader: Queryable, as_of: date, margin_rate: float) -> tuple[
     return customers, departments
 
 
-def read_actions(reader: Queryable, departments: list[str]) -> MarketActions:
+def read_market_actions(reader: Queryable, departments: list[str]) -> MarketActions:
     """The workspace's actions as the simulator needs them."""
     rows = reader.query(
         "SELECT action_id, channel, department, discount, CAST(redemption_cost AS DOUBLE) AS redemption_cost "

@@ -42,7 +42,7 @@ class Answer:
 
     def offer_of(self, row: int) -> str:
         """The offer that the customer in ``row`` was sent."""
-        return self.actions.action_id[self.action[row]].split(":")[0]
+        return str(self.actions.action_id[int(self.action[row])]).split(":")[0]
 
     def draw_instants(self, purpose: str, count: int) -> list[datetime]:
         """``count`` opening-hour instants spread over the wave's window."""

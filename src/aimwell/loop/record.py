@@ -23,7 +23,7 @@ from aimwell.engine.store_tables import ROUND_STEPS, TABLE_VERSIONS
 from aimwell.engine.workspace import Workspace
 
 WaveName = Literal["pilot", "rollout"]
-Progress = Callable[[Text], None]
+Progress = Callable[[str | Text], None]
 _INPUT_TABLES = ("customers", "products", "order_lines", "consents")
 _TITLES: dict[str, Text] = {
     "goals": say("1 Goals"),

@@ -45,7 +45,7 @@ def run_wave(
     record.step("strategy", lambda: _plan(workspace, wave, simulated=market is not None))
     record.step("deployment", lambda: send(workspace, wave, progress))
     record.step("evaluation", lambda: _evaluate(workspace, wave, market))
-    return dict(record.results)
+    return {str(step): result for step, result in record.results.items()}
 
 
 def continue_round(

@@ -19,7 +19,7 @@ from aimwell.core.tables import CONSENTS
 from aimwell.data.completejourney import read_complete_journey
 from aimwell.data.step import load_tables
 from aimwell.engine.workspace import Workspace
-from aimwell.loop.market_features import read_actions, read_customers, read_favourites, read_sent
+from aimwell.loop.market_features import read_customers, read_favourites, read_market_actions, read_sent
 from aimwell.loop.market_rows import SIMULATED_SOURCE, Answer, make_lines, make_redemptions
 from aimwell.loop.record import Wave
 from aimwell.strategy.market import Integers, Market, Responses, respond
@@ -60,7 +60,7 @@ class SimulatedMarket:
         business = workspace.settings.business
         with workspace.read() as reader:
             customers, departments = read_customers(reader, wave.as_of, business.margin_rate)
-            actions = read_actions(reader, departments)
+            actions = read_market_actions(reader, departments)
             action, cost = read_sent(reader, wave.plan_id, customers, actions)
             favourites = read_favourites(reader, wave.as_of)
         found = respond(Market(self.seed), customers, actions, action, plan_id=wave.plan_id)

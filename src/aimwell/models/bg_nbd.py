@@ -88,11 +88,12 @@ class BgNbd:
         middle = np.log([self.r, self.alpha, self.a, self.b])
         logs = random.multivariate_normal(middle, self.log_covariance, size=draws, method="eigh")
         bounded = np.exp(np.clip(logs, -BOUND, BOUND))
-        return [BgNbd(*map(float, row), self.log_likelihood, self.log_covariance) for row in bounded]
+        return [
+            BgNbd(float(r), float(alpha), float(a), float(b), self.log_likelihood, self.log_covariance)
+            for r, alpha, a, b in bounded
+        ]
 
-    def draw_purchases(
-        self, history: PurchaseHistory, horizon: float, random: np.random.Generator
-    ) -> Floats:
+    def draw_purchases(self, history: PurchaseHistory, horizon: float, random: np.random.Generator) -> Floats:
         """One possible future per customer (n), exactly from the posterior of λ, p and being active."""
         alive = random.random(len(history)) < self.predict_alive(history)
         rate = random.gamma(self.r + history.x) / (self.alpha + history.T)
@@ -145,10 +146,18 @@ def compute_log_likelihood(logs: Floats, rows: PurchaseHistory, counts: Floats) 
     value = gammaln(r + x) - gammaln(r) + r * np.log(alpha) + betaln(a, b + x) - betaln(a, b) + mixed
     slopes = np.array(
         [
-            digamma(r + x) - digamma(r) + np.log(alpha) - kept * np.log(alpha + T) - left * np.log(alpha + t_x),
+            digamma(r + x)
+            - digamma(r)
+            + np.log(alpha)
+            - kept * np.log(alpha + T)
+            - left * np.log(alpha + t_x),
             r / alpha - (r + x) * (kept / (alpha + T) + left / (alpha + t_x)),
             digamma(a + b) - digamma(a + b + x) + left / a,
-            digamma(b + x) - digamma(a + b + x) - digamma(b) + digamma(a + b) - np.where(repeat, left / later, 0.0),
+            digamma(b + x)
+            - digamma(a + b + x)
+            - digamma(b)
+            + digamma(a + b)
+            - np.where(repeat, left / later, 0.0),
         ]
     )
     return float(counts @ value), (slopes @ counts) * np.array([r, alpha, a, b])

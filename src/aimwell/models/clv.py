@@ -148,7 +148,9 @@ def load_history(source: Queryable, *, until: date, margin_rate: float) -> Custo
     margin = float(np.nansum(column["margin"].astype(float))) if len(paid) else 0.0
     mean_value = np.divide(paid, paid_days, out=np.zeros_like(paid), where=paid_days > 0)
     rate = margin / revenue if revenue > 0 else margin_rate
-    return CustomerHistory(tuple(rows.column("customer_id").to_pylist()), purchases, paid_days, mean_value, rate)
+    return CustomerHistory(
+        tuple(rows.column("customer_id").to_pylist()), purchases, paid_days, mean_value, rate
+    )
 
 
 def fit_clv(history: CustomerHistory) -> ClvModel:
@@ -193,9 +195,15 @@ def predict_clv(
     lower, upper, totals = _draw_futures(model, history, weeks, kept, random, draws)
     ends = np.quantile(totals, [0.025, 0.975])
     total = Estimate(
-        float(estimate.sum()), float(ends[0]), float(ends[1]), len(estimate), "BG/NBD × Gamma–Gamma, posterior draws"
+        float(estimate.sum()),
+        float(ends[0]),
+        float(ends[1]),
+        len(estimate),
+        "BG/NBD × Gamma–Gamma, posterior draws",
     )
-    return ClvPrediction(estimate, lower, upper, model.purchases.predict_alive(history.purchases), order_days, total)
+    return ClvPrediction(
+        estimate, lower, upper, model.purchases.predict_alive(history.purchases), order_days, total
+    )
 
 
 def _discount_purchases(model: BgNbd, rows: PurchaseHistory, weeks: float, annual: float) -> Floats:
@@ -285,13 +293,17 @@ def _load_holdout(source: Queryable, history: CustomerHistory, start: date, unti
 def _calibrate(predicted: Floats, observed: Floats) -> tuple[tuple[float, float, int], ...]:
     groups = np.array_split(np.argsort(predicted, kind="stable"), 10)
     return tuple(
-        (float(predicted[rows].mean()), float(observed[rows].mean()), len(rows)) for rows in groups if len(rows)
+        (float(predicted[rows].mean()), float(observed[rows].mean()), len(rows))
+        for rows in groups
+        if len(rows)
     )
 
 
 def _refuse_period() -> NotReady:
     return NotReady(
         "models.period_too_short",
-        say("The orders cover less than eight weeks: too short to learn from one part and check on the other."),
+        say(
+            "The orders cover less than eight weeks: too short to learn from one part and check on the other."
+        ),
         remedy=say("Load a longer period."),
     )

@@ -116,8 +116,16 @@ class EffectDesign:
         rows = np.arange(len(scaled))
         offer, channel = self.actions.offers[action], self.actions.channels[action]
         traits = np.column_stack([scaled.affinity[rows, offer], scaled.modifiers])
-        parts = [np.ones((len(rows), 1)), *self._mark(action, offer, channel), traits, _multiply_pairs(traits)]
-        for marks, count in ((channel, len(self.actions.channel_names)), (offer, len(self.actions.offer_names))):
+        parts = [
+            np.ones((len(rows), 1)),
+            *self._mark(action, offer, channel),
+            traits,
+            _multiply_pairs(traits),
+        ]
+        for marks, count in (
+            (channel, len(self.actions.channel_names)),
+            (offer, len(self.actions.offer_names)),
+        ):
             if count > 1:
                 crossed = np.eye(count)[marks][:, :, None] * traits[:, None, :]
                 parts.append(crossed.reshape(len(rows), -1))
@@ -160,4 +168,6 @@ def _multiply_pairs(traits: Floats) -> Floats:
     pairs = list(combinations(range(min(traits.shape[1], PAIRED)), 2))
     if not pairs:
         return np.zeros((len(traits), 0))
-    return np.column_stack([np.clip(traits[:, left] * traits[:, right], -CLIP, CLIP) for left, right in pairs])
+    return np.column_stack(
+        [np.clip(traits[:, left] * traits[:, right], -CLIP, CLIP) for left, right in pairs]
+    )

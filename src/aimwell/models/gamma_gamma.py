@@ -79,8 +79,13 @@ def _measure(logs: Floats, x: Floats, z: Floats) -> tuple[float, Floats]:
     p, q, gamma = np.exp(logs)
     px, spent = p * x, x * z
     value = (
-        gammaln(px + q) - gammaln(px) - gammaln(q) + q * np.log(gamma)
-        + (px - 1) * np.log(z) + px * np.log(x) - (px + q) * np.log(gamma + spent)
+        gammaln(px + q)
+        - gammaln(px)
+        - gammaln(q)
+        + q * np.log(gamma)
+        + (px - 1) * np.log(z)
+        + px * np.log(x)
+        - (px + q) * np.log(gamma + spent)
     )
     slope_p = x * (digamma(px + q) - digamma(px) + np.log(spent) - np.log(gamma + spent))
     slope_q = digamma(px + q) - digamma(q) + np.log(gamma) - np.log(gamma + spent)

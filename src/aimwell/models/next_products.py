@@ -164,7 +164,11 @@ def _measure_shares(
     if len(buyers) == 0:
         raise NotReady(
             "models.nothing_bought",
-            say("Nobody bought a known product between {start} and {until}.", start=str(start), until=str(until)),
+            say(
+                "Nobody bought a known product between {start} and {until}.",
+                start=str(start),
+                until=str(until),
+            ),
             remedy=say("Load orders up to the day of the round."),
         )
     sums = np.zeros(len(shares))
@@ -215,7 +219,8 @@ def _profile(weights: sparse.csr_array) -> sparse.csr_array:
     buyers = np.bincount(weights.indices, minlength=weights.shape[1])
     rarity = np.log1p(weights.shape[0] / np.maximum(buyers, 1)).astype(np.float32)
     damped = sparse.csr_array(
-        (np.sqrt(weights.data) * rarity[weights.indices], weights.indices, weights.indptr), shape=weights.shape
+        (np.sqrt(weights.data) * rarity[weights.indices], weights.indices, weights.indptr),
+        shape=weights.shape,
     )
     length = np.sqrt(np.asarray(damped.multiply(damped).sum(axis=1)).reshape(-1))
     scale = sparse.dia_array((1 / np.maximum(length, 1e-12)[None, :], [0]), shape=(len(length), len(length)))
@@ -240,4 +245,6 @@ def _take_top(scores: NDArray[np.float32], top: int) -> Integers:
 
 def _encode(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Integers]:
     encoded = column.combine_chunks().dictionary_encode()
-    return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False).astype(
+        np.int64
+    )

@@ -94,9 +94,7 @@ class _Samples:
         return np.column_stack([self.own[:, group], self.whole, np.delete(others, group, axis=1)])
 
 
-def train_propensity(
-    source: Queryable, *, as_of: date, seed: int, threads: int = 1
-) -> PropensityResult:
+def train_propensity(source: Queryable, *, as_of: date, seed: int, threads: int = 1) -> PropensityResult:
     """Fit, validate in time and score; NotReady when there are too few customers or the period is too short."""
     grouping, groups = choose_groups(source, as_of=as_of)
     snapshots = _take_snapshots(source, as_of, grouping, groups)
@@ -138,7 +136,10 @@ def _take_snapshots(
     if not found:
         raise NotReady(
             "models.too_few_customers_to_score",
-            say("Fewer than {smallest} customers have ordered: too few to learn a propensity.", smallest=SMALLEST_BASE),
+            say(
+                "Fewer than {smallest} customers have ordered: too few to learn a propensity.",
+                smallest=SMALLEST_BASE,
+            ),
             remedy=say("Load more customers or a longer period."),
         )
     if len(found) < 3:
@@ -163,7 +164,9 @@ def _fit(features: Floats, labels: Flags, wanted: Floats, seed: int, threads: in
     """The mean of both learners' probabilities for the rows of ``wanted``."""
     if labels.all() or not labels.any():
         return np.full(len(wanted), float(labels.mean()))
-    return (_fit_logistic(features, labels, wanted) + _fit_forest(features, labels, wanted, seed, threads)) / 2
+    return (
+        _fit_logistic(features, labels, wanted) + _fit_forest(features, labels, wanted, seed, threads)
+    ) / 2
 
 
 def _fit_logistic(features: Floats, labels: Flags, wanted: Floats) -> Floats:

@@ -61,4 +61,8 @@ def measure_calibration(score: Floats, truth: Flags) -> float:
 def trace_calibration(score: Floats, truth: Flags, groups: int = 10) -> list[list[float]]:
     """[mean predicted, share observed, rows] of equal groups by score."""
     parts = np.array_split(np.argsort(score, kind="stable"), groups)
-    return [[float(score[rows].mean()), float(truth[rows].mean()), float(len(rows))] for rows in parts if len(rows)]
+    return [
+        [float(score[rows].mean()), float(truth[rows].mean()), float(len(rows))]
+        for rows in parts
+        if len(rows)
+    ]

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -139,7 +140,7 @@ def take_snapshot(source: Queryable, *, day: date, grouping: Grouping, names: tu
     customers = rows.column("customer_id").combine_chunks().dictionary_encode()
     codes = customers.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     ids = tuple(customers.dictionary.to_pylist())
-    group = pc.index_in(rows.column("name"), value_set=_to_array(names)).fill_null(-1)
+    group = pc.index_in(rows.column("name"), value_set=pa.array(names, type=pa.string())).fill_null(-1)
     group_codes = group.to_numpy(zero_copy_only=False).astype(np.int64)
     values = np.column_stack([_to_floats(rows.column(name)) for name in MEASURES])
     last = _to_days(rows.column("last_on"))
@@ -206,16 +207,10 @@ def _back(day: date, days: int) -> date:
     return date.fromordinal(day.toordinal() - days)
 
 
-def _to_array(names: tuple[str, ...]):  # type: ignore[no-untyped-def]
-    import pyarrow as pa
-
-    return pa.array(names, type=pa.string())
+def _to_floats(column: pa.ChunkedArray) -> Floats:
+    return np.asarray(np.nan_to_num(column.to_numpy(zero_copy_only=False).astype(float)))
 
 
-def _to_floats(column) -> Floats:  # type: ignore[no-untyped-def]
-    return np.nan_to_num(column.to_numpy(zero_copy_only=False).astype(float))
-
-
-def _to_days(column) -> Integers:  # type: ignore[no-untyped-def]
+def _to_days(column: pa.ChunkedArray) -> Integers:
     days = column.to_numpy(zero_copy_only=False).astype("datetime64[D]").astype(np.int64)
     return np.asarray(days + date(1970, 1, 1).toordinal(), dtype=np.int64)

@@ -46,17 +46,12 @@ class Calibration:
     """Realised per predicted difference between customers, out of fold.
 
     ``slope`` 1 means that predicted differences come true, 0 that they are noise; ``p_value`` is one-sided
-    against 0 and decides whether personalisation is proven.
+    against 0.
     """
 
     slope: float
     standard_error: float
     p_value: float
-
-    @property
-    def proven(self) -> bool:
-        """Whether customers differ detectably in their effects, at 5 %."""
-        return self.p_value < 0.05
 
 
 def measure_qini(

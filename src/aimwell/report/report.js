@@ -81,8 +81,9 @@
   // About as wide as the text will be drawn: a Chinese character is twice a Latin one.
   const widthOf = (text) => [...text].reduce((sum, one) => sum + (one > '\u2e7f' ? 12.5 : 7), 0);
 
-  // A long name on two lines at most, cut where it still does not fit.
-  function wrap(name, width) {
+  // A long name on two lines at most (one where rows stand close), cut where it still does not fit.
+  function wrap(name, width, room) {
+    if (room < 32) return cut(name, width);
     const words = name.match(/[\u2e80-\uffff]|[^\s\u2e80-\uffff]+\s*|\s+/g) || [];
     const lines = [''];
     for (const word of words) {
@@ -192,7 +193,7 @@
     };
   }
 
-  function drawBars(spec, narrow, width) {
+  function drawBars(spec, narrow, width, height) {
     const unit = spec.axis.unit, names = spec.series.map((part) => say(part.name));
     const series = spec.series.map((part, at) => ({
       type: 'bar', name: say(part.name), data: part.values, barMaxWidth: 14, barGap: '20%', barCategoryGap: '35%',
@@ -203,7 +204,7 @@
     return start({
       grid: grid({ right: narrow ? 12 : 64, top: under(names, width) + 10 }), legend: legend(names),
       xAxis: Object.assign(measured(spec.axis, 'x', narrow), { name: '', splitNumber: width < 620 ? 3 : 5, splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
-      yAxis: named(spec.categories.map(say), { inverse: true, axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176) } }),
+      yAxis: named(spec.categories.map(say), { inverse: true, axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176, (height - 80) / spec.categories.length) } }),
       series,
       tooltip: Object.assign(start({}).tooltip, {
         trigger: 'axis', axisPointer: { type: 'shadow', shadowStyle: { color: 'rgba(0,0,0,.03)' } },
@@ -248,8 +249,8 @@
     return { type: 'scatter', name, symbol, symbolSize: size, symbolOffset: [0, shift || 0], data, z: 7, itemStyle: { color: typeof colour === 'string' ? colour : TONES.quiet } };
   }
 
-  function drawForest(spec, narrow, width) {
-    return spec.upright ? drawColumns(spec, narrow, width) : drawRows(spec, narrow, width);
+  function drawForest(spec, narrow, width, height) {
+    return spec.upright ? drawColumns(spec, narrow, width) : drawRows(spec, narrow, width, height);
   }
 
   function findRow(rows, item, upright) {
@@ -257,7 +258,7 @@
     return rows[at];
   }
 
-  function drawRows(spec, narrow, width) {
+  function drawRows(spec, narrow, width, height) {
     const rows = spec.rows, unit = spec.axis.unit, colour = (row) => TONES[row.tone] || TONES.quiet;
     const extra = markExtras(rows, false);
     const scaled = unit === 'ratio' && spec.axis.upper !== null;
@@ -269,7 +270,7 @@
     });
     const left = named(rows.map((row) => say(row.name)), {
       inverse: true, axisLine: { show: false },
-      axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176) },
+      axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176, (height - 80) / rows.length) },
     });
     return start({
       grid: grid({ top: extra.names.length ? under(extra.names, width) + 10 : 8 }), legend: extra.names.length ? shapes(extra.names) : undefined,
@@ -336,22 +337,31 @@
     });
   }
 
-  function drawHeat(spec, narrow) {
+  // Its own squares: the library's heat map spreads over three canvases, which no printer puts together.
+  function drawSquare(cell, most, api) {
+    const [x, y] = api.coord([cell.column, cell.row]), [width, height] = api.size([1, 1]);
+    const weight = cell.value / most;
+    return {
+      type: 'rect',
+      shape: { x: x - width / 2 + 1.5, y: y - height / 2 + 1.5, width: width - 3, height: height - 3, r: 6 },
+      style: { fill: echarts.color.lerp(weight, ['#f0f7ff', '#91caff', '#1677ff', '#0958d9']) },
+      textContent: { style: { text: write(cell.value, 'count'), fill: weight > 0.5 ? '#fff' : INK, fontFamily: FONT, fontSize: 12 } },
+      textConfig: { position: 'inside' },
+    };
+  }
+
+  function drawHeat(spec) {
     const most = Math.max(...spec.cells.map((cell) => cell.value), 1);
-    const data = spec.cells.map((cell) => ({
-      value: [cell.column, cell.row, cell.value, cell.money],
-      label: { color: cell.value > most * 0.5 ? '#fff' : INK },
-    }));
     const axis = (names, title, gap) => named(names.map(say), {
       name: title, nameLocation: 'middle', nameGap: gap, nameTextStyle: { color: SOFT, fontFamily: FONT }, axisLine: { show: false }, splitArea: { show: false },
     });
     return start({
       grid: grid({ top: 8 }),
       xAxis: axis(spec.columns, say(spec.x), 28), yAxis: axis(spec.lines, say(spec.y), 24),
-      visualMap: { show: false, min: 0, max: most, dimension: 2, inRange: { color: ['#f0f7ff', '#91caff', '#1677ff', '#0958d9'] } },
       series: [{
-        type: 'heatmap', data, emphasis: { disabled: true }, itemStyle: { borderColor: '#fff', borderWidth: 3, borderRadius: 6 },
-        label: { show: true, fontFamily: FONT, fontSize: 12, formatter: (item) => write(item.value[2], 'count') },
+        type: 'custom', encode: { x: 0, y: 1 },
+        data: spec.cells.map((cell) => [cell.column, cell.row, cell.value, cell.money]),
+        renderItem: (params, api) => drawSquare(spec.cells[params.dataIndex], most, api),
       }],
       tooltip: Object.assign(start({}).tooltip, {
         trigger: 'item',
@@ -369,7 +379,7 @@
   }));
 
   function draw({ place, spec, view }) {
-    view.setOption(KINDS[spec.kind](spec, place.clientWidth < 440, place.clientWidth), { notMerge: true });
+    view.setOption(KINDS[spec.kind](spec, place.clientWidth < 440, place.clientWidth, place.clientHeight), { notMerge: true });
   }
 
   function choose(wanted, keep) {

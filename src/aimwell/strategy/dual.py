@@ -19,6 +19,7 @@ from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 SAMPLE = 4_000
 CUTS = 60
 TOLERANCE = 1e-6
+LARGE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def find_prices(
         scaled = _descend(sample, scaled)
         if sample is not dual:
             scaled = cut_down(sample, scaled, radius=0.02)
+            # The more people, the less a single one weighs: a coarser price is as good, and passes are dear.
+            tolerance = max(tolerance, LARGE_TOLERANCE)
     scaled = cut_down(dual, scaled, radius=0.01, tolerance=tolerance)
     return dual.unscale(scaled)
 

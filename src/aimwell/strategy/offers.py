@@ -85,6 +85,14 @@ JOIN spending ON spending.grouping = reach.grouping
 ORDER BY reach.customers DESC, reach.grouping
 LIMIT 200
 """
+BASKETS_SQL = """
+SELECT {grouping} AS grouping, COUNT(DISTINCT order_lines.order_id) AS baskets
+FROM order_lines
+LEFT JOIN products ON products.product_id = order_lines.product_id
+WHERE order_lines.ordered_on >= $recent AND order_lines.ordered_on < $as_of AND order_lines.revenue > 0
+  AND {grouping} IS NOT NULL
+GROUP BY {grouping}
+"""
 STOCK_SQL = """
 SELECT {grouping} AS grouping, SUM(stock) AS stock
 FROM products
@@ -126,15 +134,43 @@ def propose_offers(queryable: Queryable, *, as_of: date, margin_rate: float) -> 
 
 def measure_stock(queryable: Queryable, offers: Mapping[str, str | None], *, as_of: date) -> dict[str, int]:
     """How many of each offer (name → department) can be given away now, by the rule above."""
-    rows = {row["grouping"]: (row, stock) for row, stock in _find_candidates(queryable, as_of)}
-    overall = measure_reach(queryable, "'everything'", as_of)
     limits: dict[str, int] = {}
-    for name, department in offers.items():
-        if department is None and overall:
-            limits[name] = _limit_stock(overall[0], None)
-        elif department in rows:
-            limits[name] = _limit_stock(*rows[department])
+    baskets = _count_baskets(queryable, "'everything'", as_of)
+    limits.update(
+        {name: _share_out(baskets.get("everything", 0), None) for name, d in offers.items() if d is None}
+    )
+    wanted = {name: department for name, department in offers.items() if department is not None}
+    for grouping in GROUPINGS:
+        if not wanted:
+            break
+        expression, column = _name_columns(grouping)
+        baskets = _count_baskets(queryable, expression, as_of)
+        if set(wanted.values()) & set(baskets):
+            stock = _read_stock(queryable, column)
+            for name, department in wanted.items():
+                limits[name] = _share_out(baskets.get(department, 0), stock.get(department))
+            break
     return limits
+
+
+def _count_baskets(queryable: Queryable, expression: str, as_of: date) -> dict[str, int]:
+    sql = BASKETS_SQL.format(grouping=expression)
+    rows = queryable.query(sql, {"as_of": as_of, "recent": as_of - timedelta(days=28)}).to_pylist()
+    return {row["grouping"]: int(row["baskets"]) for row in rows}
+
+
+def _read_stock(queryable: Queryable, column: str) -> dict[str, int]:
+    rows = queryable.query(STOCK_SQL.format(grouping=column)).to_pylist()
+    return {row["grouping"]: int(row["stock"]) for row in rows}
+
+
+def _name_columns(grouping: str) -> tuple[str, str]:
+    """The SQL expression over order lines and products, and the column of ``products``."""
+    return (
+        ("order_lines.product_id", "product_id")
+        if grouping == "product"
+        else (f"products.{grouping}", grouping)
+    )
 
 
 def measure_reach(queryable: Queryable, grouping: str, as_of: date) -> list[dict[str, Any]]:
@@ -147,17 +183,12 @@ def measure_reach(queryable: Queryable, grouping: str, as_of: date) -> list[dict
 
 def _find_candidates(queryable: Queryable, as_of: date) -> list[tuple[dict[str, Any], int | None]]:
     for grouping in GROUPINGS:
-        expression = "order_lines.product_id" if grouping == "product" else f"products.{grouping}"
+        expression, column = _name_columns(grouping)
         rows = measure_reach(queryable, expression, as_of)
-        column = "product_id" if grouping == "product" else grouping
-        found = queryable.query(STOCK_SQL.format(grouping=column)).to_pylist()
-        stocks = {row["grouping"]: row["stock"] for row in found}
         wanted = [row for row in rows if not re.search(EXCLUDED, str(row["grouping"]), re.IGNORECASE)]
         if wanted:
-            return [
-                (row, None if row["grouping"] not in stocks else int(stocks[row["grouping"]]))
-                for row in wanted
-            ]
+            stock = _read_stock(queryable, column)
+            return [(row, stock.get(row["grouping"])) for row in wanted]
     return []
 
 
@@ -172,7 +203,7 @@ def _make_offer(row: Mapping[str, Any], stock: int | None, margin_rate: float) -
         department=name,
         discount=depth / 100,
         redemption_cost=to_money(float(row["median_spend"]) * depth / 100),
-        stock=_limit_stock(row, stock),
+        stock=_share_out(int(row["recent_baskets"] or 0), stock),
     )
 
 
@@ -186,7 +217,7 @@ def _make_everything(row: Mapping[str, Any], margin_rate: float) -> Offer:
         department=None,
         discount=depth / 100,
         redemption_cost=to_money(float(row["median_spend"]) * depth / 100),
-        stock=_limit_stock(row, None),
+        stock=_share_out(int(row["recent_baskets"] or 0), None),
     )
 
 
@@ -205,8 +236,8 @@ def _rate_margin(row: Mapping[str, Any], margin_rate: float) -> float:
     return float(row["margin"]) / float(row["costed_revenue"])
 
 
-def _limit_stock(row: Mapping[str, Any], stock: int | None) -> int:
-    usual = int(STOCK_SHARE * int(row["recent_baskets"] or 0))
+def _share_out(baskets: int, stock: int | None) -> int:
+    usual = int(STOCK_SHARE * baskets)
     return usual if stock is None else min(usual, max(0, stock))
 
 

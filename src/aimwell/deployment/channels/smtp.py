@@ -55,6 +55,8 @@ class SmtpChannel(Channel):
 
     def deliver(self, message: Message) -> Receipt:
         """Hand one mail over on an idle connection, or a new one."""
+        if not message.recipient.isascii():
+            return Receipt(Outcome.PERMANENT, "bad_recipient")
         try:
             mail = prepare_data(build_mail(message, self.server.sender))
         except ValueError:

@@ -46,11 +46,11 @@ def make_truth(material: Material) -> Html:
         Forest(kept, axis),
         say("Where the truth lies in each interval"),
         currency=material.currency,
-        height="tall" if len(kept) > 6 else "short",
+        height="huge" if len(kept) > 8 else "tall" if len(kept) > 4 else "short",
     )
     head = [say("Figure"), say("Estimate"), say("95% interval"), say("Truth (simulated)"), say("Interval")]
     table = make_table(head, [_list_metric(row, material.currency) for row in metrics])
-    body = make("div", chart, table, class_="halves wide-right") if len(kept) > 3 else table
+    body = make("div", chart, table, class_="halves") if len(kept) > 3 else table
     return make_card(title, body, span=12, simulated=True, note=_tell_share(truth))
 
 

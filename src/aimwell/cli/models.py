@@ -1,0 +1,112 @@
+"""``aimwell models``: train models, learn effects, read model cards."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aimwell.cli.output import emit, emit_result, in_language, read_day, show_progress, state
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
+
+app = typer.Typer(help="Step 3: models.  建模", no_args_is_help=True)
+
+
+@app.command("train")
+def train_command(
+    context: typer.Context,
+    as_of: Annotated[str | None, typer.Option(help="Known before this day, YYYY-MM-DD.  截止日")] = None,
+) -> None:
+    """Train lifetime value, propensities and next products.  训练模型"""
+    from aimwell.loop.clock import find_as_of
+    from aimwell.models.step import train
+
+    workspace = state(context).workspace
+    day = read_day(as_of) or find_as_of(workspace)
+    result = train(workspace, as_of=day, progress=show_progress(context))
+    emit_result(context, result, lambda console: _draw_cards(console, result.summary["cards"]))
+
+
+@app.command("learn")
+def learn_command(
+    context: typer.Context,
+    as_of: Annotated[str | None, typer.Option(help="Known before this day, YYYY-MM-DD.  截止日")] = None,
+) -> None:
+    """Learn what each action changes, from past experiments.  学习增量效果"""
+    from aimwell.loop.clock import find_as_of
+    from aimwell.models.step import learn
+
+    workspace = state(context).workspace
+    day = read_day(as_of) or find_as_of(workspace)
+    result = learn(workspace, as_of=day)
+    emit_result(context, result, lambda console: _draw_uplift(console, result.summary["uplift"]))
+
+
+@app.command("list")
+def list_command(context: typer.Context) -> None:
+    """List the models and how they did.  模型列表"""
+    from aimwell.models.step import read_cards
+
+    cards = read_cards(state(context).workspace)
+    emit(context, {"cards": cards}, lambda console: _draw_cards(console, cards))
+
+
+@app.command("card")
+def card_command(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="The model.  模型")]
+) -> None:
+    """Show one model card.  模型卡"""
+    from aimwell.models.step import read_cards
+
+    cards = {card["model"]: card for card in read_cards(state(context).workspace)}
+    if name not in cards:
+        raise BadInput(
+            "models.unknown_model",
+            say("There is no model '{name}'.", name=name),
+            remedy=say("Models here: {names}.", names=", ".join(cards))
+            if cards
+            else say("Train the models first: aimwell models train"),
+            where={"value": name},
+        )
+    emit(context, cards[name], lambda console: _draw_card(console, cards[name]))
+
+
+def _draw_cards(console: Console, cards: list[dict[str, Any]]) -> None:
+    table = Table(str(say("Model")), str(say("Title")), str(say("Rows")), str(say("Validation")))
+    for card in cards:
+        shown = [f"{name} {value:.3g}" for name, value in card["validation"].items() if value is not None]
+        table.add_row(card["model"], in_language(card["title"]), f"{card['n_train']:,}", ", ".join(shown[:4]))
+    console.print(table)
+
+
+def _draw_card(console: Console, card: dict[str, Any]) -> None:
+    console.print(f"[bold]{in_language(card['title'])}[/bold]  {card['model']}")
+    parts = (
+        (say("Purpose"), "purpose"),
+        (say("Data"), "data"),
+        (say("Validated"), "validated"),
+        (say("Intervals"), "intervals"),
+        (say("Limits"), "limits"),
+    )
+    for title, key in parts:
+        console.print(f"{title}: {in_language(card[key])}")
+    console.print(f"{say('Method')}: {card['method']} ({card['source']})")
+    table = Table(str(say("Figure")), str(say("Value")))
+    for name, value in {**card["validation"], **card["parameters"]}.items():
+        table.add_row(name, "–" if value is None else f"{value:.4g}")
+    console.print(table)
+
+
+def _draw_uplift(console: Console, uplift: dict[str, Any]) -> None:
+    if uplift["status"] != "learnt":
+        return
+    console.print(in_language(uplift["heterogeneity"]["sentence"]))
+    table = Table(str(say("Action")), str(say("Effect per customer")), str(say("95 % interval")))
+    for row in uplift["actions"]:
+        effect = row["effect"]
+        interval = f"{effect['lower']:.2f} … {effect['upper']:.2f}"
+        table.add_row(in_language(row["title"]), f"{effect['estimate']:.2f}", interval)
+    console.print(table)
