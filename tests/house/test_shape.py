@@ -140,6 +140,8 @@ def _find_concrete_functions(tree: ast.Module) -> list[Function]:
 
 def _is_empty(function: Function) -> bool:
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    if function.name.strip("_") == "ignore":
+        return False  # doing nothing is what it says, such as a progress that nobody watches
     # A typer group's callback has its options and its docstring, and nothing to do.
     if not body:
         return not function.decorator_list

@@ -34,7 +34,10 @@ def test_lift_and_calibration_by_hand() -> None:
     assert measure_lift(score, truth, 0.25) == pytest.approx(2.0)
     assert measure_calibration(score, truth) == pytest.approx(1.0)
     assert trace_lift(score, truth, 4)[-1] == [1.0, 1.0]
-    assert trace_calibration(score, truth, 2) == [[pytest.approx(0.15), 0.5, 2.0], [pytest.approx(0.85), 0.5, 2.0]]
+    assert trace_calibration(score, truth, 2) == [
+        [pytest.approx(0.15), 0.5, 2.0],
+        [pytest.approx(0.85), 0.5, 2.0],
+    ]
 
 
 def test_one_sided_truth_has_no_figure() -> None:

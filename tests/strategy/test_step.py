@@ -217,12 +217,17 @@ def test_commands(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> No
     assert call("plan", "--wave", "pilot", *day)["summary"]["chosen"] > 0
     learn(workspace)
     assert call("plan", "--wave", "rollout", "--budget", "30", *day)["summary"]["gap"] <= 0.01
+    assert call("show")["wave"] in ("pilot", "rollout")
+    assert call("show", f"r1-rollout-{DAY}")["by_action"]
+    assert "r1-pilot" in call("show", f"r1-pilot-{DAY}", as_json=False)
     assert call("frontier", "--budget", "30", *day)["frontier"][0]["profit"] == 0.0
     explained = call("explain", "c5", *day)
     assert explained["alternatives"]
     assert "PRODUCE" in call("actions", *day, as_json=False)
     assert "c5" not in call("explain", "c5", *day, as_json=False) or explained["latest"]
     assert call("frontier", *day, as_json=False)
+    missing = CliRunner().invoke(app, ["show", "none"], obj=State(workspace.path, True))
+    assert isinstance(missing.exception, NotReady)
     for wrong in (["plan", "--wave", "big"], ["explain", "nobody", *day], ["plan", "--as-of", "soon"]):
         found = CliRunner().invoke(app, wrong, obj=State(workspace.path, True))
         assert isinstance(found.exception, BadInput)

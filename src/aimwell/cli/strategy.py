@@ -53,6 +53,16 @@ def make_plan(
 
 
 @app.command()
+def show(
+    context: typer.Context,
+    plan: Annotated[str | None, typer.Argument(help="The plan; the newest when omitted.  计划编号")] = None,
+) -> None:
+    """Show a plan that was made: its limits, its arms and what each action is for.  查看计划"""
+    payload = _read_plan(state(context).workspace, plan)
+    emit(context, payload, lambda console: _show_kept_plan(console, payload))
+
+
+@app.command()
 def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -> None:
     """Show what each budget is expected to earn.  预算—利润前沿"""
     from aimwell.strategy.frontier import trace_frontier
@@ -91,6 +101,116 @@ def list_actions(context: typer.Context, as_of: Day = None) -> None:
     rows = [{**vars(action), "title": action.title.both()} for action in actions]
     payload = {"actions": rows, "proposed": not kept, "currency": workspace.settings.business.currency}
     emit(context, payload, lambda console: _show_actions(console, payload))
+
+
+PLANS_SQL = """
+SELECT
+    plan_id, goal, round_number, wave, method, as_of, days, audience, chosen,
+    expected_profit, expected_profit_se, upper_bound, gap, cost, fingerprint, simulated
+FROM plans
+ORDER BY as_of DESC, round_number DESC, plan_id
+"""
+BY_ACTION_SQL = """
+SELECT
+    plan_items.action_id,
+    actions.title,
+    COUNT(*) AS chosen,
+    SUM(CASE WHEN assignments.arm = 'treatment' THEN 1 ELSE 0 END) AS treated,
+    SUM(CASE WHEN assignments.arm = 'treatment' THEN plan_items.expected_profit ELSE 0 END) AS expected_profit,
+    SUM(CASE WHEN assignments.arm = 'treatment' THEN plan_items.expected_cost ELSE 0 END) AS cost
+FROM plan_items
+JOIN actions ON actions.action_id = plan_items.action_id
+JOIN assignments
+  ON assignments.plan_id = plan_items.plan_id AND assignments.customer_id = plan_items.customer_id
+WHERE plan_items.plan_id = $plan_id
+GROUP BY plan_items.action_id, actions.title
+ORDER BY plan_items.action_id
+"""
+CONSTRAINTS_SQL = """
+SELECT constraint_id, title, sense, "limit", used, unit, shadow_price
+FROM constraints
+WHERE plan_id = $plan_id
+ORDER BY constraint_id
+"""
+ARMS_SQL = (
+    "SELECT arm, COUNT(*) AS customers FROM assignments WHERE plan_id = $plan_id GROUP BY arm ORDER BY arm"
+)
+
+
+def _read_plan(workspace: Workspace, plan_id: str | None) -> dict[str, Any]:
+    with workspace.read() as reader:
+        plans = reader.query(PLANS_SQL).to_pylist()
+        found = [row for row in plans if plan_id in (None, row["plan_id"])]
+        if not found:
+            raise NotReady(
+                "strategy.no_plan",
+                say("There is no such plan yet."),
+                remedy=say("Make one with: aimwell strategy plan"),
+                where={"table": "plans", "value": plan_id},
+            )
+        wanted = {"plan_id": found[0]["plan_id"]}
+        return {
+            **found[0],
+            "currency": workspace.settings.business.currency,
+            "arms": {row["arm"]: row["customers"] for row in reader.query(ARMS_SQL, wanted).to_pylist()},
+            "constraints": _with_titles(reader.query(CONSTRAINTS_SQL, wanted).to_pylist()),
+            "by_action": _with_titles(reader.query(BY_ACTION_SQL, wanted).to_pylist()),
+        }
+
+
+def _with_titles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "title": Text.from_json(row["title"]).both()} for row in rows]
+
+
+def _show_kept_plan(console: Console, payload: dict[str, Any]) -> None:
+    currency, arms = payload["currency"], payload["arms"]
+    _show_size(console, payload, {arm: arms.get(arm, 0) for arm in ("treatment", "control", "holdout")})
+    error = 1.96 * payload["expected_profit_se"]
+    expected = payload["expected_profit"]
+    _show_promise(console, expected, expected - error, expected + error, payload["cost"], currency)
+    table = _make_table([say("Constraint"), say("Limit"), say("Used"), say("Shadow price")])
+    for row in payload["constraints"]:
+        price = _money(row["shadow_price"], currency)
+        table.add_row(in_language(row["title"]), f"{row['limit']:,.2f}", f"{row['used']:,.2f}", price)
+    console.print(table)
+    table = _make_table([say("Action"), say("Treated"), say("Expected profit"), say("Cost")])
+    for row in payload["by_action"]:
+        profit, cost = _money(row["expected_profit"], currency), _money(row["cost"], currency)
+        table.add_row(in_language(row["title"]), str(row["treated"]), profit, cost)
+    console.print(table)
+
+
+def _show_size(console: Console, plan: dict[str, Any], arms: dict[str, int]) -> None:
+    console.print(
+        str(
+            say(
+                "Plan {plan}: {chosen} of {audience} customers chosen; {treatment} treated, {control} control, "
+                "{holdout} held out.",
+                plan=plan["plan_id"],
+                chosen=plan["chosen"],
+                audience=plan["audience"],
+                treatment=arms["treatment"],
+                control=arms["control"],
+                holdout=arms["holdout"],
+            )
+        )
+    )
+
+
+def _show_promise(
+    console: Console, profit: float, lower: float, upper: float, cost: float | Decimal, currency: str
+) -> None:
+    console.print(
+        str(
+            say(
+                "Expected profit {profit} ({lower} to {upper}), cost {cost}.",
+                profit=_money(profit, currency),
+                lower=_money(lower, currency),
+                upper=_money(upper, currency),
+                cost=_money(cost, currency),
+            )
+        )
+    )
 
 
 def _read_inputs(workspace: Workspace, as_of: str | None, budget: str | None) -> PlanInputs:
@@ -222,31 +342,10 @@ def _say_unknown() -> NotReady:
 
 
 def _show_plan(console: Console, summary: dict[str, Any]) -> None:
-    currency = str(summary["currency"])
     profit = summary["expected_profit"]
-    console.print(
-        str(
-            say(
-                "Plan {plan}: {chosen} of {audience} customers chosen; {treatment} treated, {control} control, "
-                "{holdout} held out.",
-                plan=summary["plan_id"],
-                chosen=summary["chosen"],
-                audience=summary["audience"],
-                **summary["arms"],
-            )
-        )
-    )
-    console.print(
-        str(
-            say(
-                "Expected profit {profit} ({lower} to {upper}), cost {cost}.",
-                profit=_money(profit["estimate"], currency),
-                lower=_money(profit["lower"], currency),
-                upper=_money(profit["upper"], currency),
-                cost=_money(summary["cost"], currency),
-            )
-        )
-    )
+    _show_size(console, summary, summary["arms"])
+    currency = str(summary["currency"])
+    _show_promise(console, profit["estimate"], profit["lower"], profit["upper"], summary["cost"], currency)
     if summary["gap"] is not None:
         console.print(
             str(say("No plan can be better by more than {gap} %.", gap=f"{summary['gap'] * 100:.3f}"))

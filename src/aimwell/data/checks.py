@@ -1,6 +1,7 @@
 """The catalogue of row checks: a condition that a row fails, under which of the four walls it falls, and the words.
 
-The walls: *unavailable* 无法获得 (it is not there), *partial* 片面 (it covers only some), *inaccurate* 不准确 (it cannot
+The walls: *unavailable* 无法获得 (it is not there), *partial* 片面 (it covers only some), *inaccurate* 不准确
+(it cannot
 be right), *unusable* 无法利用 (it is there but cannot be joined or used). Reads and writes nothing.
 """
 

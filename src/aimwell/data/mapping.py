@@ -124,7 +124,8 @@ def _score(field: Field, profile: Profile) -> float:
     if score and field.kind is Kind.CLOCK:
         return score + 0.04 if profile.clocks > 0.9 else 0.0
     if score and profile.fits(field.kind) < 0.5:
-        score *= 0.3
+        # A column with the very name but hardly a fitting value is still meant: its rows become rejects.
+        score *= 0.65 if score >= 0.8 else 0.3
     if field.name == "customer_id" and profile.column.casefold() == "id" and profile.unique:
         # A bare "id" that is different in every row names the row, not the customer.
         score *= 1.0 if field.strict and profile.rows < 2 else 0.6
@@ -195,7 +196,8 @@ def _missing(field: Field, free: list[str], scores: dict[tuple[str, str], float]
     candidates = sorted(free, key=lambda column: -scores[field.name, column])
     if field.name == "name":
         remedy = say(
-            'Say what happened, the same for all rows: --map "name==Coupon Received"; or name a column: --map name=COLUMN'
+            'Say what happened, the same for all rows: --map "name==Coupon Received"; '
+            "or name a column: --map name=COLUMN"
         )
     else:
         remedy = say(

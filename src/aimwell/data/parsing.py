@@ -178,7 +178,7 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
     for field in fields:
         name = field.name
         if field.kind is Kind.INSTANT:
-            sane = f"{name}_local >= TIMESTAMP '1900-01-01' AND {name}_local < TIMESTAMP '2200-01-01'"
+            sane = f"{name}_local >= TIMESTAMP '1900-01-01' AND {name}_local < TIMESTAMP '9999-01-01'"
             yield (
                 f"{name}_text IS NOT NULL AND ({name}_local IS NULL OR NOT ({sane}))",
                 Rule("bad_date", name),
@@ -204,7 +204,8 @@ def _uses_comma(scratch: Scratch, source: Source, mapping: Mapping, field: Field
     found = scratch.rows(
         rf"""
         SELECT
-            coalesce(sum(CASE WHEN regexp_matches({text}, '\d,\d{{1,2}}$|\d\.\d{{3}},\d') THEN 1 ELSE 0 END), 0) AS comma,
+            coalesce(sum(CASE WHEN regexp_matches({text}, '\d,\d{{1,2}}$|\d\.\d{{3}},\d') THEN 1 ELSE 0
+            END), 0) AS comma,
             coalesce(sum(CASE WHEN regexp_matches({text}, '\d,\d{{3}}\.|\d,\d{{3}}$') THEN 1 ELSE 0 END), 0) AS point
         FROM raw WHERE {text} LIKE '%,%'
         """

@@ -33,7 +33,8 @@ def _find_silent_days(reader: Queryable) -> Iterator[Finding]:
         WITH days AS (SELECT source, ordered_on FROM order_lines GROUP BY source, ordered_on),
         gaps AS (
             SELECT source, ordered_on,
-                date_diff('day', lag(ordered_on) OVER (PARTITION BY source ORDER BY ordered_on), ordered_on) - 1 AS silent
+                date_diff('day', lag(ordered_on) OVER (PARTITION BY source ORDER BY ordered_on),
+                ordered_on) - 1 AS silent
             FROM days
         )
         SELECT source, CAST(coalesce(sum(silent), 0) AS BIGINT) AS affected,
@@ -260,7 +261,8 @@ def _find_missing_consents(reader: Queryable) -> Iterator[Finding]:
         reader,
         """
         SELECT count(*) AS total,
-            CAST(coalesce(sum(CASE WHEN customer_id IN (SELECT customer_id FROM consents) THEN 0 ELSE 1 END), 0) AS BIGINT)
+            CAST(coalesce(sum(CASE WHEN customer_id IN (SELECT customer_id FROM consents) THEN 0 ELSE 1
+            END), 0) AS BIGINT)
                 AS affected,
             min(CASE WHEN customer_id IN (SELECT customer_id FROM consents) THEN NULL ELSE customer_id END) AS example
         FROM customers

@@ -71,7 +71,8 @@ def _profile(scratch: Scratch, staged: str, column: str) -> Profile:
                 CASE WHEN NOT regexp_matches(text, '\d') THEN false
                 ELSE coalesce({parse_instant("text")}, {parse_instant("text", day_first=True)}) IS NOT NULL
                     OR {parse_offset("text")} IS NOT NULL END AS is_date,
-                {parse_number("text")} IS NOT NULL OR {parse_number("text", decimal_comma=True)} IS NOT NULL AS is_number,
+                {parse_number("text")} IS NOT NULL
+                    OR {parse_number("text", decimal_comma=True)} IS NOT NULL AS is_number,
                 regexp_full_match(text, '\d{{1,2}}:\d{{2}}(:\d{{2}})?') AS is_clock,
                 {parse_boolean("text")} IS NOT NULL AS is_boolean,
                 regexp_full_match(text, '\d+') AS is_digits,
@@ -91,4 +92,5 @@ def _profile(scratch: Scratch, staged: str, column: str) -> Profile:
 
 
 def _share(condition: str) -> str:
-    return f"coalesce(CAST(sum(CASE WHEN {condition} THEN weight ELSE 0 END) AS DOUBLE) / CAST(sum(weight) AS DOUBLE), 0.0)"
+    met = f"sum(CASE WHEN {condition} THEN weight ELSE 0 END)"
+    return f"coalesce(CAST({met} AS DOUBLE) / CAST(sum(weight) AS DOUBLE), 0.0)"

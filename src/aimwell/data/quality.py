@@ -1,6 +1,7 @@
 """The quality report: every check of every source and column, filed under one of the four walls.
 
-Reads ``customers``, ``products``, ``order_lines``, ``events``, ``consents``, ``sources`` and ``rejects``; its Arrow table
+Reads ``customers``, ``products``, ``order_lines``, ``events``, ``consents``, ``sources`` and
+``rejects``; its Arrow table
 goes to ``quality``. It is a function of those tables alone, so it can be recomputed at any time.
 """
 
@@ -179,7 +180,8 @@ def _check_rejects(reader: Queryable) -> Iterator[Finding]:
         row["source"]: (row["table_name"], int(row["rows"]))
         for row in ask(
             reader,
-            "SELECT source, min(table_name) AS table_name, CAST(sum(rows) AS BIGINT) AS rows FROM sources GROUP BY source",
+            "SELECT source, min(table_name) AS table_name, CAST(sum(rows) AS BIGINT) AS rows FROM "
+            "sources GROUP BY source",
         )
     }
     counted = ask(

@@ -115,7 +115,8 @@ def load_tables(
 ) -> StepResult:
     """Take typed Arrow tables (in the columns of ``core.tables``) in by the same door.
 
-    ``source`` and ``simulated`` may be left out. Keys that are there already are not added again; customers and products
+    ``source`` and ``simulated`` may be left out. Keys that are there already are not added again;
+    customers and products
     are merged. ``target`` is a workspace, or the run that this belongs to. ContractBroken when a table is not as
     declared; BadInput when a row lies at or after ``as_of``. ``quality=False`` leaves the report for ``check``.
     """
@@ -325,7 +326,8 @@ def _contradict(scratch: Scratch) -> dict[str, Any]:
     count = scratch.rows(f"SELECT count(*) AS rows FROM parsed WHERE {condition}")[0]["rows"]
     shown = scratch.rows(
         f"""
-        SELECT CAST(quantity AS DOUBLE) || ' × ' || CAST(unit_price AS DOUBLE) || ' ≠ ' || CAST(revenue AS DOUBLE) AS example
+        SELECT CAST(quantity AS DOUBLE) || ' × ' || CAST(unit_price AS DOUBLE) || ' ≠ ' || CAST(revenue
+        AS DOUBLE) AS example
         FROM parsed WHERE {condition} ORDER BY row_number LIMIT 5
         """
     )
@@ -408,7 +410,8 @@ def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int 
     with workspace.read() as reader:
         reasons = ask(
             reader,
-            f"SELECT reason, count(*) AS rows FROM rejects WHERE {condition} GROUP BY reason ORDER BY rows DESC, reason",
+            f"SELECT reason, count(*) AS rows FROM rejects WHERE {condition} GROUP BY reason ORDER BY "
+            f"rows DESC, reason",
             bound,
         )
         rows = ask(

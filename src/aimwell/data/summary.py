@@ -76,16 +76,20 @@ def find_lacks(reader: Queryable) -> tuple[Text, ...]:
         )
     lacks = {
         "revenues": say(
-            "No amounts: orders and units are counted; value, margin, ROI and CLV in money fall away. Deliver an amount or a unit price."
+            "No amounts: orders and units are counted; value, margin, ROI and CLV in money fall away. "
+            "Deliver an amount or a unit price."
         ),
         "sold": say(
-            "No products: recommendations, favourite products and offers on products fall away. Deliver a product column."
+            "No products: recommendations, favourite products and offers on products fall away. "
+            "Deliver a product column."
         ),
         "grouped": say(
-            "No departments: offers are proposed for single products. Deliver departments or categories: aimwell data add FILE --as products"
+            "No departments: offers are proposed for single products. Deliver departments or "
+            "categories: aimwell data add FILE --as products"
         ),
         "costs": say(
-            "No unit costs: margins use the margin rate of the settings. Deliver unit_cost: aimwell data add FILE --as products"
+            "No unit costs: margins use the margin rate of the settings. Deliver unit_cost: aimwell "
+            "data add FILE --as products"
         ),
         "stocks": say(
             "No stock: a plan cannot see that an offer is sold out. Deliver stock: aimwell data add FILE --as products"
@@ -102,7 +106,8 @@ def find_lacks(reader: Queryable) -> tuple[Text, ...]:
             "No consents: nobody has allowed or refused contact. Deliver them: aimwell data add FILE --as consents"
         ),
         "contacts": say(
-            "No e-mail, phone or address: messages are written as lists of customer numbers. Deliver contacts: aimwell data add FILE --as customers"
+            "No e-mail, phone or address: messages are written as lists of customer numbers. Deliver "
+            "contacts: aimwell data add FILE --as customers"
         ),
     }
     return tuple(text for name, text in lacks.items() if not facts[name])

@@ -70,7 +70,8 @@ _ORDER_LINES = (
         "order_id",
         Kind.KEY,
         "order id|order no|order number|order code|invoice no|invoice number|invoice id|basket id|transaction id|"
-        "transaction no|receipt no|receipt id|bill no|ticket id|订单号|订单编号|订单id|交易号|交易编号|小票号|小票编号|单据号|"
+        "transaction no|receipt no|receipt id|bill no|ticket id|订单号|订单编号|订单id|交易号|"
+        "交易编号|小票号|小票编号|单据号|"
         "单号|流水号|交易流水号|发票号|购物篮编号",
         "order|invoice|basket|transaction|receipt|订单|小票|交易",
     ),
@@ -80,7 +81,8 @@ _ORDER_LINES = (
         "order date|order time|order datetime|ordered at|ordered on|invoice date|transaction timestamp|"
         "transaction date|transaction time|purchase date|purchase time|sale date|sales date|datetime|date time|"
         "timestamp|下单时间|下单日期|订单时间|订单日期|交易时间|交易日期|购买时间|购买日期|消费时间|消费日期|销售日期|销售时间|日期时间",
-        "date|time|day|created at|order created|paid at|payment date|日期|时间|付款时间|付款日期|支付时间|成交时间|创建时间",
+        "date|time|day|created at|order created|paid at|payment date|日期|时间|付款时间|付款日期|"
+        "支付时间|成交时间|创建时间",
         required=True,
     ),
     Field(
@@ -124,7 +126,8 @@ _ORDER_LINES = (
     Field(
         "store_id",
         Kind.KEY,
-        "store id|store|store no|store code|shop id|shop|branch|outlet|门店|门店编号|门店id|门店名称|店铺|店铺id|店铺名称|店号",
+        "store id|store|store no|store code|shop id|shop|branch|outlet|门店|门店编号|门店id|"
+        "门店名称|店铺|店铺id|店铺名称|店号",
         "merchant id|merchant|location|网点|分店",
         strict=False,
     ),
@@ -141,7 +144,8 @@ _CUSTOMERS = (
     Field(
         "phone",
         Kind.PHONE,
-        "phone|mobile|phone number|mobile number|mobile phone|cell phone|telephone|tel|手机|手机号|手机号码|电话|联系电话|电话号码",
+        "phone|mobile|phone number|mobile number|mobile phone|cell phone|telephone|tel|手机|手机号|"
+        "手机号码|电话|联系电话|电话号码",
         strict=False,
     ),
     Field(
@@ -192,7 +196,8 @@ _EVENTS = (
     Field(
         "occurred_at",
         Kind.INSTANT,
-        "occurred at|event time|event date|event timestamp|timestamp|datetime|date time|action time|发生时间|事件时间|行为时间|"
+        "occurred at|event time|event date|event timestamp|timestamp|datetime|date time|action "
+        "time|发生时间|事件时间|行为时间|"
         "时间戳|日期时间",
         "date|time|day|created at|ts|日期|时间|创建时间",
         required=True,

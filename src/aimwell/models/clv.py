@@ -30,16 +30,17 @@ SMALLEST_BASE = 200
 DRAWS = 200
 CHUNK = 20_000
 
+# Sums are of decimals: float sums depend on the order of threads, and a run must be repeatable to the last bit.
 HISTORY_SQL = """
 WITH days AS (
     SELECT
         line.customer_id,
         line.ordered_on,
-        SUM(CAST(line.revenue AS DOUBLE)) AS revenue,
+        SUM(line.revenue) AS revenue,
         SUM(CASE
             WHEN product.unit_cost IS NOT NULL AND line.quantity IS NOT NULL
-                THEN CAST(line.revenue AS DOUBLE) - line.quantity * CAST(product.unit_cost AS DOUBLE)
-            ELSE CAST(line.revenue AS DOUBLE) * $margin_rate
+                THEN CAST(line.revenue - line.quantity * CAST(product.unit_cost AS DOUBLE) AS DECIMAL(18, 4))
+            ELSE CAST(line.revenue * $margin_rate AS DECIMAL(18, 4))
         END) AS margin
     FROM order_lines AS line
     LEFT JOIN products AS product ON product.product_id = line.product_id
@@ -52,15 +53,15 @@ SELECT
     MIN(ordered_on) AS first_on,
     MAX(ordered_on) AS last_on,
     SUM(CASE WHEN revenue > 0 THEN 1 ELSE 0 END) AS paid_days,
-    SUM(CASE WHEN revenue > 0 THEN revenue ELSE 0 END) AS paid,
-    SUM(revenue) AS revenue,
-    SUM(margin) AS margin
+    CAST(SUM(CASE WHEN revenue > 0 THEN revenue ELSE 0 END) AS DOUBLE) AS paid,
+    CAST(SUM(revenue) AS DOUBLE) AS revenue,
+    CAST(SUM(margin) AS DOUBLE) AS margin
 FROM days
 GROUP BY customer_id
 ORDER BY customer_id
 """
 HOLDOUT_SQL = """
-SELECT customer_id, COUNT(DISTINCT ordered_on) AS order_days, SUM(CAST(revenue AS DOUBLE)) AS revenue
+SELECT customer_id, COUNT(DISTINCT ordered_on) AS order_days
 FROM order_lines
 WHERE ordered_on >= $start AND ordered_on < $until
 GROUP BY customer_id

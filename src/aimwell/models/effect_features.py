@@ -30,8 +30,8 @@ days AS (
     SELECT
         customer_id,
         ordered_on,
-        SUM(CAST(revenue AS DOUBLE)) AS revenue,
-        SUM(CAST(discount AS DOUBLE)) AS discount
+        SUM(revenue) AS revenue,
+        SUM(discount) AS discount
     FROM order_lines
     WHERE ordered_on < $until
     GROUP BY customer_id, ordered_on
@@ -61,11 +61,11 @@ SELECT
     COALESCE(bought.days_ever, 0) AS days_ever,
     bought.first_on,
     bought.last_on,
-    COALESCE(bought.revenue_28, 0) AS revenue_28,
-    COALESCE(bought.revenue_84, 0) AS revenue_84,
+    CAST(COALESCE(bought.revenue_28, 0) AS DOUBLE) AS revenue_28,
+    CAST(COALESCE(bought.revenue_84, 0) AS DOUBLE) AS revenue_84,
     COALESCE(bought.days_84, 0) AS days_84,
-    COALESCE(bought.revenue_364, 0) AS revenue_364,
-    COALESCE(bought.discount_364, 0) AS discount_364,
+    CAST(COALESCE(bought.revenue_364, 0) AS DOUBLE) AS revenue_364,
+    CAST(COALESCE(bought.discount_364, 0) AS DOUBLE) AS discount_364,
     COALESCE(redeemed.redemptions, 0) AS redemptions
 FROM people
 LEFT JOIN bought ON bought.customer_id = people.customer_id
@@ -83,7 +83,7 @@ WITH matched AS (
 SELECT
     line.customer_id,
     matched.name,
-    SUM(CAST(line.revenue AS DOUBLE)) AS revenue
+    CAST(SUM(line.revenue) AS DOUBLE) AS revenue
 FROM order_lines AS line
 INNER JOIN matched ON matched.product_id = line.product_id
 WHERE line.ordered_on < $until AND line.ordered_on >= $since

@@ -330,7 +330,9 @@ def _average_actions(
     return centre, effects
 
 
-def _fit_raw(data: EffectData, scaled: CustomerFeatures, regression: _Regression) -> tuple[Floats, dict[str, float]]:
+def _fit_raw(
+    data: EffectData, scaled: CustomerFeatures, regression: _Regression
+) -> tuple[Floats, dict[str, float]]:
     """Least squares without any prior: what a naive learner would believe.
 
     Coefficients A × (J + 2), an intercept for each action and the same slopes for all (NaN: never tried in both
@@ -351,7 +353,9 @@ def _fit_raw(data: EffectData, scaled: CustomerFeatures, regression: _Regression
         arms = data.treated[rows][own]
         tried = arms.any() and not arms.all()
         raw[place] = raw[place] if tried else np.nan
-        means[name] = float(contrast[own] @ residual[own] / (contrast[own] @ contrast[own])) if tried else np.nan
+        means[name] = (
+            float(contrast[own] @ residual[own] / (contrast[own] @ contrast[own])) if tried else np.nan
+        )
     return raw, means
 
 

@@ -49,7 +49,7 @@ known AS (
 SELECT
     days.customer_id,
     days.product_id,
-    SUM(POWER(0.5, DATE_DIFF('day', days.ordered_on, $until) / $half_life)) AS weight
+    ROUND(SUM(POWER(0.5, DATE_DIFF('day', days.ordered_on, $until) / $half_life)), 9) AS weight
 FROM days
 INNER JOIN known ON known.product_id = days.product_id
 GROUP BY days.customer_id, days.product_id

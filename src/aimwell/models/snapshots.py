@@ -54,8 +54,8 @@ WITH days AS (
         {group} AS name,
         line.ordered_on,
         COUNT(*) AS lines,
-        SUM(CAST(line.revenue AS DOUBLE)) AS revenue,
-        SUM(CAST(line.discount AS DOUBLE)) AS discount
+        SUM(line.revenue) AS revenue,
+        SUM(line.discount) AS discount
     FROM order_lines AS line
     LEFT JOIN products AS product ON product.product_id = line.product_id
     WHERE line.ordered_on < $until
@@ -85,8 +85,8 @@ SELECT
     SUM(CASE WHEN ordered_on >= $since_84 THEN 1 ELSE 0 END) AS days_84,
     SUM(CASE WHEN ordered_on >= $since_182 THEN 1 ELSE 0 END) AS days_182,
     SUM(CASE WHEN ordered_on >= $since_84 THEN lines ELSE 0 END) AS lines_84,
-    SUM(CASE WHEN ordered_on >= $since_84 THEN revenue ELSE 0 END) AS revenue_84,
-    SUM(CASE WHEN ordered_on >= $since_84 THEN discount ELSE 0 END) AS discount_84
+    CAST(SUM(CASE WHEN ordered_on >= $since_84 THEN revenue ELSE 0 END) AS DOUBLE) AS revenue_84,
+    CAST(SUM(CASE WHEN ordered_on >= $since_84 THEN discount ELSE 0 END) AS DOUBLE) AS discount_84
 FROM combined
 GROUP BY customer_id, name, whole
 ORDER BY customer_id, name, whole

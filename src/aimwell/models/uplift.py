@@ -81,12 +81,12 @@ def measure_qini(
         # Poisson weights are the bootstrap without moving rows, so that the order stays.
         drawn = rows.compute_gain(random.poisson(1.0, len(score)).astype(float))
         qinis[repetition], curves[repetition] = _integrate_qini(drawn), drawn[places]
-    lower, upper = np.quantile(qinis, [0.025, 0.975])
-    bands = np.quantile(curves, [0.025, 0.975], axis=0)
-    qini = Estimate(
-        _integrate_qini(gain), float(lower), float(upper), len(score), "Qini, out of fold, bootstrap"
-    )
-    return qini, UpliftCurve(share, gain[places], bands[0], bands[1])
+    # Normal limits need fewer repetitions than quantiles, which were measured to be too narrow with a hundred.
+    middle, reach = _integrate_qini(gain), 1.96 * float(qinis.std(ddof=1))
+    band = 1.96 * curves.std(axis=0, ddof=1)
+    qini = Estimate(middle, middle - reach, middle + reach, len(score), "Qini, out of fold, bootstrap")
+    drawn_gain = gain[places]
+    return qini, UpliftCurve(share, drawn_gain, drawn_gain - band, drawn_gain + band)
 
 
 def _integrate_qini(gain: Floats) -> float:

@@ -15,6 +15,7 @@ from scipy.optimize import linprog, minimize
 from aimwell.core.seeds import generator
 from aimwell.strategy.certificate import choose_best, reduce_values, take_best_of_offers
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals
+from aimwell.strategy.relaxation import MOST_PAIRS, solve_relaxation
 
 SAMPLE = 4_000
 CUTS = 60
@@ -103,6 +104,10 @@ def find_prices(
     """Prices (one per row, ≥ 0, money per unit) that nearly minimise the dual."""
     if not problem.rows or problem.customers == 0:
         return np.zeros(len(problem.rows))
+    if problem.customers * problem.actions <= MOST_PAIRS:
+        exact = solve_relaxation(problem, usable)
+        if exact is not None:
+            return exact
     dual = Dual.build(problem, usable)
     scaled = dual.scale(start) if start is not None else np.zeros(len(problem.rows))
     if start is None:

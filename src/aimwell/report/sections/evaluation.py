@@ -158,7 +158,7 @@ def _make_effects(evaluation: Mapping[str, Any], name: str, title: Text, materia
     chart = Forest(rows, Axis(make_both(say("effect per customer")), "money"))
     height = "tall" if len(rows) > 6 else "medium" if len(rows) > 2 else "short"
     body = make_chart(chart, title, currency=material.currency, height=height)
-    note = say("Green: proven gain. Red: proven loss. Grey: not proven, the interval holds zero.")
+    note = say("Green: proven gain. Red: proven loss. Grey: not proven.")
     return make_card(title, body, span=6, simulated=material.simulated, note=note)
 
 

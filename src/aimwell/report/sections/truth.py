@@ -49,7 +49,7 @@ def make_truth(material: Material) -> Html:
         height="huge" if len(kept) > 8 else "tall" if len(kept) > 4 else "short",
     )
     head = [say("Figure"), say("Estimate"), say("95% interval"), say("Truth (simulated)"), say("Interval")]
-    table = make_table(head, [_list_metric(row, material.currency) for row in metrics])
+    table = make_table(head, [_list_metric(row, material.currency) for row in every[-MAX_CHECKS:]])
     body = make("div", chart, table, class_="halves") if len(kept) > 3 else table
     return make_card(title, body, span=12, simulated=True, note=_tell_share(truth))
 
@@ -107,7 +107,7 @@ def _list_metric(row: Mapping[str, Any], currency: str) -> list[Child]:
     if isinstance(covered, bool):
         mark = make_pill(say("holds it"), "gain") if covered else make_pill(say("misses it"), "amber")
     return [
-        make("span", read_text(row.get("title"), row.get("metric") or "—")),
+        _name_check(row),
         show(figure.estimate, unit, currency, signed=True),
         show_interval(figure, unit, currency),
         show(read_number(row.get("truth")), unit, currency, signed=True),

@@ -85,9 +85,7 @@ def make_effects(models: Mapping[str, Any], material: Material) -> Html:
         currency=material.currency,
         height="tall" if len(rows) > 6 else "medium",
     )
-    note = say(
-        "Contribution per customer before the cost of contact. Grey: not proven, the interval holds zero."
-    )
+    note = say("Contribution per customer before the cost of contact. Grey: not proven.")
     return make_card(
         say("What each action changes"), body, span=6, simulated=material.simulated and bool(rows), note=note
     )
