@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from aimwell.core.tables import (
     PLAN_ITEMS,
     PLANS,
     PRODUCTS,
+    Table,
 )
 from aimwell.core.text import say
 from aimwell.engine.workspace import Workspace
@@ -140,7 +142,7 @@ def add_experiment(
         )
 
 
-def _build(table, rows):  # type: ignore[no-untyped-def]
+def _build(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=table.schema)
 
 

@@ -79,3 +79,16 @@ def test_histories_without_information_are_refused() -> None:
     nobody = PurchaseHistory(np.zeros(300), np.zeros(300), np.full(300, 30.0))
     with pytest.raises(NotReady):
         fit_bg_nbd(nobody)
+
+
+def test_customers_who_never_leave_are_an_answer_not_a_failure() -> None:
+    random = np.random.default_rng(4)
+    rate = random.gamma(1.5, 0.3, 1500)
+    T = np.full(1500, 40.0)
+    x = random.poisson(rate * T).astype(float)
+    # The last of x uniform purchase times.
+    t_x = np.where(x > 0, T * random.random(1500) ** (1 / np.maximum(x, 1)), 0.0)
+    history = PurchaseHistory(x, t_x, T)
+    model = fit_bg_nbd(history)
+    assert model.predict_alive(history).mean() > 0.97
+    assert model.predict_purchases(history, 10.0).sum() == pytest.approx(rate.sum() * 10, rel=0.05)

@@ -23,7 +23,7 @@ def test_auc_and_precision_equal_scikit_learns(seed: int) -> None:
     random = np.random.default_rng(seed)
     truth = random.random(60) < 0.4
     truth[0], truth[1] = True, False
-    score = np.round(random.random(60) + 0.3 * truth, 1)
+    score = np.round(random.random(60) + 0.3 * truth.astype(np.float64), 1).astype(np.float64)
     assert measure_auc(score, truth) == pytest.approx(roc_auc_score(truth, score))
     assert measure_average_precision(score, truth) == pytest.approx(average_precision_score(truth, score))
 

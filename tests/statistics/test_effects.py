@@ -113,7 +113,7 @@ def test_redemption_follows_the_actions() -> None:
 def load_hillstrom(arm: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not HILLSTROM.exists():
         pytest.skip("Hillstrom is not beside the repository")
-    rows = duckdb.sql(
+    rows = duckdb.execute(
         "SELECT womens, mens, history, recency, newbie, zip_code, channel, segment, visit "
         f"FROM read_csv('{HILLSTROM}') WHERE segment IN ('{arm}', 'No E-Mail')"
     ).fetchnumpy()

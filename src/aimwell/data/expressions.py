@@ -67,8 +67,13 @@ PURPOSE_NAMES = {
 }
 
 
-def clean(column: str) -> str:
-    """The text without surrounding blanks; NULL for what people write when there is nothing."""
+def clean(column: str, *, padded: bool = True) -> str:
+    """The text without surrounding blanks; NULL for what people write when there is nothing.
+
+    ``padded=False``: no value of the column has blanks around it, which makes this ten times cheaper.
+    """
+    if not padded:
+        return f"CASE WHEN lower({column}) IN ({_list(_EMPTY)}) THEN NULL ELSE {column} END"
     trimmed = f"trim({column}, {literal(_BLANKS)})"
     # Trimming six kinds of blanks is ten times dearer than seeing that there is nothing to trim.
     odd = f"{column} < '!' OR {column} >= chr(128) OR right({column}, 1) <= '!' OR right({column}, 1) >= chr(128)"

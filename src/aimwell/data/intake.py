@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from aimwell.core.text import Text, say
 from aimwell.data.attributes import name_attributes
-from aimwell.data.expressions import CHANNEL_NAMES, clean, translate_names
+from aimwell.data.expressions import CHANNEL_NAMES, translate_names
 from aimwell.data.parsing import Parsed
 from aimwell.data.scratch import Scratch, literal, quote
 
@@ -160,9 +160,7 @@ def _derive_products(scratch: Scratch, parsed: Parsed) -> pa.Table:
 
 def _shape_events(scratch: Scratch, parsed: Parsed) -> pa.Table:
     has = parsed.mapping.has
-    others = ", ".join(
-        f"{literal(column)}, {clean(parsed.source.staged(column))}" for column in parsed.mapping.unused
-    )
+    others = ", ".join(f"{literal(column)}, {parsed.source.read(column)}" for column in parsed.mapping.unused)
     properties = f"CAST(json_object({others}) AS VARCHAR)" if others else "CAST(NULL AS VARCHAR)"
     kept = {
         name: name if has(name) else "CAST(NULL AS VARCHAR)"
@@ -199,9 +197,7 @@ def _shape_events(scratch: Scratch, parsed: Parsed) -> pa.Table:
 def _shape_customers(scratch: Scratch, parsed: Parsed) -> pa.Table:
     attributes = name_attributes(parsed.mapping.unused)
     columns = [_keep(parsed, name) for name in ("email", "phone", "address", "region")]
-    columns += [
-        f"{clean(parsed.source.staged(column))} AS {quote(name)}" for column, name in attributes.items()
-    ]
+    columns += [f"{parsed.source.read(column)} AS {quote(name)}" for column, name in attributes.items()]
     return scratch.query(
         f"""
         SELECT customer_id, {", ".join(columns)}, $source AS source

@@ -16,7 +16,6 @@ from aimwell.data.dates import DatePlan, Order, plan_dates
 from aimwell.data.expressions import (
     CHANNEL_NAMES,
     PURPOSE_NAMES,
-    clean,
     parse_boolean,
     parse_instant,
     parse_number,
@@ -68,7 +67,7 @@ def parse_rows(
     fields = [field for field in check_table(mapping.table) if mapping.has(field.name)]
     dates = {
         field.name: plan_dates(
-            scratch, source.staged(match.column), match.column, file=source.file, order=order
+            scratch, source.read(match.column), match.column, file=source.file, order=order
         )
         for field in fields
         if field.kind is Kind.INSTANT and (match := mapping.get(field.name)) and match.column
@@ -124,7 +123,7 @@ def _read_text(source: Source, mapping: Mapping, field: Field) -> str:
     text = _text_of(source, match)
     clock = mapping.get("ordered_time")
     if field.name == "ordered_at" and clock is not None and clock.column is not None:
-        time = clean(source.staged(clock.column))
+        time = source.read(clock.column)
         return f"CASE WHEN {time} IS NULL THEN {text} ELSE {text} || ' ' || {time} END"
     return text
 
@@ -132,7 +131,7 @@ def _read_text(source: Source, mapping: Mapping, field: Field) -> str:
 def _text_of(source: Source, match: Match) -> str:
     if match.column is None:
         return literal(match.constant or "")
-    return clean(source.staged(match.column))
+    return source.read(match.column)
 
 
 def _locate(fields: list[Field], dates: dict[str, DatePlan]) -> str:

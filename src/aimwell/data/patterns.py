@@ -329,28 +329,31 @@ def _find_file_traits(reader: Queryable) -> Iterator[Finding]:
             0.1,
             2.0,
         )
-        contradicting = int(reading.get("contradicting", 0))
         if "contradicting" in reading:
-            yield Finding(
-                source,
-                table,
-                "revenue",
-                "inaccurate",
-                "amount_is_not_price_times_quantity",
-                contradicting,
-                rows,
-                tuple(reading.get("contradicting_examples", ())),
-                lambda affected, total, column: say(
-                    "In {affected} of {total} rows the amount is not quantity × unit price.",
-                    affected=affected,
-                    total=total,
-                ),
-                say("Check whether the amount is after discounts; it is what counts."),
-                0.02,
-                2.0,
-                about=file,
-            )
+            yield _find_contradictions(source, table, file, rows, reading)
 
 
 def _only(value: str | None) -> tuple[str, ...]:
     return (str(value),) if value is not None else ()
+
+
+def _find_contradictions(source: str, table: str, file: str, rows: int, reading: dict[str, Any]) -> Finding:
+    return Finding(
+        source,
+        table,
+        "revenue",
+        "inaccurate",
+        "amount_is_not_price_times_quantity",
+        int(reading["contradicting"]),
+        rows,
+        tuple(reading.get("contradicting_examples", ())),
+        lambda affected, total, column: say(
+            "In {affected} of {total} rows the amount is not quantity × unit price.",
+            affected=affected,
+            total=total,
+        ),
+        say("Check whether the amount is after discounts; it is what counts."),
+        0.02,
+        2.0,
+        about=file,
+    )

@@ -18,7 +18,6 @@ import pyarrow as pa
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import REJECTS
 from aimwell.core.text import Text, say
-from aimwell.data.expressions import clean
 from aimwell.data.mapping import OWN_COLUMNS
 from aimwell.data.parsing import Parsed, Rule
 from aimwell.data.records import Fault
@@ -139,7 +138,7 @@ def _read_marked(scratch: Scratch, parsed: Parsed) -> list[tuple[int, Rule, str,
     )
     columns = {match.field: match.column for match in mapping.matches if match.column}
     value = " ".join(
-        f"WHEN rule = {index} THEN {clean(source.staged(columns[rule.field]))}"
+        f"WHEN rule = {index} THEN {source.read(columns[rule.field])}"
         for index, rule in enumerate(parsed.rules)
         if rule.field in columns
     )

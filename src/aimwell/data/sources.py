@@ -15,11 +15,13 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 from aimwell.data.dialect import Dialect, looks_like_values, name_columns, sniff_dialect, split_line
 from aimwell.data.encoding import Encoding, detect_encoding, read_text
+from aimwell.data.expressions import clean
 from aimwell.data.records import Fault, Reader, name_fields, split_lines, stage_schema
 from aimwell.data.scratch import Scratch, quote
 from aimwell.data.synonyms import knows_header
@@ -40,6 +42,13 @@ class Source:
     blank: int = 0
     spanning: int = 0
     faults: tuple[Fault, ...] = field(default=())
+    padded: frozenset[str] = frozenset()
+    """Staged columns in which some value has blanks around it."""
+
+    def read(self, column: str) -> str:
+        """The SQL of the cleaned text of ``column``."""
+        staged = self.staged(column)
+        return clean(staged, padded=staged in self.padded)
 
     def staged(self, column: str) -> str:
         """The staged name (``c3``) of ``column``."""
@@ -108,7 +117,7 @@ def _stage_text(scratch: Scratch, path: Path, header: tuple[str, ...] | None) ->
     dialect, columns, first_line = _read_header(path, encoding, header)
     reader = Reader(dialect, len(columns), first_line=first_line, damaged=encoding.damaged)
     lines = _skip(split_lines(read_text(path, encoding)), first_line - 1)
-    staged = _write_stage(scratch, reader.read(lines), len(columns))
+    staged, padded = _write_stage(scratch, reader.read(lines), len(columns))
     counts = reader.counts
     return Source(
         path.name,
@@ -119,6 +128,7 @@ def _stage_text(scratch: Scratch, path: Path, header: tuple[str, ...] | None) ->
         counts.blank,
         counts.spanning,
         tuple(counts.faults),
+        padded,
     )
 
 
@@ -189,16 +199,28 @@ def _skip(batches: Iterator[list[bytes]], count: int) -> Iterator[list[bytes]]:
         count = max(0, count - len(lines))
 
 
-def _write_stage(scratch: Scratch, batches: Iterator[pa.RecordBatch], width: int) -> int:
-    """Spool to a file that is mapped into memory, so that the size of the source does not matter."""
+def _write_stage(
+    scratch: Scratch, batches: Iterator[pa.RecordBatch], width: int
+) -> tuple[int, frozenset[str]]:
+    """Spool to a file that is mapped into memory, so that the size of the source does not matter.
+
+    Answers how many rows there are, and in which columns some value has blanks around it.
+    """
+    padded: set[str] = set()
     spool = scratch.folder / "raw.arrow"
     rows = 0
     with pa.OSFile(str(spool), "wb") as sink, pa.ipc.new_file(sink, stage_schema(width)) as writer:
         for batch in batches:
             rows += batch.num_rows
+            padded |= {name for name in name_fields(width) if name not in padded and _is_padded(batch[name])}
             writer.write_batch(batch)
     scratch.register("raw", pa.ipc.open_file(pa.memory_map(str(spool))).read_all())
-    return rows
+    return rows, frozenset(padded)
+
+
+def _is_padded(values: pa.Array) -> bool:
+    trimmed = pc.sum(pc.binary_length(pc.utf8_trim_whitespace(values))).as_py()
+    return bool(trimmed != pc.sum(pc.binary_length(values)).as_py())
 
 
 def _stage_parquet(scratch: Scratch, path: Path) -> Source:
@@ -212,7 +234,7 @@ def _stage_parquet(scratch: Scratch, path: Path) -> Source:
             for row, staged in zip(described, name_fields(len(columns)), strict=True)
         ]
         sql = f"SELECT row_number() OVER () AS row_number, {', '.join(casts)} FROM read_parquet($path)"
-        rows = _write_stage(scratch, _cast_batches(scratch, sql, name, len(columns)), len(columns))
+        rows, padded = _write_stage(scratch, _cast_batches(scratch, sql, name, len(columns)), len(columns))
     except duckdb.Error as error:
         raise _refuse(
             "data.broken_parquet",
@@ -224,7 +246,7 @@ def _stage_parquet(scratch: Scratch, path: Path) -> Source:
             ),
             say("Write the file again, or export it as CSV."),
         ) from error
-    return Source(path.name, columns, "parquet", "", rows)
+    return Source(path.name, columns, "parquet", "", rows, padded=padded)
 
 
 def _cast_batches(scratch: Scratch, sql: str, name: str, width: int) -> Iterator[pa.RecordBatch]:

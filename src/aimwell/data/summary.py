@@ -74,43 +74,7 @@ def find_lacks(reader: Queryable) -> tuple[Text, ...]:
                 "There are no orders: nothing can be analysed. Add a file: aimwell data add FILE --as order_lines"
             ),
         )
-    lacks = {
-        "revenues": say(
-            "No amounts: orders and units are counted; value, margin, ROI and CLV in money fall away. "
-            "Deliver an amount or a unit price."
-        ),
-        "sold": say(
-            "No products: recommendations, favourite products and offers on products fall away. "
-            "Deliver a product column."
-        ),
-        "grouped": say(
-            "No departments: offers are proposed for single products. Deliver departments or "
-            "categories: aimwell data add FILE --as products"
-        ),
-        "costs": say(
-            "No unit costs: margins use the margin rate of the settings. Deliver unit_cost: aimwell "
-            "data add FILE --as products"
-        ),
-        "stocks": say(
-            "No stock: a plan cannot see that an offer is sold out. Deliver stock: aimwell data add FILE --as products"
-        ),
-        "hours": say("Orders have dates only: the favourite hour falls away. Deliver the time of the order."),
-        "discounts": say("No discounts: sensitivity to discounts falls away. Deliver a discount column."),
-        "stores": say(
-            "No stores or regions: figures per region fall away. Deliver a store or region column."
-        ),
-        "events": say(
-            "No events: reactions to earlier campaigns are unknown. Deliver them: aimwell data add FILE --as events"
-        ),
-        "consents": say(
-            "No consents: nobody has allowed or refused contact. Deliver them: aimwell data add FILE --as consents"
-        ),
-        "contacts": say(
-            "No e-mail, phone or address: messages are written as lists of customer numbers. Deliver "
-            "contacts: aimwell data add FILE --as customers"
-        ),
-    }
-    return tuple(text for name, text in lacks.items() if not facts[name])
+    return tuple(text for name, text in _LACKS.items() if not facts[name])
 
 
 def _list_sources(reader: Queryable) -> list[dict[str, Any]]:
@@ -164,3 +128,40 @@ def _list_findings(reader: Queryable) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+_LACKS = {
+    "revenues": say(
+        "No amounts: orders and units are counted; value, margin, ROI and CLV in money fall away. "
+        "Deliver an amount or a unit price."
+    ),
+    "sold": say(
+        "No products: recommendations, favourite products and offers on products fall away. "
+        "Deliver a product column."
+    ),
+    "grouped": say(
+        "No departments: offers are proposed for single products. Deliver departments or "
+        "categories: aimwell data add FILE --as products"
+    ),
+    "costs": say(
+        "No unit costs: margins use the margin rate of the settings. Deliver unit_cost: aimwell "
+        "data add FILE --as products"
+    ),
+    "stocks": say(
+        "No stock: a plan cannot see that an offer is sold out. Deliver stock: aimwell data add FILE --as products"
+    ),
+    "hours": say("Orders have dates only: the favourite hour falls away. Deliver the time of the order."),
+    "discounts": say("No discounts: sensitivity to discounts falls away. Deliver a discount column."),
+    "stores": say("No stores or regions: figures per region fall away. Deliver a store or region column."),
+    "events": say(
+        "No events: reactions to earlier campaigns are unknown. Deliver them: aimwell data add FILE --as events"
+    ),
+    "consents": say(
+        "No consents: nobody has allowed or refused contact. Deliver them: aimwell data add FILE --as consents"
+    ),
+    "contacts": say(
+        "No e-mail, phone or address: messages are written as lists of customer numbers. Deliver "
+        "contacts: aimwell data add FILE --as customers"
+    ),
+}
+"""By the column of ``find_lacks`` that is 0."""

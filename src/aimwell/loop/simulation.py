@@ -48,6 +48,7 @@ class Season:
     as_of: date
     inputs: PlanInputs
     customers: MarketCustomers
+    actions: MarketActions
     sheet: CustomerSheet
     quiet: pa.Table
     """Rows of ``evaluation.outcomes`` for everybody, in the order of ``inputs.customers``."""
@@ -55,10 +56,9 @@ class Season:
 
 @dataclass(frozen=True)
 class World:
-    """The seasons of consecutive waves, and the actions, which stay the same."""
+    """The seasons of consecutive waves, and what is learnt about."""
 
     seasons: tuple[Season, ...]
-    actions: MarketActions
     catalogue: Catalogue
 
 
@@ -84,8 +84,7 @@ def read_world(workspace: Workspace, days: Sequence[date]) -> World:
         with workspace.read() as reader:
             seasons.append(_read_season(reader, workspace, day))
     with workspace.read() as reader:
-        _, departments = read_customers(reader, days[0], workspace.settings.business.margin_rate)
-        return World(tuple(seasons), read_market_actions(reader, departments), load_catalogue(reader, set()))
+        return World(tuple(seasons), load_catalogue(reader, set()))
 
 
 def simulate_rounds(world: World, *, seed: int, waves: Sequence[WaveName]) -> list[WaveOutcome]:
@@ -102,7 +101,7 @@ def simulate_rounds(world: World, *, seed: int, waves: Sequence[WaveName]) -> li
         action = np.full(len(contacts), -1, dtype=np.int64)
         action[plan.customer[plan.treated]] = plan.action[plan.treated]
         customers = replace(season.customers, recent_contacts=contacts)
-        found = respond(market, customers, world.actions, action, plan_id=inputs.plan_id)
+        found = respond(market, customers, season.actions, action, plan_id=inputs.plan_id)
         observed = _observe(season, inputs, plan, found)
         outcomes.append(_measure(name, inputs, plan, observed, found, seed))
         rows += _list_rows(season, inputs, plan, observed, name)
@@ -114,12 +113,12 @@ def _read_season(reader: Reader, workspace: Workspace, day: date) -> Season:
     settings = workspace.settings
     actions = read_actions(reader)
     inputs = read_inputs(reader, settings, actions, as_of=day, plan_id="season")
-    customers, _ = read_customers(reader, day, settings.business.margin_rate)
+    customers, departments = read_customers(reader, day, settings.business.margin_rate)
     catalogue = load_catalogue(reader, set())
     sheet = load_sheet(reader, until=day, departments=catalogue.departments)
     quiet = _read_quiet(reader, inputs.customers, day, settings.business.margin_rate)
     assert list(inputs.customers) == customers.customer_id == quiet["customer_id"].to_pylist()
-    return Season(day, inputs, customers, sheet, quiet)
+    return Season(day, inputs, customers, read_market_actions(reader, departments), sheet, quiet)
 
 
 def _read_quiet(reader: Reader, customers: Sequence[str], day: date, margin_rate: float) -> pa.Table:

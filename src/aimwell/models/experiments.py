@@ -7,6 +7,7 @@ day (``effect_features``); writes nothing. Customers for whom no action was inte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -95,15 +96,23 @@ def load_experiments(source: Queryable, *, as_of: date) -> Experiments | None:
     if not rows:
         return None
     catalogue = load_catalogue(source, {row["action_id"] for row in rows})
+    data = assemble_experiments(rows, _load_sheets(source, rows, catalogue), catalogue)
+    plans = tuple(dict.fromkeys(row["plan_id"] for row in rows))
+    return Experiments(data, catalogue, plans, any(row["simulated"] for row in rows))
+
+
+def assemble_experiments(
+    rows: list[dict[str, Any]], sheets: Mapping[date, CustomerSheet], catalogue: Catalogue
+) -> EffectData:
+    """``rows`` (as ROWS_SQL gives them) joined to the customers as known on each plan's day. Reads no table."""
     place = {name: number for number, name in enumerate(catalogue.actions.ids)}
     action = np.array([place[row["action_id"]] for row in rows], dtype=np.int64)
     plans = tuple(dict.fromkeys(row["plan_id"] for row in rows))
     plan = np.array([plans.index(row["plan_id"]) for row in rows], dtype=np.int64)
-    sheets = _load_sheets(source, rows, catalogue)
     features, covariates, reach = _collect(rows, plan, sheets)
     people = {name: number for number, name in enumerate(sorted({row["customer_id"] for row in rows}))}
     drawn = np.array([row["wave"] == "pilot" and row["drawn_with"] is not None for row in rows])
-    data = EffectData(
+    return EffectData(
         actions=catalogue.actions,
         outcome=np.array([row["contribution"] for row in rows], dtype=np.float64),
         treated=np.array([row["arm"] == "treatment" for row in rows]),
@@ -115,7 +124,6 @@ def load_experiments(source: Queryable, *, as_of: date) -> Experiments | None:
         redeemed=np.array([row["redeemed"] > 0 for row in rows]),
         draw=_estimate_draws(plan, reach, action, drawn, len(catalogue.actions)),
     )
-    return Experiments(data, catalogue, plans, any(row["simulated"] for row in rows))
 
 
 def _load_sheets(
@@ -126,7 +134,7 @@ def _load_sheets(
 
 
 def _collect(
-    rows: list[dict[str, Any]], plan: Integers, sheets: dict[date, CustomerSheet]
+    rows: list[dict[str, Any]], plan: Integers, sheets: Mapping[date, CustomerSheet]
 ) -> tuple[CustomerFeatures, Floats, Integers]:
     """Features, covariates and reach of each row, as known on its plan's day."""
     places = {day: {name: at for at, name in enumerate(sheet.customer_ids)} for day, sheet in sheets.items()}
