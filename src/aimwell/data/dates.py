@@ -42,7 +42,10 @@ class DatePlan:
 def plan_dates(
     scratch: Scratch, value: str, column: str, *, file: str, order: Order | None = None
 ) -> DatePlan:
-    """Decide the order of day and month of ``value`` (SQL over ``raw``); BadInput ``data.ambiguous_dates`` when the column cannot tell."""
+    """Decide the order of day and month of ``value`` (SQL over ``raw``).
+
+    BadInput ``data.ambiguous_dates`` when the column cannot tell.
+    """
     facts = scratch.rows(
         rf"""
         WITH cleaned AS (SELECT DISTINCT {value} AS text FROM raw),

@@ -12,6 +12,9 @@ import numpy as np
 from aimwell.engine.warehouse import Queryable
 from aimwell.strategy.market import Integers, MarketActions, MarketCustomers
 
+FATIGUE_DAYS = 14
+"""Contacts older than this tire nobody, in the imagined market."""
+
 _FEATURES = """
 WITH recent AS (
     SELECT l.customer_id, COALESCE(p.department, '') AS department, SUM(CAST(l.revenue AS DOUBLE)) AS revenue
@@ -61,7 +64,7 @@ GROUP BY customer_id, action_id
 
 def read_customers(reader: Queryable, as_of: date, margin_rate: float) -> tuple[MarketCustomers, list[str]]:
     """What the planted response depends on, as of a day; and the departments, in the order of the columns."""
-    people = reader.query(_PEOPLE, {"as_of": as_of, "touched_from": as_of - timedelta(days=28)})
+    people = reader.query(_PEOPLE, {"as_of": as_of, "touched_from": as_of - timedelta(days=FATIGUE_DAYS)})
     shares = reader.query(_FEATURES, {"as_of": as_of, "recent_from": as_of - timedelta(days=90)})
     ids: list[str] = people["customer_id"].to_pylist()
     row_of = {customer: row for row, customer in enumerate(ids)}

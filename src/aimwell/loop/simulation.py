@@ -90,7 +90,6 @@ def read_world(workspace: Workspace, days: Sequence[date]) -> World:
 def simulate_rounds(world: World, *, seed: int, waves: Sequence[WaveName]) -> list[WaveOutcome]:
     """Run ``waves`` one after the other; each learns from all before it. The market and all draws follow ``seed``."""
     market = Market(seed)
-    contacts = np.zeros(len(world.seasons[0].inputs.customers))
     rows: list[dict[str, Any]] = []
     outcomes: list[WaveOutcome] = []
     for number, (season, name) in enumerate(zip(world.seasons, waves, strict=False)):
@@ -98,14 +97,12 @@ def simulate_rounds(world: World, *, seed: int, waves: Sequence[WaveName]) -> li
         if rows:
             inputs = _add_effects(inputs, world, season, rows, seed)
         plan = make_rollout(inputs) if name == "rollout" and inputs.has_effects else make_pilot(inputs)
-        action = np.full(len(contacts), -1, dtype=np.int64)
+        action = np.full(len(inputs.customers), -1, dtype=np.int64)
         action[plan.customer[plan.treated]] = plan.action[plan.treated]
-        customers = replace(season.customers, recent_contacts=contacts)
-        found = respond(market, customers, season.actions, action, plan_id=inputs.plan_id)
+        found = respond(market, season.customers, season.actions, action, plan_id=inputs.plan_id)
         observed = _observe(season, inputs, plan, found)
         outcomes.append(_measure(name, inputs, plan, observed, found, seed))
         rows += _list_rows(season, inputs, plan, observed, name)
-        contacts = (action >= 0).astype(np.float64)
     return outcomes
 
 

@@ -6,13 +6,13 @@ those who were reached, what the planted response makes of the action. Everythin
 
 The planted response of customer x to action a (offer on department d with discount δ, channel c):
 
-    p(x, a)  = min(0.9, base · reach_c · (0.3 + 3·s_x) · m(x, d) · exp(−r_x / 60) · f^k_x · (0.5 + δ / 0.3))
-    m(x, d)  = 0.2 + 2.0 · A · (1.2 − A) for a department offer, 0.7 for an offer on everything
-    q(x, a)  = 0.6 · A^2                                      redeems although they would have bought anyway
+    p(x, a)  = min(0.9, base · reach_c · 8 · [s_x − 0.07]₀^0.275 · m(x, d) · exp(−r_x / 60) · f^k_x · (0.5 + δ / 0.3))
+    m(x, d)  = 3 · A · (1.2 − A) for a department offer, 0.5 for an offer on everything
+    q(x, a)  = 0.9 · A · exp(−r_x / 60)                       redeems although they would have bought anyway
 
 with A = share ÷ (share + average share) of the department in the customer's revenue of the last 90 days (one
 half for the average customer), s the customer's discount share, r days since the last order, k contacts
-received in the last 28 days. A responder makes one to three orders more, of about the customer's usual size. So
+received in the last 14 days. A responder makes one to three orders more, of about the customer's usual size. So
 response is highest where habit is neither absent nor complete, and those most likely to buy mostly redeem what
 they would have paid for anyway: choosing by propensity wastes money here.
 """
@@ -37,7 +37,7 @@ class Market:
     """The planted parameters. They are properties of the imagined market, the same for every seed."""
 
     seed: int
-    base: float = 0.6
+    base: float = 0.8
     reach: tuple[tuple[str, float], ...] = (("email", 0.55), ("sms", 0.75), ("mail", 0.7), ("call", 1.15))
     fatigue: float = 0.75
     size: float = 1.0
@@ -88,9 +88,9 @@ def response_probability(market: Market, customers: MarketCustomers, actions: Ma
     reach = dict(market.reach)
     channel = np.array([reach.get(name, 0.5) for name in actions.channel])
     affinity = _affinity(customers, actions)
-    match = np.where(actions.department[None, :] < 0, 0.7, 0.2 + 2.0 * affinity * (1.2 - affinity))
+    match = np.where(actions.department[None, :] < 0, 0.5, 3.0 * affinity * (1.2 - affinity))
     person = (
-        (0.3 + 3.0 * np.clip(customers.discount_share, 0, 0.6))
+        np.clip(8.0 * (customers.discount_share - 0.07), 0.0, 2.2)
         * np.exp(-np.maximum(customers.recency_days, 0) / 60.0)
         * market.fatigue**customers.recent_contacts
     )
@@ -102,7 +102,7 @@ def free_redemption_probability(customers: MarketCustomers, actions: MarketActio
     """n × a: the chance that somebody redeems who would have bought anyway."""
     affinity = np.where(actions.department[None, :] < 0, 0.55, _affinity(customers, actions))
     active = np.exp(-np.maximum(customers.recency_days, 0) / 60.0)
-    return 0.6 * affinity**2 * active[:, None]
+    return 0.9 * affinity * active[:, None]
 
 
 def expected_contribution(market: Market, customers: MarketCustomers, actions: MarketActions) -> Reals:
