@@ -95,6 +95,16 @@ class Run(Reader):
         if data.num_rows:
             self._stage(table, data, "append")
 
+    def put(self, table: str, data: pa.Table, *, column: str, value: str) -> None:
+        """Write ``data`` in place of the rows of ``table`` whose ``column`` is ``value``; all others stay."""
+        name = TABLES[table].column(column).name
+        kept = self.query(f"SELECT * FROM {table} WHERE {name} <> $value OR {name} IS NULL", {"value": value})
+        if kept.num_rows == self.query(f"SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py():
+            self.append(table, data)
+        else:
+            rows = TABLES[table].validate(data)
+            self.replace(table, pa.concat_tables([TABLES[table].validate(kept), rows]))
+
     @property
     def staged(self) -> dict[str, tuple[Mode, list[DataFile]]]:
         """What the end of the run will make visible."""

@@ -159,23 +159,7 @@ def keep_outcomes(run: Run, plan: Plan, observed: pa.Table, *, simulated: bool) 
     }
     names = [column.name for column in OUTCOMES.columns]
     made = pa.table({name: columns[name] if name in columns else observed.column(name) for name in names})
-    replace_plan(run, "outcomes", plan.plan_id, made)
-
-
-def replace_plan(run: Run, table: str, plan_id: str, rows: pa.Table) -> None:
-    """Write ``rows`` of one plan into ``table`` in place of that plan's earlier rows."""
-    kept = run.query(f"SELECT * FROM {table}")
-    others = kept.filter(pa.compute.not_equal(kept.column("plan_id"), plan_id))
-    if others.num_rows == kept.num_rows:
-        run.append(table, rows)
-    else:
-        run.replace(
-            table, pa.concat_tables([others.select(rows.column_names), rows.cast(_match(others, rows))])
-        )
-
-
-def _match(others: pa.Table, rows: pa.Table) -> pa.Schema:
-    return pa.schema([others.schema.field(name) for name in rows.column_names])
+    run.put("outcomes", made, column="plan_id", value=plan.plan_id)
 
 
 def _bind(plan: Plan, periods: Periods, margin_rate: float) -> dict[str, object]:

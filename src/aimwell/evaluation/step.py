@@ -22,7 +22,7 @@ from aimwell.evaluation.experiment import Experiment, build_experiment
 from aimwell.evaluation.increment import measure_increments
 from aimwell.evaluation.lesson import Lesson, draw_lessons
 from aimwell.evaluation.method import choose_method
-from aimwell.evaluation.outcomes import find_contribution_cap, keep_outcomes, query_outcomes, replace_plan
+from aimwell.evaluation.outcomes import find_contribution_cap, keep_outcomes, query_outcomes
 from aimwell.evaluation.plan import Periods, Plan, find_last_day, find_periods, find_plan
 from aimwell.evaluation.programme import measure_programme
 from aimwell.evaluation.promise import read_promise
@@ -140,9 +140,9 @@ def _keep(run: Run, findings: Findings) -> None:
     )
     # A window is looked at once, at its end: the look is the first and the last.
     made = RESULTS.build([{**row, **marks, "look": 1} for row in rows])
-    replace_plan(run, "results", findings.plan.plan_id, made)
+    run.put("results", made, column="plan_id", value=findings.plan.plan_id)
     lessons = LESSONS.build([{**_make_lesson_row(lesson), **marks} for lesson in findings.lessons])
-    replace_plan(run, "lessons", findings.plan.plan_id, lessons)
+    run.put("lessons", lessons, column="plan_id", value=findings.plan.plan_id)
 
 
 def _make_lesson_row(lesson: Lesson) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def simulate_rounds(world: World, *, seed: int, waves: Sequence[WaveName]) -> li
         found = respond(market, season.customers, season.actions, action, plan_id=inputs.plan_id)
         observed = _observe(season, inputs, plan, found)
         outcomes.append(_measure(name, inputs, plan, observed, found, seed))
-        rows += _list_rows(season, inputs, plan, observed, name)
+        rows += _list_rows(season, inputs, plan, observed)
     return outcomes
 
 
@@ -199,19 +199,18 @@ def _measure(
 
 
 def _list_rows(
-    season: Season, inputs: PlanInputs, plan: PlanResult, observed: pa.Table, name: WaveName
+    season: Season, inputs: PlanInputs, plan: PlanResult, observed: pa.Table
 ) -> list[dict[str, Any]]:
     """The wave as ``models.experiments`` reads it."""
     kept = ("customer_id", "arm", "action_id", "probability", "stratum", "contribution", "redeemed")
     before = ("orders_before", "revenue_before", "contribution_before")
-    drawn = name == "pilot"
     return [
         {
             **row,
             "plan_id": inputs.plan_id,
             "plan_day": season.as_of,
-            "wave": name,
-            "drawn_with": drawn or None,
+            "method": plan.method,
+            "drawn_with": float(plan.probability[number]),
         }
-        for row in observed.select([*kept, *before]).to_pylist()
+        for number, row in enumerate(observed.select([*kept, *before]).to_pylist())
     ]

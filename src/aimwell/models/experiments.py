@@ -34,7 +34,7 @@ ROWS_SQL = """
 SELECT
     assignment.plan_id,
     plan.as_of AS plan_day,
-    plan.wave,
+    plan.method,
     assignment.customer_id,
     assignment.arm,
     assignment.action_id,
@@ -111,7 +111,7 @@ def assemble_experiments(
     plan = np.array([plans.index(row["plan_id"]) for row in rows], dtype=np.int64)
     features, covariates, reach = _collect(rows, plan, sheets)
     people = {name: number for number, name in enumerate(sorted({row["customer_id"] for row in rows}))}
-    drawn = np.array([row["wave"] == "pilot" and row["drawn_with"] is not None for row in rows])
+    drawn = np.array([row["method"] == "randomised" and row["drawn_with"] is not None for row in rows])
     return EffectData(
         actions=catalogue.actions,
         outcome=np.array([row["contribution"] for row in rows], dtype=np.float64),

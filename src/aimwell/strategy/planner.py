@@ -12,6 +12,7 @@ import numpy as np
 
 from aimwell.core.errors import BadInput
 from aimwell.core.estimate import Estimate
+from aimwell.core.seeds import draw_uniforms
 from aimwell.core.text import Text, say
 from aimwell.strategy.certificate import measure_excess, sum_usage
 from aimwell.strategy.conflict import name_conflict
@@ -23,8 +24,6 @@ from aimwell.strategy.problem import Flags, Integers, Problem, Reals, Row
 
 Z = 1.959963984540054
 METHOD = "sum of effects, errors correlated within an action"
-OPTIMISM = 2.0
-"""Standard errors by which an action may be underestimated and still be worth a place in a pilot."""
 
 
 def make_rollout(inputs: PlanInputs, *, start: Reals | None = None, effort: Effort = "full") -> PlanResult:
@@ -62,9 +61,10 @@ def make_rollout(inputs: PlanInputs, *, start: Reals | None = None, effort: Effo
 
 
 def make_pilot(inputs: PlanInputs) -> PlanResult:
-    """A randomised plan within every limit: as many participants as the pilot's share and the limits allow.
+    """The small launch before the large one.
 
-    A pilot personalises nothing, so each action is costed at its average expected redemption.
+    As long as nothing is known, actions are drawn at random: that is how effects are found. Afterwards the
+    optimised plan itself is tried, on a random share of the audience: that is how it is checked.
     """
     if inputs.shares.control <= 0:
         raise BadInput(
@@ -73,10 +73,18 @@ def make_pilot(inputs: PlanInputs) -> PlanResult:
             remedy=say("Set contact.control_share above 0, such as 0.25."),
             where={"column": "control_share", "value": "0"},
         )
-    inputs = _average_redemption(inputs)
+    return _try_plan(inputs) if inputs.has_effects else _randomise(inputs)
+
+
+def _try_plan(inputs: PlanInputs) -> PlanResult:
+    drawn = draw_uniforms(f"{inputs.salt}:{inputs.plan_id}:pilot", inputs.customers) < inputs.shares.pilot
+    return replace(make_rollout(replace(inputs, eligible=inputs.eligible & drawn[:, None])), wave="pilot")
+
+
+def _randomise(inputs: PlanInputs) -> PlanResult:
     considered, holdout = split_audience(inputs)
     rows = inputs.build_rows()
-    drawn = draw_pilot(inputs, considered, inputs.eligible & find_worth_testing(inputs)[None, :], rows)
+    drawn = draw_pilot(inputs, considered, inputs.eligible, rows)
     result = _finish(inputs, rows, considered, holdout, drawn.customer, drawn.action, np.zeros(len(rows)))
     broken = [row for row, use in zip(rows, result.uses, strict=True) if not use.kept]
     if broken:
@@ -107,17 +115,6 @@ def build_problem(inputs: PlanInputs, considered: Integers) -> Problem:
     return Problem(value[considered], rows, allowed)
 
 
-def find_worth_testing(inputs: PlanInputs) -> Flags:
-    """By action: not yet known, or by its average effect possibly better than nothing."""
-    worth = np.ones(len(inputs.actions), dtype=np.bool_)
-    for index in range(len(inputs.actions)):
-        pairs = inputs.known[:, index] & inputs.eligible[:, index]
-        if pairs.any():
-            hopeful = inputs.profit[pairs, index] + OPTIMISM * inputs.error[pairs, index]
-            worth[index] = hopeful.mean() > 0
-    return worth if worth.any() else ~worth
-
-
 def estimate_profit(profit: Reals, error: Reals, action: Integers) -> Estimate:
     """The sum of ``profit`` with an interval from the marginal standard errors.
 
@@ -129,21 +126,6 @@ def estimate_profit(profit: Reals, error: Reals, action: Integers) -> Estimate:
     by_action = np.bincount(action, weights=error) if len(action) else np.zeros(1)
     total, spread = float(profit.sum()), float(np.sqrt(np.sum(by_action**2)))
     return Estimate(total, total - Z * spread, total + Z * spread, len(profit), METHOD)
-
-
-def _average_redemption(inputs: PlanInputs) -> PlanInputs:
-    if inputs.redemption is None:
-        return inputs
-    rates = np.array(
-        [
-            float(inputs.redemption_rate[pairs, index].mean())
-            if (pairs := inputs.eligible[:, index]).any()
-            else 0.0
-            for index in range(len(inputs.actions))
-        ]
-    )
-    redemption = np.broadcast_to(rates, inputs.eligible.shape)
-    return replace(inputs, redemption=np.where(inputs.known, redemption, inputs.redemption_rate))
 
 
 def _bound(inputs: PlanInputs, solution: Solution, objective: float) -> float | None:

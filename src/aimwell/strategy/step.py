@@ -55,14 +55,15 @@ def plan(
 ) -> StepResult:
     """Plan one wave and draw its arms; a rollout without any effect becomes the pilot that would find them.
 
-    ``budget``: money of this wave (the settings' when None). Raises NotReady without customers or anything to
-    offer, Conflict when the plan exists or its limits contradict each other, BadInput for an unusable argument.
+    ``budget``: money of this wave (the settings' when None). A plan of the same name that
+    was not launched gives way. Raises NotReady without customers or anything to offer, Conflict when the plan was
+    launched or its limits contradict each other, BadInput for an unusable argument.
     """
     _check_arguments(days, round_number)
     name = plan_id or f"r{round_number}-{wave}-{as_of.isoformat()}"
     parameters = {"wave": wave, "goal": goal, "round": round_number, "days": days, "plan_id": name}
     with workspace.run("strategy", as_of=as_of, parameters={**parameters, "budget": str(budget)}) as run:
-        _check_new(run, name)
+        _check_unlaunched(run, name)
         actions = keep_actions(run, workspace.settings)
         inputs = read_inputs(run, workspace.settings, actions, as_of=as_of, plan_id=name, budget=budget)
         untried = wave == "rollout" and not inputs.has_effects
@@ -155,17 +156,19 @@ def read_shares(settings: Settings) -> Shares:
 
 def _hand_over(run: Run, inputs: PlanInputs, result: PlanResult, launch: Launch) -> dict[str, Any]:
     reasons = explain_plan(inputs, result)
-    run.append("constraints", build_constraints(inputs, result, launch))
-    run.append("plans", build_plan(inputs, result, launch))
-    run.append("plan_items", build_items(inputs, result, reasons, launch))
-    run.append("assignments", build_assignments(inputs, result, launch))
+    run.put("constraints", build_constraints(inputs, result, launch), column="plan_id", value=inputs.plan_id)
+    run.put("plans", build_plan(inputs, result, launch), column="plan_id", value=inputs.plan_id)
+    run.put(
+        "plan_items", build_items(inputs, result, reasons, launch), column="plan_id", value=inputs.plan_id
+    )
+    run.put("assignments", build_assignments(inputs, result, launch), column="plan_id", value=inputs.plan_id)
     propensity = read_propensity(run, inputs.customers, as_of=launch.as_of)
     value = read_value(run, inputs.customers, as_of=launch.as_of)
     return summarise_plan(
         inputs,
         result,
         reasons,
-        frontier=trace_frontier(inputs) if result.wave == "rollout" else (),
+        frontier=trace_frontier(inputs) if result.method == "lagrangian" else (),
         quadrants=divide_quadrants(propensity, value, result.customer, result.profit),
         segments={tag: read_tag(run, tag, inputs.customers) for tag in SEGMENT_TAGS},
     )
@@ -211,12 +214,12 @@ def _check_arguments(days: int, round_number: int) -> None:
             )
 
 
-def _check_new(run: Run, plan_id: str) -> None:
-    found = run.query("SELECT plan_id FROM plans WHERE plan_id = $plan_id", {"plan_id": plan_id})
+def _check_unlaunched(run: Run, plan_id: str) -> None:
+    found = run.query("SELECT plan_id FROM deliveries WHERE plan_id = $plan_id LIMIT 1", {"plan_id": plan_id})
     if found.num_rows:
         raise Conflict(
-            "strategy.plan_exists",
-            say("The plan {plan} exists already; its arms are drawn and must not change.", plan=plan_id),
+            "strategy.plan_launched",
+            say("The plan {plan} was launched; its arms are drawn and must not change.", plan=plan_id),
             remedy=say("Plan another day, round or wave, or give the plan another name."),
             where={"table": "plans", "value": plan_id},
         )
