@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 NEVER = 400.0
+SIZE_PRIOR_DAYS = 5.0
+SMALLEST_SHARE = 0.01
+SIZE_BOUNDS = (0.2, 5.0)
 
 TRAITS_SQL = """
 WITH people AS (
@@ -45,6 +48,7 @@ bought AS (
         SUM(CASE WHEN ordered_on >= $since_28 THEN revenue ELSE 0 END) AS revenue_28,
         SUM(CASE WHEN ordered_on >= $since_84 THEN revenue ELSE 0 END) AS revenue_84,
         SUM(CASE WHEN ordered_on >= $since_84 THEN 1 ELSE 0 END) AS days_84,
+        SUM(CASE WHEN ordered_on >= $since_364 THEN 1 ELSE 0 END) AS days_364,
         SUM(CASE WHEN ordered_on >= $since_364 THEN revenue ELSE 0 END) AS revenue_364,
         SUM(CASE WHEN ordered_on >= $since_364 THEN discount ELSE 0 END) AS discount_364
     FROM days
@@ -64,6 +68,7 @@ SELECT
     CAST(COALESCE(bought.revenue_28, 0) AS DOUBLE) AS revenue_28,
     CAST(COALESCE(bought.revenue_84, 0) AS DOUBLE) AS revenue_84,
     COALESCE(bought.days_84, 0) AS days_84,
+    COALESCE(bought.days_364, 0) AS days_364,
     CAST(COALESCE(bought.revenue_364, 0) AS DOUBLE) AS revenue_364,
     CAST(COALESCE(bought.discount_364, 0) AS DOUBLE) AS discount_364,
     COALESCE(redeemed.redemptions, 0) AS redemptions
@@ -164,7 +169,7 @@ def load_sheet(source: Queryable, *, until: date, departments: tuple[str | None,
     midnight = {"until": f"{until.isoformat()} 00:00:00+00"}
     for row in source.query(REACH_SQL.replace("$until", "CAST($until AS TIMESTAMPTZ)"), midnight).to_pylist():
         reach[place[row["customer_id"]]] = int(row["pattern"])
-    return CustomerSheet(ids, CustomerFeatures(modifiers, affinity), recent, reach)
+    return CustomerSheet(ids, CustomerFeatures(modifiers, affinity, _measure_size(column)), recent, reach)
 
 
 def _describe(column: dict[str, Floats], tenure: Floats, recency: Floats) -> Floats:
@@ -190,6 +195,16 @@ def _describe(column: dict[str, Floats], tenure: Floats, recency: Floats) -> Flo
     )
 
 
+def _measure_size(column: dict[str, Floats]) -> Floats:
+    """Spend per order day of the last 364 days, drawn to the mean by five days' worth, relative to the mean."""
+    spent, days = np.maximum(column["revenue_364"], 0.0), column["days_364"]
+    mean = float(spent.sum()) / max(float(days.sum()), 1.0)
+    if mean <= 0:
+        return np.ones(len(spent))
+    size: Floats = (spent + SIZE_PRIOR_DAYS * mean) / (days + SIZE_PRIOR_DAYS) / mean
+    return np.clip(size, *SIZE_BOUNDS)
+
+
 def _load_affinity(
     source: Queryable,
     until: date,
@@ -197,7 +212,7 @@ def _load_affinity(
     place: dict[str, int],
     revenue: Floats,
 ) -> Floats:
-    """n × offers: the share of a customer's revenue of 364 days in what the offer is about; 0 for everything."""
+    """n × offers: affinity to what the offer is about, by the revenue of 364 days; 0 for an offer on everything."""
     affinity = np.zeros((len(place), len(departments)))
     names = tuple(sorted({name for name in departments if name}))
     if not names:
@@ -210,7 +225,18 @@ def _load_affinity(
         who = place[row["customer_id"]]
         part = float(row["revenue"] or 0.0) / max(float(revenue[who]), 1e-9)
         affinity[who, columns[row["name"]]] = min(max(part, 0.0), 1.0)
-    return affinity
+    return _index_affinity(affinity, np.array([name is not None for name in departments]))
+
+
+def _index_affinity(share: Floats, about: NDArray[np.bool_]) -> Floats:
+    """The logarithm of the affinity index (TGI): a customer's share against the average share; 0 is average.
+
+    Shares themselves cannot be compared between a department that takes half of every basket and one that
+    takes a twentieth.
+    """
+    average = share.mean(axis=0)
+    index = np.log((share + SMALLEST_SHARE) / (average + SMALLEST_SHARE))
+    return np.where(about[None, :], index, 0.0)
 
 
 def _count_days(days: NDArray[np.generic], until: date) -> Floats:

@@ -93,6 +93,8 @@ class EffectModel:
     posterior: Posterior
     centre: float
     slope: float
+    shift: float
+    """What is added to every effect, so that their mean over customers is right."""
     raw_coefficients: Floats
     redemption: RedemptionModel
     validation: Validation
@@ -115,7 +117,9 @@ class EffectModel:
         root = _take_root(self.posterior.covariance)
         for column, place in enumerate(places):
             rows = self.design.build(scaled, np.full(len(features), place, dtype=np.int64))
-            estimate[:, column] = self.centre + self.slope * (rows @ self.posterior.mean - self.centre)
+            estimate[:, column] = (
+                self.shift + self.centre + self.slope * (rows @ self.posterior.mean - self.centre)
+            )
             error[:, column] = np.sqrt(np.sum((rows @ root) ** 2, axis=1))
             traits = np.column_stack([scaled.affinity[:, known.offers[place]], scaled.modifiers])
             raw[:, column] = self.raw_coefficients[place, 0] + traits @ self.raw_coefficients[place, 1:]
@@ -144,7 +148,7 @@ class EffectModel:
 
 @dataclass(frozen=True)
 class _Regression:
-    """The second stage: unit-noise rows. ``contrast`` is the centred treatment, ``rows`` n × P."""
+    """The second stage. ``contrast`` (n) is the centred treatment, ``rows`` (n × P) the same times φ."""
 
     rows: Floats
     contrast: Floats
@@ -184,13 +188,16 @@ def learn_effects(
         )
     validation = _validate(experiments, design, scaled, regression, held_out, random, repetitions)
     slope = _choose_slope(validation.calibration)
-    centre, effects = _average_actions(experiments, design, scaled, posterior, slope)
+    averages = _average_rows(experiments, design, scaled)
+    shift = _recentre(regression, held_out, _find_spread(averages, posterior))
+    centre, effects = _average_actions(experiments, averages, posterior, slope, shift)
     raw, raw_means = _fit_raw(experiments, scaled, regression)
     return EffectModel(
         design=design,
         posterior=posterior,
         centre=centre,
         slope=slope,
+        shift=shift,
         raw_coefficients=raw,
         redemption=fit_redemption(
             experiments.actions, experiments.action, scaled, experiments.redeemed, treated=experiments.treated
@@ -242,16 +249,18 @@ def _set_up(
     centre: Floats = np.asarray(data.probability)[:, None] * _expect_rows(data, design, scaled, rows, drawn)
     rows = np.where(used[:, None], np.where(data.treated[:, None], rows, 0.0) - centre, 0.0)
     noise = baseline.noise
-    contrast = rows[:, 0].copy()
+    contrast = np.where(used, data.treated - data.probability, 0.0)
     residual = np.where(used, baseline.residual, 0.0)
     span = baseline.basis / noise[:, None]
     span[~used] = 0.0
-    targets = np.column_stack([rows, residual]) / noise[:, None]
+    targets = np.column_stack([rows, contrast, residual]) / noise[:, None]
     gram = span.T @ span
     gram[np.diag_indices_from(gram)] += 1e-3 * max(float(np.trace(gram)) / len(gram), 1e-12)
     fitted = baseline.basis @ np.linalg.solve(gram, span.T @ targets)
     fitted[~used] = 0.0
-    return _Regression(rows - fitted[:, :-1], contrast, residual - fitted[:, -1], used, fold, noise)
+    return _Regression(
+        rows - fitted[:, :-2], contrast - fitted[:, -2], residual - fitted[:, -1], used, fold, noise
+    )
 
 
 def _expect_rows(
@@ -285,10 +294,10 @@ def _validate(
     centre = (held_out @ built[known].mean(axis=0))[regression.fold]
     beta = held_out[regression.fold]
     score = np.sum(built * beta, axis=1) - centre
-    predicted = np.sum(regression.rows * beta, axis=1) - regression.rows[:, 0] * centre
+    predicted = np.sum(regression.rows * beta, axis=1) - regression.contrast * centre
     calibration = calibrate(
         regression.residual[used],
-        regression.rows[used, 0],
+        regression.contrast[used],
         predicted[used],
         weight=1 / regression.noise[used] ** 2,
     )
@@ -303,6 +312,20 @@ def _validate(
     return Validation(qini, curve, calibration, int(np.sum(known)))
 
 
+def _recentre(regression: _Regression, held_out: Floats, spread: float) -> float:
+    """What the out-of-fold effects miss on average, in money; drawn to 0 by how surely it is known.
+
+    The posterior weighs customers by how quiet they are, and the quiet ones may differ in their effects: the mean
+    over all customers, each counted once, is what a plan promises. ``spread`` is the posterior's sd of the mean.
+    """
+    contrast = regression.contrast
+    missed = regression.residual - np.sum(regression.rows * held_out[regression.fold], axis=1)
+    scale = max(float(contrast @ contrast), 1e-12)
+    shift = float(contrast @ missed) / scale
+    variance = float(np.sum((contrast * (missed - shift * contrast)) ** 2)) / scale**2
+    return shift * spread**2 / max(spread**2 + variance, 1e-12)
+
+
 def _choose_slope(calibration: Calibration) -> float:
     """The slope to apply: the prior belief in the shrunken estimates, moved by what was realised; 0 to 1."""
     if not np.isfinite(calibration.standard_error):
@@ -311,17 +334,31 @@ def _choose_slope(calibration: Calibration) -> float:
     return float(np.clip((prior + seen * calibration.slope) / (prior + seen), 0.0, 1.0))
 
 
+def _average_rows(data: EffectData, design: EffectDesign, scaled: CustomerFeatures) -> dict[int, Floats]:
+    """By the place of each tried action: its φ (P), averaged over the customers of the experiments."""
+    tried = [place for place in range(len(data.actions)) if np.any(data.treated & (data.action == place))]
+    count = len(data)
+    return {
+        place: design.build(scaled, np.full(count, place, dtype=np.int64)).mean(axis=0) for place in tried
+    }
+
+
+def _find_spread(averages: dict[int, Floats], posterior: Posterior) -> float:
+    if not averages:
+        return 0.0
+    row = np.mean(list(averages.values()), axis=0)
+    return float(np.sqrt(max(row @ posterior.covariance @ row, 0.0)))
+
+
 def _average_actions(
-    data: EffectData, design: EffectDesign, scaled: CustomerFeatures, posterior: Posterior, slope: float
+    data: EffectData, averages: dict[int, Floats], posterior: Posterior, slope: float, shift: float
 ) -> tuple[float, dict[str, Estimate]]:
     """The mean over tried actions, towards which ``slope`` draws, and each one's mean effect."""
-    tried = [place for place in range(len(data.actions)) if np.any(data.treated & (data.action == place))]
-    rows = [design.build(scaled, np.full(len(data), place, dtype=np.int64)).mean(axis=0) for place in tried]
-    means = np.array([row @ posterior.mean for row in rows])
-    centre = float(means.mean()) if tried else 0.0
+    means = np.array([row @ posterior.mean for row in averages.values()])
+    centre = float(means.mean()) if averages else 0.0
     effects: dict[str, Estimate] = {}
-    for place, row, mean in zip(tried, rows, means, strict=True):
-        middle = centre + slope * (float(mean) - centre)
+    for (place, row), mean in zip(averages.items(), means, strict=True):
+        middle = shift + centre + slope * (float(mean) - centre)
         error = 1.96 * float(np.sqrt(row @ posterior.covariance @ row))
         count = int(np.sum(data.action == place))
         effects[data.actions.ids[place]] = Estimate(

@@ -138,7 +138,7 @@ def _collect(
 ) -> tuple[CustomerFeatures, Floats, Integers]:
     """Features, covariates and reach of each row, as known on its plan's day."""
     places = {day: {name: at for at, name in enumerate(sheet.customer_ids)} for day, sheet in sheets.items()}
-    modifiers, affinity, others, reach = [], [], [], []
+    modifiers, affinity, others, reach, sizes = [], [], [], [], []
     for row in rows:
         sheet, at = sheets[row["plan_day"]], places[row["plan_day"]].get(row["customer_id"])
         known = at is not None
@@ -149,6 +149,7 @@ def _collect(
         affinity.append(
             sheet.features.affinity[at] if known else np.full(sheet.features.affinity.shape[1], np.nan)
         )
+        sizes.append(_read_size(sheet, at) if known else 1.0)
         others.append(sheet.recent_revenue[at] if known else np.zeros(3))
         reach.append(int(sheet.reach[at]) if known else 0)
     before = [[row["orders_before"], row["revenue_before"], row["contribution_before"]] for row in rows]
@@ -156,10 +157,14 @@ def _collect(
     bits = ((np.array(reach)[:, None] >> np.arange(10)) & 1).astype(float)
     covariates = np.column_stack([before, np.array(others), np.array(modifiers), bits, marks])
     return (
-        CustomerFeatures(np.array(modifiers), np.array(affinity)),
+        CustomerFeatures(np.array(modifiers), np.array(affinity), np.array(sizes)),
         covariates,
         np.array(reach, dtype=np.int64),
     )
+
+
+def _read_size(sheet: CustomerSheet, at: int) -> float:
+    return 1.0 if sheet.features.size is None else float(sheet.features.size[at])
 
 
 def _find_probability(rows: list[dict[str, Any]]) -> Floats:
