@@ -55,7 +55,9 @@ def ignore(_: Text) -> None:
 
 def add_customer(workspace: Workspace) -> None:
     with workspace.run("data", as_of=WAVE.as_of) as run:
-        run.append("customers", CUSTOMERS.build([{"customer_id": datetime.now(UTC).isoformat(), "source": "t"}]))
+        run.append(
+            "customers", CUSTOMERS.build([{"customer_id": datetime.now(UTC).isoformat(), "source": "t"}])
+        )
 
 
 def add_delivery(workspace: Workspace) -> None:
@@ -141,5 +143,9 @@ def test_what_waits_for_a_word_or_for_time_is_tried_again(workspace: Workspace) 
 def test_waves_are_listed_in_their_order(workspace: Workspace) -> None:
     for wave in (WAVE, Wave(1, "rollout", date(2026, 3, 30)), Wave(2, "pilot", date(2026, 4, 27))):
         Steps(workspace).run(wave)
-    assert [wave.plan_id for wave in list_waves(workspace)] == ["round-1-pilot", "round-1-rollout", "round-2-pilot"]
+    assert [wave.plan_id for wave in list_waves(workspace)] == [
+        "round-1-pilot",
+        "round-1-rollout",
+        "round-2-pilot",
+    ]
     assert set(load_results(workspace, 1, "rollout")) == set(STEPS)

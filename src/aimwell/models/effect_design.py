@@ -55,8 +55,8 @@ class ActionSet:
 class CustomerFeatures:
     """What an effect may depend on: ``modifiers`` (n × J, most telling first), ``affinity`` (n × offers).
 
-    Affinity is how much more the customer buys of the offer's department than others. NaN = not known. ``size`` (n, above 0,
-    1 on average; None: all alike) is what effects are taken to be in proportion to: on money, how much the
+    Affinity is how much more the customer buys of the offer's department than others do; NaN: not known. ``size`` (n,
+    above 0, 1 on average; None: all alike) is what effects are taken to be in proportion to: on money, how much the
     customer spends at a time. Without it the few large customers, whose noise is large too, would hardly count,
     and the mean effect on money would come out low (measured: 45 % low on simulated rounds).
     """
