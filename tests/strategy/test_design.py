@@ -66,7 +66,8 @@ def count_draws(inputs: PlanInputs, rounds: int, *, pilot: bool) -> tuple[Reals,
 
 @pytest.mark.parametrize("pilot", [True, False])
 def test_actions_are_drawn_with_exactly_the_logged_probability(pilot: bool) -> None:
-    inputs = make_inputs(60, budget="12", seed=5, shares=Shares(holdout=0.1, exploration=0.5))
+    shares = Shares(holdout=0.1, exploration=0.5)
+    inputs = make_inputs(60, budget="12", seed=5, effects=not pilot, shares=shares)
     rounds = 300 if pilot else 80
     share, logged = count_draws(inputs, rounds, pilot=pilot)
     known = ~np.isnan(logged)

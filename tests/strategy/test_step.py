@@ -181,12 +181,44 @@ def test_a_rollout_hands_over_consistent_tables(workspace: Workspace) -> None:
     assert len({row["wave"] for row in read(workspace, "SELECT wave FROM plans")}) == 2
 
 
-def test_a_plan_is_drawn_once(workspace: Workspace) -> None:
+def test_a_plan_can_be_made_anew_until_it_is_launched(workspace: Workspace) -> None:
     fill(workspace, 40)
-    plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1)
+    for _ in range(2):
+        result = plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1)
+    counted = {
+        table: read(workspace, f"SELECT COUNT(*) AS n, COUNT(DISTINCT run_id) AS runs FROM {table}")[0]
+        for table in ("plans", "plan_items", "assignments", "constraints")
+    }
+    assert {row["runs"] for row in counted.values()} == {1}
+    assert counted["plans"]["n"] == 1
+    assert counted["plan_items"]["n"] == result.summary["chosen"]
+    with workspace.run("deployment", as_of=DAY) as run:
+        sent = {
+            "delivery_id": "d",
+            "plan_id": result.summary["plan_id"],
+            "customer_id": "c1",
+            "action_id": "a",
+            "channel": "email",
+            "state": "sent",
+            "attempts": 1,
+            "unit_cost": Decimal("0.01"),
+            "run_id": run.id,
+        }
+        run.append("deliveries", TABLES["deliveries"].build([sent]))
     with pytest.raises(Conflict) as conflict:
         plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1)
-    assert conflict.value.code == "strategy.plan_exists"
+    assert conflict.value.code == "strategy.plan_launched"
+
+
+def test_a_later_pilot_tries_the_plan_on_a_share_of_the_audience(workspace: Workspace) -> None:
+    fill(workspace)
+    plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1)
+    learn(workspace)
+    pilot = plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=2, plan_id="later")
+    rollout = plan(workspace, as_of=DAY, wave="rollout", goal="profit", round_number=2)
+    assert pilot.summary["method"] == "lagrangian"
+    assert pilot.summary["gap"] is not None
+    assert 0.3 < pilot.summary["audience"] / rollout.summary["audience"] < 0.7
 
 
 def test_bad_arguments_and_an_empty_workspace_are_named(workspace: Workspace) -> None:

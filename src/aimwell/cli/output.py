@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +18,9 @@ from aimwell.core.errors import BadInput
 from aimwell.core.money import to_money
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, current_language, say
-from aimwell.engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from aimwell.engine.workspace import Workspace
 
 
 @dataclass
@@ -33,6 +35,8 @@ class State:
     def workspace(self) -> Workspace:
         """The workspace, opened when first asked for; NotReady when there is none."""
         if self._workspace is None:
+            from aimwell.engine.workspace import Workspace
+
             self._workspace = Workspace.open(self.folder)
         return self._workspace
 

@@ -79,7 +79,10 @@ def set_language(language: Language) -> None:
 
 
 def _render_parameter(value: Parameter, language: Language) -> object:
-    return value.render(language) if isinstance(value, Text) else value
+    if isinstance(value, Text):
+        return value.render(language)
+    # Large counts are grouped for people; years and small numbers need no comma.
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else value
 
 
 def _pack(text: Text) -> dict[str, object]:

@@ -65,8 +65,8 @@ ORDER BY customer_id
 ORPHANS_SQL = """
 SELECT items.action_id AS action_id
 FROM plan_items AS items
-LEFT JOIN actions ON actions.action_id = items.action_id
-WHERE items.plan_id = $plan_id AND actions.action_id IS NULL
+WHERE items.plan_id = $plan_id
+  AND NOT EXISTS (SELECT 1 FROM actions WHERE actions.action_id = items.action_id)
 ORDER BY items.action_id
 LIMIT 1
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -24,6 +25,8 @@ class Store:
         self.engine = sa.create_engine(url)
         if self.engine.dialect.name == "sqlite":
             _make_sqlite_durable(self.engine)
+        # A store that nobody closed still gives its connections back when it is collected.
+        weakref.finalize(self, self.engine.dispose)
 
     @classmethod
     def open_file(cls, path: Path) -> Store:

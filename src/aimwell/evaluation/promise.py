@@ -31,8 +31,8 @@ class Promised:
 
     @property
     def made(self) -> bool:
-        """Whether anything was promised: a first pilot knows no effects and promises nothing."""
-        return self.profit != 0
+        """Whether anything was promised: a first pilot knows no effects, only its costs, and promises nothing."""
+        return self.standard_error > 0
 
     def find_ratio(self, realised: Effect) -> float | None:
         """Realised ÷ promised; None where nothing, or a loss, was promised."""

@@ -53,7 +53,10 @@ def set_goal(
         audience=round(audience * (1 - settings.contact.holdout_share)),
         control_share=settings.contact.control_share,
     )
-    summary |= _summarise_baseline(baseline) | {"feasibility": _summarise_feasibility(feasibility, goal)}
+    summary |= _summarise_baseline(baseline) | {
+        "target": baseline.now.estimate * (1 + goal.target),
+        "feasibility": _summarise_feasibility(feasibility, goal),
+    }
     return StepResult("goals", "done", summary)
 
 
@@ -90,7 +93,8 @@ def _summarise_goal(goal: Goal, currency: str, margin_rate: float) -> dict[str, 
                 key: str(value) for key, value in bind_window(metric, goal.window, margin_rate).items()
             },
         },
-        "target": goal.target,
+        "target": None,
+        "target_change": goal.target,
         "window": {"start": goal.start.isoformat(), "days": goal.days},
         "budget": float(goal.budget),
         "currency": currency,

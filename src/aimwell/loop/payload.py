@@ -141,7 +141,7 @@ def _sum_round(number: int, waves: list[dict[str, Any]]) -> dict[str, Any]:
     cost = sum(wave["cost"] for wave in waves)
     summed: dict[str, Any] = {"round": number, "waves": waves, "cost": cost}
     if profits:
-        total = _sum_estimates(profits)
+        total = sum_estimates(profits)
         summed["incremental_profit"] = total.to_dict()
         summed["roi"] = total.scale(1 / cost).to_dict() if cost > 0 else None
     if waves and all("truth" in wave for wave in waves):
@@ -149,7 +149,7 @@ def _sum_round(number: int, waves: list[dict[str, Any]]) -> dict[str, Any]:
     return summed
 
 
-def _sum_estimates(parts: list[EstimateDict]) -> Estimate:
+def sum_estimates(parts: list[EstimateDict]) -> Estimate:
     """The waves are separate experiments: their errors are independent, so half-widths add in squares."""
     total = sum(part["estimate"] for part in parts)
     below = sum((part["estimate"] - part["lower"]) ** 2 for part in parts) ** 0.5

@@ -37,24 +37,26 @@ class SimulatedMarket:
 
     def open(self, workspace: Workspace, day: date) -> None:
         """Deliver what really happened before ``day``, and the drawn addresses and consents."""
-        found = read_complete_journey(until=day)
-        customers = _add_addresses(found.tables["customers"])
-        consents = draw_consents(customers["customer_id"].to_pylist(), seed=self.seed)
-        tables = {**found.tables, "customers": customers}
-        load_tables(workspace, found.source, tables, as_of=day, notices=found.notices, quality=False)
-        load_tables(workspace, CONSENT_SOURCE, {"consents": consents}, as_of=day, quality=False)
+        self._deliver(workspace, until=day, since=None)
 
     def answer(self, workspace: Workspace, wave: Wave) -> None:
         """Let time pass to the end of the wave's window: real behaviour, and simulated responses to what was sent."""
-        real = read_complete_journey(until=wave.end, since=wave.as_of)
-        new = {name: real.tables[name] for name in ("order_lines", "events")}
-        load_tables(workspace, real.source, new, as_of=wave.end, quality=False)
+        self._deliver(workspace, until=wave.end, since=wave.as_of)
         answer, cost = self._respond(workspace, wave)
         made = {"order_lines": make_lines(answer), "events": make_redemptions(answer)}
         load_tables(workspace, SIMULATED_SOURCE, made, as_of=wave.end, quality=False)
         workspace.store.save_definition(
             "truth", wave.plan_id, _sum_truth(answer.responses, answer.action, cost)
         )
+
+    def _deliver(self, workspace: Workspace, *, until: date, since: date | None) -> None:
+        """Real rows from ``since`` on, everybody who is known by then, and the consents that were drawn for them."""
+        found = read_complete_journey(until=until, since=since)
+        customers = _add_addresses(found.tables["customers"])
+        consents = draw_consents(customers["customer_id"].to_pylist(), seed=self.seed)
+        tables = {**found.tables, "customers": customers}
+        load_tables(workspace, found.source, tables, as_of=until, notices=found.notices, quality=False)
+        load_tables(workspace, CONSENT_SOURCE, {"consents": consents}, as_of=until, quality=False)
 
     def _respond(self, workspace: Workspace, wave: Wave) -> tuple[Answer, float]:
         business = workspace.settings.business
