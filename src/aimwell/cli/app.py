@@ -154,10 +154,17 @@ def demo(
     emit(context, payload, lambda console: show_demo(console, payload, out))
 
 
+def put_first(arguments: list[str]) -> list[str]:
+    """``--json`` may stand anywhere on the line: it is moved to where the parser takes it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    head = [argument for argument in arguments[:end] if argument != "--json"]
+    return [*(["--json"] if "--json" in arguments[:end] else []), *head, *arguments[end:]]
+
+
 def main() -> None:
     """The console script: errors become words and an exit code, never a traceback."""
     try:
-        app()
+        app(args=put_first(sys.argv[1:]))
     except AimwellError as error:
         _print_error(error)
         sys.exit(2)

@@ -6,7 +6,7 @@ import getpass
 import time
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,7 +17,9 @@ from aimwell.core.errors import BadInput
 from aimwell.core.tables import CHANNELS
 from aimwell.core.text import say
 from aimwell.core.time import business_day, now
-from aimwell.engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from aimwell.engine.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Step 5: deployment.  投放部署")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aimwell.core.errors import BadInput
@@ -31,6 +31,15 @@ def zone(name: str) -> ZoneInfo:
 def business_day(instant: datetime, zone_name: str) -> date:
     """The business's calendar day on which ``instant`` falls."""
     return instant.astimezone(zone(zone_name)).date()
+
+
+def find_knowledge_end(day: date, zone_name: str) -> datetime:
+    """Until when consents count for a plan of ``day``: its first instant, or now where that is later.
+
+    A plan is carried out now. Whoever gave consent this morning may be contacted although the newest orders,
+    from which the plan's day follows, are of yesterday or older; whoever withdrew it may not.
+    """
+    return max(datetime.combine(day, time(), zone(zone_name)).astimezone(UTC), now())
 
 
 @dataclass(frozen=True)

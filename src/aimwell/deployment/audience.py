@@ -13,13 +13,13 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from aimwell.core.errors import NotReady
 from aimwell.core.text import Language, Text, say
-from aimwell.core.time import zone
+from aimwell.core.time import find_knowledge_end
 from aimwell.deployment.campaign import Wave
 from aimwell.engine.warehouse import Queryable
 
@@ -204,7 +204,7 @@ def read_consents(
     source: Queryable, plan_id: str, *, as_of: date, zone_name: str
 ) -> list[tuple[str, str, bool, int]]:
     """(customer, channel, allowed, since in ms): the latest marketing consent; at one instant, 'no' wins."""
-    before = datetime(as_of.year, as_of.month, as_of.day, tzinfo=zone(zone_name))
+    before = find_knowledge_end(as_of, zone_name)
     rows = source.query(CONSENTS_SQL, {"before": before, "plan_id": plan_id}).to_pylist()
     return [
         (row["customer_id"], row["channel"], row["allowed"], int(row["since"].timestamp() * 1000))

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from aimwell.core.errors import NotReady
 from aimwell.core.steps import STEPS, StepName, StepResult
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
@@ -83,7 +84,7 @@ class Record:
             return known
         self._fresh = True
         self._progress(say("{wave} · {step} …", wave=self._wave.title, step=_TITLES[name]))
-        result = run().to_dict() | {"fingerprint": self._fingerprint()}
+        result = _try_step(name, run).to_dict() | {"fingerprint": self._fingerprint()}
         self._save(name, result)
         self.results[name] = result
         return result
@@ -126,6 +127,15 @@ class Record:
             connection.execute(
                 sa.insert(ROUND_STEPS).values(**key, as_of=self._wave.as_of, result=result, finished_at=now())
             )
+
+
+def _try_step(name: StepName, run: Callable[[], StepResult]) -> StepResult:
+    """What a step is not ready for is what the round lacks: the other steps go on."""
+    try:
+        return run()
+    except NotReady as error:
+        reasons = (error.message,) if error.remedy is None else (error.message, error.remedy)
+        return StepResult(name, "skipped", {}, reasons)
 
 
 def is_launched(workspace: Workspace, plan_id: str) -> bool:

@@ -94,12 +94,19 @@ def hold_plan(workspace: Workspace, wave: Wave, progress: Progress) -> StepResul
     """Send nothing: messages to customers leave only when somebody says so."""
     if is_launched(workspace, wave.plan_id):
         return launch_plan(workspace, wave, progress)
+    with workspace.read() as reader:
+        sql = "SELECT chosen FROM plans WHERE plan_id = $plan_id"
+        chosen = reader.query(sql, {"plan_id": wave.plan_id})["chosen"].to_pylist()
+    summary = {"plan_id": wave.plan_id, "wave": wave.name}
+    if not any(chosen):
+        nobody = say("The plan contacts nobody, so there is nothing to send.")
+        return StepResult("deployment", "skipped", summary, (nobody,))
     waits = say(
         "Nothing was sent: the plan {plan} waits for your word. Look at it with: aimwell strategy show; send it "
         "with: aimwell round --launch",
         plan=wave.plan_id,
     )
-    return StepResult("deployment", "partial", {"plan_id": wave.plan_id, "wave": wave.name}, (waits,))
+    return StepResult("deployment", "partial", summary, (waits,))
 
 
 def _train_and_learn(workspace: Workspace, wave: Wave, progress: Progress) -> StepResult:

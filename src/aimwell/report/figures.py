@@ -88,8 +88,9 @@ def show_interval(figure: Figure, unit: Unit, currency: str) -> Both:
 
 
 def show_sample(figure: Figure) -> Both | None:
-    """``n = 2,469``, where it is known."""
-    return None if figure.n is None else Both(f"n = {figure.n:,}", f"n = {figure.n:,}")
+    """``n = 2,469``, where it is known; no line ends within it."""
+    text = f"n\u00a0=\u00a0{figure.n or 0:,}"
+    return None if figure.n is None else Both(text, text)
 
 
 def show_effect(figure: Figure | None, unit: Unit, currency: str) -> Both:

@@ -11,6 +11,7 @@ from aimwell.report.figures import show_count
 from aimwell.report.markup import Both, Child, Html, embed_json, join, join_all, make, make_both
 from aimwell.report.reading import read_texts
 
+LONG_VALUE = 56  # letters
 SIMULATED = Both("simulated 模拟", "simulated 模拟")
 
 
@@ -43,11 +44,24 @@ def make_pill(text: Child, tone: str) -> Html:
     return make("span", text, class_=f"pill {tone}")
 
 
-def make_chart(chart: Chart, label: Both | Text, *, currency: str, height: str = "medium") -> Html:
-    """The chart, its spoken label, and the same figures as a table; a quiet line where there is nothing."""
+def fit_height(rows: int) -> str:
+    """The height that so many named rows take, each on two lines at most."""
+    limits = {"short": 3, "medium": 6, "tall": 9, "huge": 12}
+    return next((height for height, most in limits.items() if rows <= most), "vast")
+
+
+def make_chart(
+    chart: Chart, label: Both | Text, *, currency: str, height: str = "medium", tabulated: bool = True
+) -> Html:
+    """The chart, its spoken label, and the same figures as a table; a quiet line where there is nothing.
+
+    ``tabulated=False`` where the figures stand in a table beside it.
+    """
     if chart.empty:
         return make_quiet(say("There is nothing to draw yet."))
     canvas = make("div", class_=f"chart {height}", role="img", aria_label=make_both(label), tabindex="0")
+    if not tabulated:
+        return make("figure", canvas, embed_json(chart.to_dict()))
     head, rows = chart.tabulate(currency)
     more = max(0, len(rows) - MAX_TABLE_ROWS)
     rest = make_quiet(say("and {count} more rows", count=more)) if more else None
@@ -57,26 +71,44 @@ def make_chart(chart: Chart, label: Both | Text, *, currency: str, height: str =
     return make("figure", canvas, embed_json(chart.to_dict()), table)
 
 
-def make_table(head: Sequence[Child], rows: Iterable[Sequence[Child]], *, names: int = 1) -> Html:
-    """A table; the first ``names`` columns are words, the others numbers (set to the right)."""
+def make_table(
+    head: Sequence[Child], rows: Iterable[Sequence[Child]], *, names: int = 1, kind: str | None = None
+) -> Html:
+    """A table; the first ``names`` columns are words, the others numbers (set to the right).
+
+    Kind "tale" becomes blocks on a small screen, each figure with its heading; "fit" never scrolls.
+    """
     classes = ["word" if at < names else "digits" for at in range(len(head))]
     top = join_all(
-        make("th", cell, class_=kind, scope="col") for cell, kind in zip(head, classes, strict=True)
+        make("th", cell, class_=name, scope="col") for cell, name in zip(head, classes, strict=True)
     )
     body = join_all(
-        make("tr", *(make("td", cell, class_=kind) for cell, kind in zip(row, classes, strict=True)))
+        make("tr", *(_make_cell(*cell, told=kind == "tale") for cell in zip(head, row, classes, strict=True)))
         for row in rows
     )
-    kind = "wide" if len(head) > 3 else None
+    kind = kind or ("wide" if len(head) > 3 else None)
     table = make("table", make("thead", make("tr", top)), make("tbody", body), class_=kind)
     return make("div", table, class_="table", tabindex="0", role="group", aria_label=make_both(say("Table")))
+
+
+def _make_cell(title: Child, cell: Child, kind: str, *, told: bool) -> Html:
+    label = make("span", title, class_="cell-name") if told and kind == "digits" else None
+    return make("td", label, cell, class_=kind)
+
+
+def is_long(value: Child) -> bool:
+    """Whether a value is a sentence, which stands under its name rather than beside it."""
+    return isinstance(value, Text | Both) and len(make_both(value).en) > LONG_VALUE
 
 
 def make_facts(facts: Iterable[tuple[Child, Child]], kind: str = "") -> Html:
     """Name and value pairs; kind "columns" sets them in several columns."""
     return make(
         "dl",
-        *(make("div", make("dt", name), make("dd", value)) for name, value in facts),
+        *(
+            make("div", make("dt", name), make("dd", value), class_="long" if is_long(value) else None)
+            for name, value in facts
+        ),
         class_=f"facts {kind}".strip(),
     )
 

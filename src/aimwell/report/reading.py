@@ -134,6 +134,18 @@ def read_figure(value: object) -> Figure | None:
     )
 
 
+def explores(strategy: Mapping[str, Any]) -> bool:
+    """Whether a wave was drawn at random in order to learn: it knows no effects, and promises nothing."""
+    return strategy.get("method") == "randomised"
+
+
+def read_promise(strategy: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Figure | None:
+    """What a wave promised; None for one that explores, whose expected profit is only minus its cost."""
+    if explores(strategy):
+        return None
+    return read_figure(evaluation.get("promised")) or read_figure(strategy.get("expected_profit"))
+
+
 def read_pairs(value: object, width: int = 2) -> list[tuple[float, ...]]:
     """The rows of ``width`` finite numbers in a list of lists."""
     rows = (tuple(read_number(cell) for cell in read_list(row)[:width]) for row in read_list(value))

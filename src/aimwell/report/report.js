@@ -79,20 +79,24 @@
   });
 
   // About as wide as the text will be drawn: a Chinese character is twice a Latin one.
-  const widthOf = (text) => [...text].reduce((sum, one) => sum + (one > '\u2e7f' ? 12.5 : 7), 0);
+  const widthOf = (text) => [...text].reduce((sum, one) => sum + (one > '\u2e7f' ? 12.5 : /[A-Z%]/.test(one) ? 8.5 : 6.7), 0);
 
-  // A long name on two lines at most (one where rows stand close), cut where it still does not fit.
+  // A long name on as many lines as its row has room for, three at most, cut where it still does not fit.
   function wrap(name, width, room) {
-    if (room < 32) return cut(name, width);
-    const words = name.match(/[\u2e80-\uffff]|[^\s\u2e80-\uffff]+\s*|\s+/g) || [];
+    const most = Math.min(Math.floor(room / 15), 3);
+    if (most < 2) return cut(name, width);
+    const words = name.match(/（[^（）]{1,6}）|[\u2e80-\uffff][，。、；：）]?|[^\s\u2e80-\uffff]+\s*|\s+/g) || [];
     const lines = [''];
     for (const word of words) {
       if (lines[lines.length - 1] && widthOf(lines[lines.length - 1] + word.trimEnd()) > width) lines.push('');
       lines[lines.length - 1] += word;
     }
-    if (lines.length > 2) lines[1] = lines.slice(1).join('');
-    return lines.slice(0, 2).map((line) => cut(line.trim(), width)).join('\n');
+    if (lines.length > most) lines[most - 1] = lines.slice(most - 1).join('');
+    return lines.slice(0, most).map((line) => cut(line.trim(), width)).join('\n');
   }
+
+  // What the names of rows may take of a chart's width.
+  const labelWidth = (width) => Math.min(Math.max(width * (width > 340 ? 0.4 : 0.36), 100), 320);
 
   function cut(line, width) {
     const letters = [...line];
@@ -104,7 +108,7 @@
   function under(names, width) {
     let lines = 1, at = 0;
     for (const name of names) {
-      const item = Math.min(widthOf(name.name || name), 240) + 19;
+      const item = Math.min(widthOf(name.name || name), 240) + 22;
       if (at > 0 && at + item > width) { lines += 1; at = 0; }
       at += item + 18;
     }
@@ -204,7 +208,7 @@
     return start({
       grid: grid({ right: narrow ? 12 : 64, top: under(names, width) + 10 }), legend: legend(names),
       xAxis: Object.assign(measured(spec.axis, 'x', narrow), { name: '', splitNumber: width < 620 ? 3 : 5, splitLine: { show: true, lineStyle: { color: LINE } }, axisLine: { show: false } }),
-      yAxis: named(spec.categories.map(say), { inverse: true, axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176, (height - 80) / spec.categories.length) } }),
+      yAxis: named(spec.categories.map(say), { inverse: true, axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, labelWidth(width), (height - 80) / spec.categories.length) } }),
       series,
       tooltip: Object.assign(start({}).tooltip, {
         trigger: 'axis', axisPointer: { type: 'shadow', shadowStyle: { color: 'rgba(0,0,0,.03)' } },
@@ -270,7 +274,7 @@
     });
     const left = named(rows.map((row) => say(row.name)), {
       inverse: true, axisLine: { show: false },
-      axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, narrow ? 96 : 176, (height - 80) / rows.length) },
+      axisLabel: { color: INK, fontFamily: FONT, lineHeight: 15, interval: 0, formatter: (name) => wrap(name, labelWidth(width), (height - 80) / rows.length) },
     });
     return start({
       grid: grid({ top: extra.names.length ? under(extra.names, width) + 10 : 8 }), legend: extra.names.length ? shapes(extra.names) : undefined,
@@ -435,7 +439,8 @@
   const watcher = new ResizeObserver((entries) => {
     for (const entry of entries) {
       const chart = charts.find((one) => one.place === entry.target);
-      if (chart.place.clientWidth && chart.place.clientWidth !== chart.view.getWidth()) { chart.view.resize(); draw(chart); }
+      const { clientWidth, clientHeight } = chart.place;
+      if (clientWidth && (clientWidth !== chart.view.getWidth() || clientHeight !== chart.view.getHeight())) { chart.view.resize(); draw(chart); }
     }
   });
   charts.forEach((chart) => watcher.observe(chart.place));

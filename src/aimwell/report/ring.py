@@ -12,7 +12,7 @@ _ORBIT = (
     '<svg class="orbit" viewBox="0 0 400 400" aria-hidden="true"><circle cx="200" cy="200" r="150"/>'
     + "".join(
         f'<path d="M-5 -6L4 0L-5 6" transform="rotate({angle} 200 200) translate(200 50)"/>'
-        for angle in range(30, 390, 60)
+        for angle in (30, 90, 157, 203, 270, 330)
     )
     + "</svg>"
 )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 
-from aimwell.core.time import zone
+from aimwell.core.time import find_knowledge_end
 from aimwell.engine.settings import Settings
 from aimwell.engine.warehouse import Queryable
 from aimwell.strategy.actions import IDENTIFIERS, Action
@@ -107,7 +107,7 @@ def read_audience(queryable: Queryable, settings: Settings, *, as_of: date) -> A
     customers = tuple(table["customer_id"].to_pylist())
     place = {customer: index for index, customer in enumerate(customers)}
     channels = {name: np.zeros(len(customers), dtype=np.bool_) for name in settings.channels}
-    until = datetime.combine(as_of, time(), zone(settings.business.zone))
+    until = find_knowledge_end(as_of, settings.business.zone)
     for row in queryable.query(CONSENTS_SQL, {"until": until}).to_pylist():
         if row["channel"] in channels and row["customer_id"] in place:
             channels[row["channel"]][place[row["customer_id"]]] = True

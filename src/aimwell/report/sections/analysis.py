@@ -11,6 +11,7 @@ from aimwell.report.figures import show, show_count
 from aimwell.report.heat import Cell, Heat
 from aimwell.report.markup import Both, Child, Html, make, make_both
 from aimwell.report.parts import (
+    fit_height,
     make_card,
     make_chart,
     make_lacks,
@@ -41,9 +42,9 @@ def make_analysis(material: Material) -> Html:
     )
     cards = [
         _make_segments(analysis, material),
+        _make_value(analysis, material),
         _make_rfm(analysis, material),
         _make_lifecycle(analysis, material),
-        _make_value(analysis, material),
         _make_tags(analysis),
     ]
     return make_section(
@@ -62,32 +63,30 @@ def make_analysis(material: Material) -> Html:
 def _make_segments(analysis: Mapping[str, Any], material: Material) -> Html:
     rows = sorted(read_rows(analysis.get("segments")), key=lambda row: -(read_number(row.get("size")) or 0))
     shown = rows[:MAX_SEGMENTS]
-    chart = Bars(
-        [read_text(row.get("title"), row.get("name") or "—") for row in shown],
-        [
-            BarSeries(
-                make_both(say("share of customers")),
-                [read_number(row.get("share")) for row in shown],
-                "accent",
-            ),
-            BarSeries(
-                make_both(say("share of revenue")),
-                [read_number(row.get("revenue_share")) for row in shown],
-                "gain",
-            ),
-        ],
-        Axis(make_both(say("share")), "percent", 0),
-    )
+    names = [read_text(row.get("title"), row.get("name") or "—") for row in shown]
+    customers = [read_number(row.get("share")) for row in shown]
+    chart = _draw_shares(names, customers, [read_number(row.get("revenue_share")) for row in shown])
     table = make_table(
         [say("Segment"), say("Rule"), say("Customers"), say("Share"), say("Revenue share")],
         [_list_segment(row, material.currency) for row in rows],
         names=2,
+        kind="tale",
     )
     rules = make("details", make("summary", say("The rules of the segments")), table) if rows else None
-    height = "tall" if len(shown) > 6 else "medium"
+    height = fit_height(len(shown))
     body = make_chart(chart, say("Segments by size and revenue"), currency=material.currency, height=height)
     note = say("A segment whose green bar is longer than its blue one spends more than its numbers.")
-    return make_card(say("Segments: size and revenue"), body, rules, span=12, note=note)
+    return make_card(say("Segments: size and revenue"), body, rules, span=7, note=note)
+
+
+def _draw_shares(names: list[Both], customers: list[float | None], revenue: list[float | None]) -> Bars:
+    """Shares of customers and of revenue side by side; the axis ends at 100 %."""
+    series = [
+        BarSeries(make_both(say("share of customers")), customers, "accent"),
+        BarSeries(make_both(say("share of revenue")), revenue, "gain"),
+    ]
+    most = max((value for value in (*customers, *revenue) if value is not None), default=0.0)
+    return Bars(names, series, Axis(make_both(say("share")), "percent", 0, 1 if most > 0.5 else None))
 
 
 def _list_segment(row: Mapping[str, Any], currency: str) -> list[Child]:
@@ -140,14 +139,10 @@ def _make_lifecycle(analysis: Mapping[str, Any], material: Material) -> Html:
     rows = read_rows(analysis.get("lifecycle"))
     order = list(name_stages())
     rows.sort(key=lambda row: order.index(str(row.get("stage"))) if row.get("stage") in order else 99)
-    series = [
-        BarSeries(make_both(say("share of customers")), _share_out(rows, "customers"), "accent"),
-        BarSeries(make_both(say("share of revenue")), _share_out(rows, "revenue"), "gain"),
-    ]
     names = [
         read_text(row.get("title"), make_both(name_stages().get(str(row.get("stage")), "—"))) for row in rows
     ]
-    chart = Bars(names, series, Axis(make_both(say("share")), "percent", 0))
+    chart = _draw_shares(names, _share_out(rows, "customers"), _share_out(rows, "revenue"))
     total = sum(read_number(row.get("customers")) or 0 for row in rows)
     note = say("{count} customers, from first contact to lost.", count=show_count(total).en)
     body = make_chart(chart, say("Customers and revenue by lifecycle stage"), currency=material.currency)
@@ -176,7 +171,7 @@ def _make_value(analysis: Mapping[str, Any], material: Material) -> Html:
     if top is not None:
         note = say("The best 20% of customers bring {share} of the revenue.", share=share.en)
     body = make_chart(chart, say("Concentration of value"), currency=material.currency)
-    return make_card(say("Concentration of value"), body, span=6, note=note)
+    return make_card(say("Concentration of value"), body, span=5, note=note)
 
 
 def _make_tags(analysis: Mapping[str, Any]) -> Html:
@@ -195,4 +190,4 @@ def _make_tags(analysis: Mapping[str, Any]) -> Html:
         "{count} tags for every customer; the faded ones are known for fewer than half.",
         count=count or len(rows),
     )
-    return make_card(say("Tags"), body, span=6, note=note)
+    return make_card(say("Tags"), body, span=12, note=note)

@@ -105,6 +105,7 @@ def _make_findings(data: Mapping[str, Any]) -> Html:
             [say("Where"), say("Wall"), say("Finding"), say("Affected rows")],
             [_make_finding(row) for row in findings[:MAX_FINDINGS]],
             names=3,
+            kind="tale",
         )
     more = len(findings) - MAX_FINDINGS
     rest = make_quiet(say("and {count} more rows", count=more)) if more > 0 else None

@@ -11,6 +11,7 @@ from aimwell.report.figures import Unit, find_tone, show, show_date, show_interv
 from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Child, Html, make, make_both
 from aimwell.report.parts import (
+    fit_height,
     make_card,
     make_chart,
     make_facts,
@@ -22,16 +23,18 @@ from aimwell.report.parts import (
     make_tile,
 )
 from aimwell.report.reading import (
+    Figure,
     Material,
     read_figure,
     read_map,
     read_number,
+    read_promise,
     read_rows,
     read_text,
     read_texts,
 )
 from aimwell.report.sections.experiment import make_experiment
-from aimwell.report.sections.rounds import make_rounds
+from aimwell.report.sections.rounds import make_rounds, tell_exploring
 from aimwell.report.sections.truth import make_truth
 
 
@@ -88,8 +91,8 @@ def _make_tiles(evaluation: Mapping[str, Any], material: Material) -> Html:
 
 
 def _make_promise(evaluation: Mapping[str, Any], material: Material) -> Html:
-    promised, realised = read_figure(evaluation.get("promised")), read_figure(evaluation.get("realised"))
-    realised = realised or read_figure(evaluation.get("incremental_profit"))
+    promised = find_promise(evaluation, material)
+    realised = read_figure(evaluation.get("realised")) or read_figure(evaluation.get("incremental_profit"))
     rows = []
     if promised:
         rows.append(ForestRow(make_both(say("promised")), promised, tone="accent"))
@@ -99,12 +102,19 @@ def _make_promise(evaluation: Mapping[str, Any], material: Material) -> Html:
         )
     chart = Forest(rows, Axis(make_both(say("incremental profit")), "money"))
     ratio = read_number(evaluation.get("promise_ratio"))
-    note = None
-    if ratio is not None:
+    note = None if promised else tell_exploring()
+    if promised and ratio is not None:
         share = show(ratio, "percent", material.currency).en
         note = say("{share} of what was promised came in.", share=share)
     body = make_chart(chart, say("Promised and realised profit"), currency=material.currency, height="short")
     return make_card(say("Promised against realised"), body, span=7, simulated=material.simulated, note=note)
+
+
+def find_promise(evaluation: Mapping[str, Any], material: Material) -> Figure | None:
+    """What was promised for this wave, where anything was."""
+    strategy = material.part("strategy")
+    planned = strategy if strategy.get("plan_id") == evaluation.get("plan_id") else {}
+    return read_promise(planned, {"promised": evaluation.get("promised")})
 
 
 def find_truth(material: Material, metric: str) -> float | None:
@@ -137,13 +147,13 @@ def _make_validity(evaluation: Mapping[str, Any], material: Material) -> Html:
         ),
         (say("Window from"), show_date(window["start"]) if window.get("start") else "—"),
         (say("Days"), show(days, "count", material.currency)),
-        (say("Method"), make("small", read_text(evaluation.get("method"), method))),
+        (say("Method"), read_text(evaluation.get("method"), method)),
     ]
     return make_card(say("Can it be believed?"), make_facts(facts), span=5)
 
 
 def _make_effects(evaluation: Mapping[str, Any], name: str, title: Text, material: Material) -> Html:
-    rows = []
+    rows, promised = [], find_promise(evaluation, material) is not None
     for row in read_rows(evaluation.get(name)):
         figure = read_figure(row.get("effect"))
         if figure:
@@ -152,14 +162,14 @@ def _make_effects(evaluation: Mapping[str, Any], name: str, title: Text, materia
                     read_text(row.get("title"), row.get("segment") or row.get("action_id") or "—"),
                     figure,
                     read_number(row.get("truth")),
-                    read_number(row.get("promised")),
+                    read_number(row.get("promised")) if promised else None,
                 )
             )
     chart = Forest(rows, Axis(make_both(say("effect per customer")), "money"))
-    height = "tall" if len(rows) > 6 else "medium" if len(rows) > 2 else "short"
-    body = make_chart(chart, title, currency=material.currency, height=height)
+    body = make_chart(chart, title, currency=material.currency, height=fit_height(len(rows)))
     note = say("Green: proven gain. Red: proven loss. Grey: not proven.")
-    return make_card(title, body, span=6, simulated=material.simulated, note=note)
+    span = 7 if name == "segments" else 5
+    return make_card(title, body, span=span, simulated=material.simulated, note=note)
 
 
 def _make_decision(evaluation: Mapping[str, Any], material: Material) -> Html:

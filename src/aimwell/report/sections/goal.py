@@ -96,13 +96,16 @@ def _make_tiles(goal: Mapping[str, Any], material: Material) -> Html:
 def _show_target(
     goal: Mapping[str, Any], baseline: Figure | None, unit: Unit, currency: str
 ) -> tuple[Child, Child]:
-    target = read_number(goal.get("target"))
-    if target is None or baseline is None or not baseline.estimate:
+    """The metric's value to reach, and under it the change against the baseline; either may be unknown."""
+    target, change = read_number(goal.get("target")), read_number(goal.get("target_change"))
+    if change is None and target is not None and baseline and baseline.estimate:
+        change = target / baseline.estimate - 1
+    if change is None:
         return show(target, unit, currency), None
-    change = target / baseline.estimate - 1
-    return show(target, unit, currency), make(
-        "span", show(change, "percent", currency, signed=True), " ", say("against the baseline")
-    )
+    share, against = show(change, "percent", currency, signed=True), say("against the baseline")
+    if target is None:
+        return share, against
+    return show(target, unit, currency), make("span", share, " ", against)
 
 
 def _make_baseline(goal: Mapping[str, Any], material: Material) -> Html:

@@ -7,8 +7,8 @@ from typing import Any
 
 from aimwell.core.text import Text, say
 from aimwell.report.charts import Axis, Curves, Line, thin_points
-from aimwell.report.figures import show, show_effect, show_plain
-from aimwell.report.markup import Child, Html, make, make_both
+from aimwell.report.figures import Unit, show, show_interval
+from aimwell.report.markup import Child, Html, join, make, make_both
 from aimwell.report.parts import make_card, make_chart, make_facts, make_lacks, make_quiet
 from aimwell.report.reading import (
     Figure,
@@ -19,10 +19,12 @@ from aimwell.report.reading import (
     read_rows,
     read_text,
 )
+from aimwell.report.sections.propensity import is_propensity, make_propensity, name_target
 from aimwell.report.sections.uplift import make_effects, make_uplift
 
 MAX_LINES = 6
 MAX_FACTS = 12
+SHARES = ("base_rate", "share_of_similar_customers", "total_error", "variance_explained_before")
 
 
 def make_models(material: Material) -> list[Html]:
@@ -31,14 +33,18 @@ def make_models(material: Material) -> list[Html]:
     missing = say(
         "No models yet: they need customers with at least a few months of orders; then run `aimwell round`."
     )
+    every = read_rows(models.get("cards"))
+    likely = [card for card in every if is_propensity(card)]
+    others = [card for card in every if not is_propensity(card)]
     cards = [
         _make_lift(models, material),
         _make_calibration(models, material),
         make_uplift(models, material),
         make_effects(models, material),
+        make_propensity(likely),
         make(
             "div",
-            *(_make_model(card, models, material) for card in read_rows(models.get("cards"))),
+            *(_make_model(card, models, material) for card in others),
             class_="cards span-12",
         ),
     ]
@@ -81,7 +87,7 @@ def _make_calibration(models: Mapping[str, Any], material: Material) -> Html:
 
 def _draw_model(row: Mapping[str, Any], width: int, *, dots: bool = False) -> Line:
     points = [point[:2] for point in sorted(read_pairs(row.get("points"), width))]
-    return Line(read_text(row.get("title"), row.get("model") or "—"), thin_points(points), dots=dots)
+    return Line(name_target(row), thin_points(points), dots=dots)
 
 
 def _tell_rest(rows: list[Mapping[str, Any]]) -> Html | None:
@@ -98,7 +104,7 @@ def name_numbers() -> dict[str, Text]:
         "brier": say("Brier score"),
         "base_rate": say("base rate"),
         "lift_at_10": say("lift of the best tenth"),
-        "calibration": say("calibration slope"),
+        "calibration": say("predicted ÷ observed"),
         "calibration_slope": say("calibration slope"),
         "applied_slope": say("shrinkage applied"),
         "mean_absolute_error": say("mean absolute error"),
@@ -110,6 +116,7 @@ def name_numbers() -> dict[str, Text]:
         "predicted_total": say("predicted in total"),
         "observed_total": say("observed in total"),
         "total_error": say("error of the total"),
+        "share_of_similar_customers": say("weight of similar customers"),
         "qini": say("Qini"),
         "heterogeneity_p_value": say("p-value of differences in response"),
         "variance_explained_before": say("variance explained by the past"),
@@ -149,9 +156,16 @@ def _list_numbers(card: Mapping[str, Any], models: Mapping[str, Any]) -> list[tu
             continue
         lower, upper = (read_number(numbers.get(f"{name}_{end}")) for end in ("lower", "upper"))
         figure = Figure(number, lower, upper)
-        text = show_effect(figure, "plain", "") if figure.bounded else show_plain(number)
-        rows.append((name_numbers().get(name) or name.replace("_", " "), text))
+        rows.append((name_numbers().get(name) or name.replace("_", " "), _show_number(name, figure)))
     return rows
+
+
+def _show_number(name: str, figure: Figure) -> Child:
+    if name.endswith("p_value") and figure.estimate < 0.001:
+        return "< 0.001"
+    unit: Unit = "percent" if name in SHARES else "plain"
+    value = show(figure.estimate, unit, "")
+    return join(value, " ", show_interval(figure, unit, "")) if figure.bounded else value
 
 
 def _find_others(card: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:

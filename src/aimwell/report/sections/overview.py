@@ -26,19 +26,13 @@ from aimwell.report.sections.rounds import make_rounds_chart
 def make_overview(material: Material) -> Html:
     """The section."""
     tiles = make("div", *_make_tiles(material), class_="kpis span-12")
-    ring = make_card(
-        say("The loop: six steps, and what each left"),
-        draw_ring(material),
-        span=7,
-        simulated=material.simulated,
-    )
     return make_section(
         "overview",
         None,
         say("Overview"),
         say("What this round earned, what it cost, and how far the figures can be trusted."),
         tiles,
-        ring,
+        _make_loop(material),
         _make_side(material),
     )
 
@@ -137,22 +131,29 @@ def _make_truth_tile(material: Material, profit: Figure | None, label: Child) ->
     )
 
 
-def _make_side(material: Material) -> Html:
-    rounds = make_rounds_chart(material, height="short")
+def _make_loop(material: Material) -> Html:
+    """The ring, and under it what to do next."""
     decision = read_map(material.part("evaluation").get("decision"))
     sentences: list[Child] = [*read_texts([decision.get("sentence")]), *read_texts(decision.get("reasons"))]
+    simulated = material.simulated and bool(sentences)
+    advice = make_points(sentences) if sentences else make_quiet(_advise(material))
+    title = say("The loop: six steps, and what each left")
+    return make(
+        "div",
+        make_card(title, draw_ring(material), span=12, simulated=material.simulated),
+        make_card(say("What to do next"), advice, span=12, simulated=simulated),
+        class_="stack loop span-7",
+    )
+
+
+def _make_side(material: Material) -> Html:
+    rounds = make_rounds_chart(material)
     lessons = read_texts(material.part("evaluation").get("lessons"))[:4]
     cards = [make_card(say("Round against round"), rounds, span=12, simulated=material.simulated)]
-    if sentences:
-        cards.append(
-            make_card(say("What to do next"), make_points(sentences), span=12, simulated=material.simulated)
-        )
     if lessons:
         cards.append(
             make_card(say("What was learnt"), make_points(lessons), span=12, simulated=material.simulated)
         )
-    if not sentences and not lessons:
-        cards.append(make_card(say("What to do next"), make_quiet(_advise(material)), span=12))
     return make("div", *cards, class_="stack span-5")
 
 

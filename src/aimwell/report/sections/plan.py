@@ -6,54 +6,60 @@ from collections.abc import Mapping
 from typing import Any
 
 from aimwell.core.text import say
-from aimwell.report.charts import Axis, Bars, BarSeries
 from aimwell.report.figures import show, show_effect
 from aimwell.report.markup import Both, Child, Html, join, make, make_both
-from aimwell.report.parts import make_card, make_chart, make_facts, make_quiet, make_split, make_table
-from aimwell.report.reading import Material, read_figure, read_map, read_number, read_rows, read_text
+from aimwell.report.parts import make_card, make_facts, make_meter, make_quiet, make_split, make_table
+from aimwell.report.reading import (
+    Material,
+    explores,
+    read_figure,
+    read_map,
+    read_number,
+    read_rows,
+    read_text,
+)
+from aimwell.report.sections.rounds import tell_exploring
 
 
 def make_plan_actions(strategy: Mapping[str, Any], material: Material) -> Html:
-    """Expected profit and cost by action."""
-    rows = sorted(
-        read_rows(strategy.get("by_action")), key=lambda row: -(read_number(row.get("customers")) or 0)
-    )
-    shown = rows[:12]
-    chart = Bars(
-        [read_text(row.get("title"), row.get("action_id") or "—") for row in shown],
+    """What each action of the plan is expected to earn, with a bar as long as its profit; a wave that explores
+    promises nothing, and its bars are as long as its customers are many."""
+    weigh = _count if explores(strategy) else _read_profit
+    rows = [row for row in read_rows(strategy.get("by_action")) if _count(row) > 0]
+    rows.sort(key=lambda row: -weigh(row))
+    most = max((abs(weigh(row)) for row in rows), default=0.0)
+    head: list[Child] = [say("Action"), say("Customers"), say("Expected profit"), say("Cost")]
+    listed = [
         [
-            BarSeries(make_both(say("expected profit")), [_read_profit(row) for row in shown], "gain"),
-            BarSeries(make_both(say("cost")), [read_number(row.get("cost")) for row in shown], "amber"),
-        ],
-        Axis(make_both(say("money")), "money"),
-    )
-    table = make_table(
-        [say("Action"), say("Channel"), say("Customers"), say("Expected profit"), say("Cost")],
-        [_list_action(row, material.currency) for row in rows],
-        names=2,
-    )
-    height = "tall" if len(shown) > 5 else "medium"
-    body = make_chart(
-        chart, say("Expected profit and cost by action"), currency=material.currency, height=height
-    )
-    return make_card(
-        say("Plan by action"),
-        make("div", body, table if rows else None, class_="halves"),
-        span=12,
-        simulated=material.simulated,
-    )
+            _draw_action(row, weigh(row), most, "accent" if explores(strategy) else "gain"),
+            *_list_figures(row, material.currency),
+        ]
+        for row in rows
+    ]
+    if explores(strategy):
+        head, listed = [head[at] for at in (0, 1, 3)], [[row[at] for at in (0, 1, 3)] for row in listed]
+    body = make_table(head, listed, kind="fit") if rows else make_quiet(say("Nobody was chosen."))
+    note = tell_exploring() if explores(strategy) else say("The bar is the expected profit, after costs.")
+    return make_card(say("Plan by action"), body, span=12, simulated=material.simulated, note=note)
 
 
-def _read_profit(row: Mapping[str, Any]) -> float | None:
+def _count(row: Mapping[str, Any]) -> float:
+    return read_number(row.get("customers")) or 0.0
+
+
+def _read_profit(row: Mapping[str, Any]) -> float:
     figure = read_figure(row.get("expected_profit"))
-    return figure.estimate if figure else None
+    return figure.estimate if figure else 0.0
 
 
-def _list_action(row: Mapping[str, Any], currency: str) -> list[Child]:
+def _draw_action(row: Mapping[str, Any], weight: float, most: float, tone: str) -> Html:
+    bar = make_meter(abs(weight) / most if most else 0.0, tone if weight >= 0 else "loss")
+    return join(make("span", read_text(row.get("title"), row.get("action_id") or "—")), bar)
+
+
+def _list_figures(row: Mapping[str, Any], currency: str) -> list[Child]:
     return [
-        read_text(row.get("title"), row.get("action_id") or "—"),
-        name_channel(row.get("channel")),
-        show(read_number(row.get("customers")), "count", currency),
+        show(_count(row), "count", currency),
         show_effect(read_figure(row.get("expected_profit")), "money", currency),
         show(read_number(row.get("cost")), "money", currency),
     ]
@@ -92,19 +98,30 @@ def make_examples(strategy: Mapping[str, Any], material: Material) -> Html:
         [
             make("code", str(row.get("customer_id", "—"))),
             titles.get(str(row.get("action_id"))) or str(row.get("action_id") or "—"),
-            read_text(row.get("reason"), "—"),
+            _cut_reason(read_text(row.get("reason"), "—"), read_text(row.get("why_not"))),
             read_text(row.get("why_not"), "—"),
         ]
         for row in read_rows(strategy.get("examples"))[:8]
     ]
     head = [say("Customer"), say("Action"), say("Why this"), say("Why nothing else")]
-    body = make_table(head, rows, names=4) if rows else make_quiet(say("Nobody was chosen."))
+    body = make_table(head, rows, names=4, kind="tale") if rows else make_quiet(say("Nobody was chosen."))
     return make_card(say("Why these customers"), body, span=12, simulated=material.simulated)
+
+
+def _cut_reason(reason: Both, other: Both) -> Both:
+    """The reason without the part that stands in the next column."""
+    return Both(_cut(reason.en, other.en, ";", "."), _cut(reason.zh, other.zh, "；", "。"))
+
+
+def _cut(reason: str, other: str, mark: str, stop: str) -> str:
+    before, found, _ = reason.partition(other) if other else (reason, "", "")
+    kept, marked, _ = before.rpartition(mark)
+    return kept + stop if found and marked else reason
 
 
 def make_left_out(strategy: Mapping[str, Any], material: Material) -> Html:
     """Who gets nothing, by segment; nothing where nobody is left out."""
-    rows = read_rows(strategy.get("left_out"))
+    rows = [row for row in read_rows(strategy.get("left_out")) if _count(row) > 0]
     if not rows:
         return Html("")
     facts: list[tuple[Child, Child]] = [
@@ -112,7 +129,7 @@ def make_left_out(strategy: Mapping[str, Any], material: Material) -> Html:
             read_text(row.get("title"), row.get("segment") or "—"),
             join(
                 show(read_number(row.get("customers")), "count", material.currency),
-                make("small", " ", show(read_number(row.get("share")), "percent", material.currency)),
+                make("small", " (", show(read_number(row.get("share")), "percent", material.currency), ")"),
             ),
         )
         for row in rows[:12]

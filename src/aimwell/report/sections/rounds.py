@@ -11,7 +11,15 @@ from aimwell.report.figures import NONE, show, show_date, show_effect
 from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Both, Child, Html, make, make_both
 from aimwell.report.parts import make_card, make_chart, make_pill, make_quiet, make_table
-from aimwell.report.reading import Material, read_count, read_figure, read_map, read_number, read_rows
+from aimwell.report.reading import (
+    Material,
+    read_count,
+    read_figure,
+    read_map,
+    read_number,
+    read_promise,
+    read_rows,
+)
 
 
 def make_rounds_chart(material: Material, height: str = "medium") -> Html:
@@ -82,18 +90,23 @@ def name_wave(name: object) -> Text | str:
     return {"pilot": say("pilot"), "rollout": say("rollout")}.get(str(name), str(name or "—"))
 
 
+def tell_exploring() -> Text:
+    """What stands in the place of a promise where a wave only explores."""
+    return say("nothing promised: this wave explores")
+
+
 def _list_wave(number: int, wave: Mapping[str, Any], currency: str) -> list[Child]:
     strategy, evaluation = read_map(wave.get("strategy")), read_map(wave.get("evaluation"))
     truth = read_map(wave.get("truth"))
     name = make_both(name_wave(wave.get("wave")))
-    promised = read_figure(evaluation.get("promised")) or read_figure(strategy.get("expected_profit"))
+    promised = read_promise(strategy, evaluation)
     realised = evaluation.get("realised") or evaluation.get("incremental_profit")
     return [
         Both(f"{number} · {name.en}", f"{number} · {name.zh}"),
         show_date(wave["as_of"]) if wave.get("as_of") else NONE,
         show(read_number(strategy.get("chosen")), "count", currency),
         show(read_number(strategy.get("cost")), "money", currency),
-        show_effect(promised, "money", currency),
+        make("small", tell_exploring()) if promised is None else show_effect(promised, "money", currency),
         _show_tinted(realised, currency),
         show(read_number(truth.get("incremental_profit")), "money", currency, signed=True),
         _mark_covered(truth.get("covered")),

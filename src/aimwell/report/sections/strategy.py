@@ -8,7 +8,7 @@ from typing import Any
 from aimwell.core.text import say
 from aimwell.report.charts import Axis, Band, Curves, Line, Mark, is_rising
 from aimwell.report.figures import find_tone, show, show_interval, show_sample
-from aimwell.report.markup import Html, fill, make, make_both
+from aimwell.report.markup import Child, Html, fill, make, make_both
 from aimwell.report.parts import (
     make_card,
     make_chart,
@@ -22,13 +22,15 @@ from aimwell.report.parts import (
 )
 from aimwell.report.reading import (
     Material,
-    read_figure,
+    explores,
     read_number,
     read_pairs,
+    read_promise,
     read_rows,
     read_text,
 )
 from aimwell.report.sections.plan import make_arms, make_examples, make_left_out, make_plan_actions
+from aimwell.report.sections.rounds import tell_exploring
 
 
 def make_strategy(material: Material) -> Html:
@@ -37,10 +39,11 @@ def make_strategy(material: Material) -> Html:
     missing = say(
         "No plan yet: it needs customers, offers with their costs, and a budget; then run `aimwell round`."
     )
+    drawn = not explores(strategy) or bool(strategy.get("frontier"))
     cards = [
         _make_tiles(strategy, material),
-        _make_frontier(strategy, material),
-        _make_constraints(strategy, material),
+        _make_frontier(strategy, material) if drawn else Html(""),
+        _make_constraints(strategy, material, span=5 if drawn else 12),
         make_plan_actions(strategy, material),
         make_arms(strategy, material),
         make_examples(strategy, material),
@@ -57,11 +60,12 @@ def make_strategy(material: Material) -> Html:
 
 
 def _make_tiles(strategy: Mapping[str, Any], material: Material) -> Html:
-    expected = read_figure(strategy.get("expected_profit"))
+    expected = read_promise(strategy, {})
     cost, budget = read_number(strategy.get("cost")), read_number(strategy.get("budget"))
     bound = read_number(strategy.get("upper_bound"))
     label = make_simulated() if material.simulated else None
-    under, spent = None, None
+    under: Child = tell_exploring() if explores(strategy) else None
+    spent = None
     if expected:
         under = make("span", show_interval(expected, "money", material.currency), " ", show_sample(expected))
     if budget is not None:
@@ -98,7 +102,7 @@ def _make_frontier(strategy: Mapping[str, Any], material: Material) -> Html:
     points = sorted(read_pairs([[row.get(name) for name in names[:2]] for row in rows]))
     bounds = sorted(read_pairs([[row.get("budget"), row.get("upper_bound")] for row in rows]))
     band = sorted(read_pairs([[row.get("budget"), row.get("lower"), row.get("upper")] for row in rows], 3))
-    expected = read_figure(strategy.get("expected_profit"))
+    expected = read_promise(strategy, {})
     budget = read_number(strategy.get("budget"))
     place = budget if budget is not None else read_number(strategy.get("cost"))
     marks = [
@@ -126,12 +130,12 @@ def _make_frontier(strategy: Mapping[str, Any], material: Material) -> Html:
     return make_card(say("What the budget buys"), body, span=7, simulated=material.simulated, note=note)
 
 
-def _make_constraints(strategy: Mapping[str, Any], material: Material) -> Html:
+def _make_constraints(strategy: Mapping[str, Any], material: Material, *, span: int) -> Html:
     items = [_make_constraint(row, material) for row in read_rows(strategy.get("constraints"))]
     body = make("ul", *items, class_="limits-list") if items else make_quiet(say("No limit is set."))
     note = say("What one more unit of each limit would earn.")
     return make_card(
-        say("Limits and their shadow prices"), body, span=5, simulated=material.simulated, note=note
+        say("Limits and their shadow prices"), body, span=span, simulated=material.simulated, note=note
     )
 
 

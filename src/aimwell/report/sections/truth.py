@@ -10,7 +10,7 @@ from aimwell.report.charts import Axis
 from aimwell.report.figures import NONE, Unit, show, show_interval
 from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Both, Child, Html, make, make_both
-from aimwell.report.parts import make_card, make_chart, make_pill, make_points, make_table
+from aimwell.report.parts import fit_height, make_card, make_chart, make_pill, make_points, make_table
 from aimwell.report.reading import (
     Figure,
     Material,
@@ -46,11 +46,12 @@ def make_truth(material: Material) -> Html:
         Forest(kept, axis),
         say("Where the truth lies in each interval"),
         currency=material.currency,
-        height="huge" if len(kept) > 8 else "tall" if len(kept) > 4 else "short",
+        height=fit_height(len(kept)),
+        tabulated=False,
     )
     head = [say("Figure"), say("Estimate"), say("95% interval"), say("Truth (simulated)"), say("Interval")]
     table = make_table(head, [_list_metric(row, material.currency) for row in every[-MAX_CHECKS:]])
-    body = make("div", chart, table, class_="halves") if len(kept) > 3 else table
+    body = make("div", chart, table, class_="halves wide-right") if len(kept) > 3 else table
     return make_card(title, body, span=12, simulated=True, note=_tell_share(truth))
 
 
@@ -107,7 +108,7 @@ def _list_metric(row: Mapping[str, Any], currency: str) -> list[Child]:
     if isinstance(covered, bool):
         mark = make_pill(say("holds it"), "gain") if covered else make_pill(say("misses it"), "amber")
     return [
-        _name_check(row),
+        make("span", _name_check(row), class_="line"),
         show(figure.estimate, unit, currency, signed=True),
         show_interval(figure, unit, currency),
         show(read_number(row.get("truth")), unit, currency, signed=True),

@@ -10,7 +10,7 @@ from aimwell.report.charts import Axis, Band, Curves, Line, is_rising, thin_poin
 from aimwell.report.figures import find_tone, show_effect, show_sample
 from aimwell.report.forest import Forest, ForestRow
 from aimwell.report.markup import Child, Html, make, make_both
-from aimwell.report.parts import make_card, make_chart, make_facts, make_quiet
+from aimwell.report.parts import fit_height, make_card, make_chart, make_facts, make_quiet
 from aimwell.report.reading import Material, read_figure, read_map, read_pairs, read_rows, read_text
 
 
@@ -27,7 +27,7 @@ def make_uplift(models: Mapping[str, Any], material: Material) -> Html:
                 "No experiment has ended yet, so nothing is known of what an action changes. The pilot finds out."
             )
         )
-        return make_card(title, body, span=6)
+        return make_card(title, body, span=5)
     chart = _draw_uplift(drawn)
     heterogeneity = read_map(uplift.get("heterogeneity"))
     qini = read_figure(uplift.get("qini"))
@@ -47,7 +47,7 @@ def make_uplift(models: Mapping[str, Any], material: Material) -> Html:
         ),
         make_facts(facts) if facts else None,
         make("p", sentence, class_="say") if sentence.en else None,
-        span=6,
+        span=5,
         simulated=material.simulated,
         note=say(
             "Contribution gained when the customers with the largest expected effect are treated first."
@@ -83,9 +83,9 @@ def make_effects(models: Mapping[str, Any], material: Material) -> Html:
         chart,
         say("Learnt effect of each action"),
         currency=material.currency,
-        height="tall" if len(rows) > 6 else "medium",
+        height=fit_height(len(rows)),
     )
     note = say("Contribution per customer before the cost of contact. Grey: not proven.")
     return make_card(
-        say("What each action changes"), body, span=6, simulated=material.simulated and bool(rows), note=note
+        say("What each action changes"), body, span=7, simulated=material.simulated and bool(rows), note=note
     )
