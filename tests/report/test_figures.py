@@ -34,7 +34,8 @@ def test_a_figure_in_both_languages(value: float | None, unit: str, english: str
 def test_an_effect_never_stands_alone() -> None:
     figure = Figure(3911.0, 1707.0, 6115.0, 1480)
     assert show_effect(figure, "money", "USD").en == "+$3,911 [$1,707, $6,115]"
-    assert show_sample(figure) == Both("n = 1,480", "n = 1,480")
+    sample = "n\u00a0=\u00a01,480"
+    assert show_sample(figure) == Both(sample, sample)
     assert show_interval(Figure(1.0), "money", "USD").en == "interval unknown"
 
 
