@@ -143,7 +143,9 @@ def read_promise(strategy: Mapping[str, Any], evaluation: Mapping[str, Any]) -> 
     """What a wave promised; None for one that explores, whose expected profit is only minus its cost."""
     if explores(strategy):
         return None
-    return read_figure(evaluation.get("promised")) or read_figure(strategy.get("expected_profit"))
+    if "promised" in evaluation:
+        return read_figure(evaluation["promised"])
+    return read_figure(strategy.get("expected_profit"))
 
 
 def read_pairs(value: object, width: int = 2) -> list[tuple[float, ...]]:

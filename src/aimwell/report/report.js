@@ -83,7 +83,7 @@
 
   // A long name on as many lines as its row has room for, three at most, cut where it still does not fit.
   function wrap(name, width, room) {
-    const most = Math.min(Math.floor(room / 15), 3);
+    const most = room < 30 ? 1 : room < 50 ? 2 : 3;
     if (most < 2) return cut(name, width);
     const words = name.match(/（[^（）]{1,6}）|[\u2e80-\uffff][，。、；：）]?|[^\s\u2e80-\uffff]+\s*|\s+/g) || [];
     const lines = [''];

@@ -135,4 +135,6 @@ def make_left_out(strategy: Mapping[str, Any], material: Material) -> Html:
         for row in rows[:12]
     ]
     note = say("Customers who get nothing, by segment: contacting them would cost more than it brings.")
+    if explores(strategy):
+        note = say("Customers who get nothing in this wave, by segment.")
     return make_card(say("Left in peace"), make_facts(facts, "columns"), span=12, note=note)

@@ -50,7 +50,9 @@ def make_truth(material: Material) -> Html:
         tabulated=False,
     )
     head = [say("Figure"), say("Estimate"), say("95% interval"), say("Truth (simulated)"), say("Interval")]
-    table = make_table(head, [_list_metric(row, material.currency) for row in every[-MAX_CHECKS:]])
+    table = make_table(
+        head, [_list_metric(row, material.currency) for row in every[-MAX_CHECKS:]], kind="tale"
+    )
     body = make("div", chart, table, class_="halves wide-right") if len(kept) > 3 else table
     return make_card(title, body, span=12, simulated=True, note=_tell_share(truth))
 
