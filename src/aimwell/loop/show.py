@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -43,16 +44,16 @@ def show_round(console: Console, results: dict[str, Any]) -> None:
 def show_demo(console: Console, payload: dict[str, Any], out: Path) -> None:
     """The rounds beside each other, the truth, and where the report is."""
     currency = payload["business"]["currency"]
-    table = Table(title=str(say("Complete Journey: customers' answers are simulated")))
+    console.print(str(say("Complete Journey: customers' answers are simulated")), style="bold")
+    table = Table(box=SIMPLE, padding=(0, 1))
+    table.add_column(str(say("Wave")))
     for heading in (
-        say("Wave"),
-        say("Plan gap"),
         say("Sent"),
-        say("Cost"),
+        say("Plan gap"),
         say("Promised"),
-        say("Incremental profit, 95 % interval"),
+        say("Measured"),
+        say("95 % interval"),
         say("Truth"),
-        say("Covered"),
     ):
         table.add_column(str(heading), justify="right")
     for round_ in payload["rounds"]:
@@ -67,18 +68,20 @@ def show_demo(console: Console, payload: dict[str, Any], out: Path) -> None:
 
 def _describe_wave(wave: dict[str, Any], currency: str) -> list[str]:
     strategy, evaluation, truth = wave["strategy"], wave["evaluation"], wave.get("truth", {})
-    gap = strategy.get("gap")
-    promised = evaluation.get("promised")
-    covered = truth.get("covered")
+    gap, promised, profit = (
+        strategy.get("gap"),
+        evaluation.get("promised"),
+        evaluation.get("incremental_profit"),
+    )
+    covered = {True: " ✓", False: " ✗"}.get(truth.get("covered"), "")
     return [
         wave["title"][current_language()],
-        "–" if gap is None else f"{gap:.5f}",
         f"{wave['deployment'].get('states', {}).get('sent', 0):,}",
-        _money(wave["cost"], currency),
+        "–" if gap is None else f"{gap:.3%}",
         "–" if not promised else _money(promised["estimate"], currency),
-        _interval(evaluation.get("incremental_profit"), currency),
-        _money(truth.get("incremental_profit"), currency),
-        "–" if covered is None else str(say("yes") if covered else say("no")),
+        "–" if not profit else _money(profit["estimate"], currency),
+        "–" if not profit else f"{_money(profit['lower'], currency)} … {_money(profit['upper'], currency)}",
+        _money(truth.get("incremental_profit"), currency) + covered,
     ]
 
 
