@@ -1,7 +1,8 @@
 """Over many seeds: the second round earns more than the first, and intervals cover the truth.
 
-The seeds are 0, 1, 2, …: none is chosen. Each runs two rounds of two waves on the simulated market, with the loop's own
-learning, planning and measuring; the truth is what the reached customers really did more.
+The seeds are 1000 to 1049: none is chosen, and none was looked at while methods were chosen (decision 9). Each runs
+two rounds of two waves on the simulated market, with the loop's own learning, planning and measuring; the truth is
+what the reached customers really did more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from aimwell.loop.payload import sum_estimates
 from aimwell.loop.simulated_market import SimulatedMarket
 from aimwell.loop.simulation import WaveOutcome, read_world, simulate_rounds
 
-SEEDS = 50
+SEEDS = range(1000, 1050)
 Rounds = list[list[WaveOutcome]]
 
 
@@ -32,7 +33,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Rounds:
     SimulatedMarket(0).open(workspace, waves[-1].end)
     world = read_world(workspace, [wave.as_of for wave in waves])
     workspace.close()
-    return [simulate_rounds(world, seed=seed, waves=[wave.name for wave in waves]) for seed in range(SEEDS)]
+    return [simulate_rounds(world, seed=seed, waves=[wave.name for wave in waves]) for seed in SEEDS]
 
 
 def sum_truth(waves: Sequence[WaveOutcome]) -> float:
@@ -67,7 +68,7 @@ def test_intervals_of_single_waves_cover_the_truth(outcomes: Rounds) -> None:
 @pytest.mark.slow
 def test_every_optimised_plan_is_certified_and_promises_about_what_it_earns(outcomes: Rounds) -> None:
     planned = [wave for waves in outcomes for wave in waves if wave.gap is not None]
-    assert len(planned) == 3 * SEEDS
+    assert len(planned) == 3 * len(SEEDS)
     assert max(wave.gap for wave in planned if wave.gap is not None) <= 0.001
     ratio = sum_truth(planned) / sum(wave.promised.estimate for wave in planned)
     assert 0.7 < ratio < 1.3
