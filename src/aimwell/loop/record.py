@@ -26,7 +26,7 @@ from aimwell.engine.workspace import Workspace
 WaveName = Literal["pilot", "rollout"]
 Progress = Callable[[str | Text], None]
 _INPUT_TABLES = ("customers", "products", "order_lines", "consents")
-_TITLES: dict[str, Text] = {
+STEP_TITLES: dict[StepName, Text] = {
     "goals": say("1 Goals"),
     "data": say("2 Data"),
     "analysis": say("3 Analysis"),
@@ -83,7 +83,7 @@ class Record:
             self.results[name] = known
             return known
         self._fresh = True
-        self._progress(say("{wave} · {step} …", wave=self._wave.title, step=_TITLES[name]))
+        self._progress(say("{wave} · {step} …", wave=self._wave.title, step=STEP_TITLES[name]))
         result = _try_step(name, run).to_dict() | {"fingerprint": self._fingerprint()}
         self._save(name, result)
         self.results[name] = result

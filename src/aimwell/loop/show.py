@@ -11,16 +11,8 @@ from rich.table import Table
 
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, current_language, say
+from aimwell.loop.record import STEP_TITLES
 
-_STEPS: dict[str, Text] = {
-    "goals": say("1 Goals"),
-    "data": say("2 Data"),
-    "analysis": say("3 Analysis"),
-    "models": say("3 Models"),
-    "strategy": say("4 Strategy"),
-    "deployment": say("5 Deployment"),
-    "evaluation": say("6 Evaluation"),
-}
 _STATUS: dict[str, Text] = {
     "done": say("done"),
     "partial": say("in part"),
@@ -32,7 +24,7 @@ _COLOURS = {"done": "green", "partial": "yellow", "skipped": "bright_black"}
 def show_round(console: Console, results: dict[str, Any]) -> None:
     """One line a step, then what is lacking with the remedy."""
     table = Table(str(say("Step")), str(say("Status")), str(say("What is lacking")), expand=True)
-    for step, title in _STEPS.items():
+    for step, title in STEP_TITLES.items():
         result = results.get(step)
         if result is not None:
             status = result["status"]
