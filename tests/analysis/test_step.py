@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from aimwell.analysis.catalogue import CATALOGUE
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.segments import BUILT_IN, save_segment
 from aimwell.analysis.step import describe
+from aimwell.core.errors import BadInput
 from aimwell.core.text import Text
 from aimwell.engine.specification_json import rule_from_json
 from tests.analysis.shop import AS_OF, build_customers, buy, days_ago, load, load_shop, make_workspace
@@ -95,3 +97,15 @@ def test_an_audience_of_three_is_described(tmp_path: Path) -> None:
     assert result.summary["customers"] == 3
     assert result.summary["value"] == {"top20_revenue_share": None, "curve": []}
     assert {row["revenue_share"] for row in result.summary["segments"]} == {None}
+
+
+def test_a_day_before_the_first_order_is_refused_and_the_tags_stay(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    load_shop(shop)
+    describe(shop, as_of=AS_OF)
+    with pytest.raises(BadInput) as caught:
+        describe(shop, as_of=date(1999, 6, 1))
+    assert caught.value.code == "analysis.before_first_order"
+    with shop.read() as reader:
+        known = reader.query("SELECT count(recency_days) AS known FROM tags")["known"][0].as_py()
+    assert known > 0

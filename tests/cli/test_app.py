@@ -49,7 +49,7 @@ def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_a_defect_becomes_a_sentence_and_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(args: list[str]) -> None:
+    def fail(args: list[str], standalone_mode: bool) -> None:
         raise ZeroDivisionError("secret")
 
     assert run(monkeypatch, "round", "--json", app=fail) == 1
@@ -62,7 +62,7 @@ def test_a_defect_becomes_a_sentence_and_a_file(
 def test_an_error_in_chinese_carries_its_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(args: list[str]) -> None:
+    def refuse(args: list[str], standalone_mode: bool) -> None:
         set_language("zh")
         remedy = say("Use zh or en.")
         raise BadInput("x", say("The language '{language}' is not known.", language="fr"), remedy=remedy)
@@ -75,7 +75,7 @@ def test_an_error_in_chinese_carries_its_remedy(
 def test_an_interruption_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(args: list[str]) -> None:
+    def interrupt(args: list[str], standalone_mode: bool) -> None:
         raise KeyboardInterrupt
 
     assert run(monkeypatch, app=interrupt) == 130

@@ -211,6 +211,17 @@ def test_customers_events_products_and_consents(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("first", ["yes", "no"])
+def test_of_two_answers_at_one_instant_the_refusal_counts(tmp_path: Path, first: str) -> None:
+    shop = make_workspace(tmp_path)
+    other = "no" if first == "yes" else "yes"
+    for answer in (first, other, first, other):
+        text = f"customer_id,channel,consent,date\n1,email,{answer},2025-03-01\n"
+        add_source(shop, write(tmp_path, text, name=f"{answer}.csv"), table="consents", accept=True)
+    rows = query(shop, "SELECT allowed FROM consents ORDER BY since")
+    assert [row["allowed"] for row in rows] == ([True, False] if first == "yes" else [False])
+
+
 def test_rows_beyond_until_wait(tmp_path: Path) -> None:
     shop = make_workspace(tmp_path)
     path = write(tmp_path, "customer_id,date,amount\n1,2025-01-02,5\n1,2025-01-03,5\n")

@@ -102,5 +102,12 @@ def test_a_decision_needs_a_launch_and_may_be_corrected(campaigns: Campaigns) ->
     assert campaigns.decide("p1", go=True, decision={"sentence": "yes"}).decision == {"sentence": "yes"}
 
 
+def test_a_stopped_wave_can_still_be_decided(campaigns: Campaigns) -> None:
+    start(campaigns, PILOT)
+    campaigns.stop("p1")
+    decided = campaigns.decide("p1", go=False, decision={"sentence": "no"})
+    assert (decided.state, decided.control, decided.go) == ("closed", "stopped", False)
+
+
 def test_every_state_has_a_title() -> None:
     assert all(title_state(state).both()["zh"] for _, state in TRANSITIONS)

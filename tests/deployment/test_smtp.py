@@ -59,6 +59,14 @@ def test_answers_of_the_server_become_states(tmp_path: Path) -> None:
     assert reasons == {None: 2, "bad_recipient": 1, "gave_up": 2, "rejected": 1, "connection_lost": 1}
 
 
+def test_an_odd_answer_to_a_whole_mail_is_not_a_reason_to_send_it_twice(tmp_path: Path) -> None:
+    server = Moody(at_data={"taken": "252 taken", "odd": "354 go on"})
+    with serve(server) as address:
+        states, reasons = run(tmp_path, address, ["taken", "odd"])
+    assert states == {"sent": 1, "in_doubt": 1}
+    assert reasons == {None: 1, "connection_lost": 1}
+
+
 def test_what_is_in_doubt_is_never_tried_again(tmp_path: Path) -> None:
     server = Moody(at_data={"drop": "drop"})
     with serve(server) as address:

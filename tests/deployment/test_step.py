@@ -162,7 +162,7 @@ def test_without_consents_everything_is_skipped_and_said(workspace: Workspace, s
 def test_withdrawals_count_whenever_they_are_known_and_grants_from_the_future_never(
     workspace: Workspace, sink: Sink
 ) -> None:
-    late = {"since": datetime.combine(DAY + timedelta(days=3), datetime.min.time(), UTC)}
+    late = {"since": datetime.now(UTC) + timedelta(days=3)}
     with workspace.run("data", as_of=DAY) as run:
         rows = [
             consent("c00", "email"),

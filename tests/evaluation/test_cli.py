@@ -74,6 +74,7 @@ def test_an_experiment_file_needs_no_workspace(tmp_path: Path) -> None:
     found = call_json(*words, "--share", "control=0.5", "--share", "test=0.5")
     comparison = found["comparisons"][0]
     assert comparison["decisive"]["method"] == "ols, clustered CR2"
+    assert comparison["relative"] is None, "no interval that takes the customers of a village one by one"
     assert comparison["proven"] and found["sample_ratio"]["ok"]
     shown = call(*words)
     assert shown.exit_code == 0 and "test: proven." in shown.stdout

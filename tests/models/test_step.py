@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aimwell.engine.workspace import Workspace
+from aimwell.models.experiments import load_experiments
 from aimwell.models.next_products import load_counts, measure_ndcg, recommend
 from aimwell.models.snapshots import choose_groups, take_snapshot
 from aimwell.models.step import learn, read_cards, train
@@ -63,6 +64,14 @@ def test_learning_covers_everybody_and_every_action(shop: Workspace) -> None:
     assert rows.num_rows == customers * 4
     assert rows.column("standard_error").to_numpy().min() > 0
     assert 0 <= rows.column("redemption").to_numpy().min() <= rows.column("redemption").to_numpy().max() <= 1
+
+
+def test_outcomes_of_a_window_that_has_not_ended_teach_nothing(shop: Workspace) -> None:
+    with shop.read() as reader:
+        (plan,) = reader.query("SELECT as_of, days FROM plans").to_pylist()
+        end = plan["as_of"] + timedelta(days=plan["days"])
+        assert load_experiments(reader, as_of=end - timedelta(days=1)) is None
+        assert load_experiments(reader, as_of=end) is not None
 
 
 def test_learning_twice_gives_the_same_effects(shop: Workspace) -> None:

@@ -35,12 +35,6 @@ def test_joint_moments_add_up_over_chunks(values: list[float], cut: int) -> None
     assert_allclose(added.mean, whole.mean, atol=1e-6, rtol=1e-9)
 
 
-def test_a_share_is_the_mean_of_yes_and_no() -> None:
-    raw = Moments.of(np.array([1.0] * 30 + [0.0] * 70))
-    share = Moments.of_share(30, 100)
-    assert_allclose([share.mean, share.variance], [raw.mean, raw.variance])
-
-
 def test_nothing_and_not_a_number_are_refused_by_row() -> None:
     with pytest.raises(BadInput) as empty:
         Moments.of(np.array([]))

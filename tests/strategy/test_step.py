@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.tables import TABLES
+from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.workspace import Workspace
+from aimwell.strategy.load import read_audience
 from aimwell.strategy.offers import choose_depth
 from aimwell.strategy.step import plan
 
@@ -208,6 +211,43 @@ def test_a_plan_can_be_made_anew_until_it_is_launched(workspace: Workspace) -> N
     with pytest.raises(Conflict) as conflict:
         plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1)
     assert conflict.value.code == "strategy.plan_launched"
+
+
+def test_a_plan_whose_launch_was_interrupted_stays(workspace: Workspace) -> None:
+    fill(workspace, 40)
+    name = plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1).summary["plan_id"]
+    begun = {"plan_id": name, "delivery_id": "d", "customer_id": "c1", "action_id": "a", "channel": "email"}
+    begun |= {"contact_on": DAY, "state": "intent", "reachable": True, "unit_cost_cents": 1}
+    with workspace.store.begin() as connection:
+        connection.execute(sa.insert(DELIVERIES).values(begun))
+    with pytest.raises(Conflict) as conflict:
+        plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1)
+    assert conflict.value.code == "strategy.plan_launched"
+
+
+def test_the_cap_ends_with_the_day_of_the_contact(workspace: Workspace) -> None:
+    fill(workspace, 40)
+    days = workspace.settings.contact.cap_days
+    event = {"name": "Message Sent", "source": "deployment", "simulated": False}
+    for customer, ago in (("c5", days), ("c6", days - 1)):
+        day = DAY - timedelta(days=ago)
+        at = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        rows = [
+            {
+                **event,
+                "event_id": f"{customer}-{i}",
+                "customer_id": customer,
+                "occurred_at": at,
+                "occurred_on": day,
+            }
+            for i in range(workspace.settings.contact.cap)
+        ]
+        with workspace.run("data", as_of=DAY) as run:
+            run.append("events", TABLES["events"].build(rows))
+    with workspace.read() as reader:
+        audience = read_audience(reader, workspace.settings, as_of=DAY)
+    capped = dict(zip(audience.customers, audience.capped.tolist(), strict=True))
+    assert (capped["c5"], capped["c6"]) == (False, True)
 
 
 def test_a_later_pilot_tries_the_plan_on_a_share_of_the_audience(workspace: Workspace) -> None:

@@ -6,12 +6,12 @@ word before ``as_of`` wins, and a withdrawal at the same instant wins over a per
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 from aimwell.analysis.tag import Tag, count_events, define_tag
 from aimwell.core.tables import CUSTOMERS, Type
 from aimwell.core.text import Text, say
-from aimwell.core.time import find_knowledge_end
+from aimwell.core.time import zone
 from aimwell.engine.compile import Query, quote_name
 from aimwell.engine.specification import Aggregate, Condition, DaysSince, Measure, Window
 
@@ -34,7 +34,7 @@ WITH spoken AS (
             ORDER BY since DESC, CASE WHEN allowed THEN 1 ELSE 0 END
         ) AS place
     FROM consents
-    WHERE purpose = 'marketing' AND since < $known_until
+    WHERE purpose = 'marketing' AND since < $start_of_day
 ),
 allowed AS (
     SELECT
@@ -220,4 +220,5 @@ def compile_contacts(attributes: tuple[Tag, ...], *, as_of: date, zone_name: str
         source = quote_name(tag.name.removeprefix("attribute_"))
         columns.append(f"    CAST(c.{source} AS VARCHAR) AS {quote_name(tag.name)}")
     sql = _CONTACTS.format(consents=",\n".join(consents), columns=",\n".join(columns))
-    return Query(sql, {"known_until": find_knowledge_end(as_of, zone_name)})
+    start = datetime(as_of.year, as_of.month, as_of.day, tzinfo=zone(zone_name))
+    return Query(sql, {"start_of_day": start})

@@ -31,6 +31,7 @@ from aimwell.analysis.summary import (
 from aimwell.analysis.support import Support, is_essential
 from aimwell.analysis.tags import ComputedTags, compute_tags
 from aimwell.analysis.value import measure_curve
+from aimwell.core.errors import BadInput
 from aimwell.core.steps import StepResult
 from aimwell.core.tables import SEGMENTS, Type
 from aimwell.core.text import Text, say
@@ -41,8 +42,12 @@ _LONGEST_WINDOW = 365
 
 
 def describe(workspace: Workspace, *, as_of: date) -> StepResult:
-    """Compute tags and segments as of ``as_of`` and keep them; skipped when there are no customers."""
+    """Compute tags and segments as of ``as_of`` and keep them; skipped when there are no customers.
+
+    BadInput when ``as_of`` is not after the first order.
+    """
     with workspace.run("analysis", as_of=as_of) as run:
+        _check_begun(run)
         computed = compute_tags(run, zone_name=workspace.settings.business.zone)
         if not computed.table.num_rows:
             return StepResult("analysis", "skipped", {}, (_explain_nobody(),))
@@ -56,6 +61,22 @@ def describe(workspace: Workspace, *, as_of: date) -> StepResult:
     lacks = (*computed.lacks, *_explain_history(computed.support), *left_out)
     is_partial = bool(left_out) or any(is_essential(need) for need in computed.missing.values())
     return StepResult("analysis", "partial" if is_partial else "done", summary, lacks)
+
+
+def _check_begun(run: Run) -> None:
+    """Before the first order every tag would be empty, and the useful ones would be overwritten."""
+    first = run.query("SELECT min(ordered_on) AS day FROM order_lines")["day"][0].as_py()
+    if first is not None and first >= run.as_of:
+        raise BadInput(
+            "analysis.before_first_order",
+            say(
+                "Before {as_of} there are no orders: the first is of {day}.",
+                as_of=run.as_of.isoformat(),
+                day=first.isoformat(),
+            ),
+            remedy=say("Choose a later day with --as-of, or leave it out."),
+            where={"value": run.as_of.isoformat()},
+        )
 
 
 def _summarise(run: Run, computed: ComputedTags, membership: Membership) -> dict[str, Any]:

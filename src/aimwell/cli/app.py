@@ -18,6 +18,8 @@ from aimwell.cli.output import State, emit, fail, read_day, read_money, show_pro
 from aimwell.core.errors import AimwellError, BadInput
 from aimwell.core.text import say, set_language
 
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""What the parser raises for a line that it cannot read; typer gives no public name to it."""
 GROUPS = ("goals", "data", "analysis", "models", "strategy", "deployment", "evaluation")
 
 app = typer.Typer(
@@ -82,7 +84,7 @@ def init(
     emit(
         context,
         {"workspace": str(folder), "message": message.both()},
-        lambda console: console.print(str(message)),
+        lambda console: console.print(str(message), markup=False),
     )
 
 
@@ -132,7 +134,7 @@ def report(
 
     written = write_report(state(context).workspace, out)
     message = say("The report is in {file}.", file=str(written))
-    emit(context, {"report": str(written)}, lambda console: console.print(str(message)))
+    emit(context, {"report": str(written)}, lambda console: console.print(str(message), markup=False))
 
 
 @app.command()
@@ -164,11 +166,14 @@ def put_first(arguments: list[str]) -> list[str]:
 def main() -> None:
     """The console script: errors become words and an exit code, never a traceback."""
     try:
-        app(args=put_first(sys.argv[1:]))
+        sys.exit(app(args=put_first(sys.argv[1:]), standalone_mode=False) or 0)
     except AimwellError as error:
         _print_error(error)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except USAGE_ERROR as error:
+        _print_usage(error)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         Console(stderr=True).print(str(say("Interrupted. Run the same command again to go on.")))
         sys.exit(130)
     except BrokenPipeError:
@@ -187,12 +192,23 @@ def _print_error(error: AimwellError) -> None:
         console.print(str(error.remedy), highlight=False, markup=False)
 
 
+def _print_usage(error: Exception) -> None:
+    problem = error.format_message() if hasattr(error, "format_message") else str(error)
+    message = say("The command cannot be read: {problem}", problem=str(problem))
+    if "--json" in sys.argv:
+        answer = {"error": {"code": "cli.usage", "message": str(message)}}
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+    console = Console(stderr=True)
+    console.print(fail(message), style="red", highlight=False, markup=False)
+    console.print(str(say("See what there is with: aimwell --help")), highlight=False, markup=False)
+
+
 def _print_defect(error: Exception) -> None:
     with NamedTemporaryFile("w", prefix="aimwell-", suffix=".log", delete=False, encoding="utf-8") as stream:
         traceback.print_exception(error, file=stream)
     message = say(
         "Aimwell itself failed ({kind}). Nothing that was finished is lost. The details are in {file}: "
-        "please report them.",
+        "please report them. Look through them first: they may hold values of your data.",
         kind=type(error).__name__,
         file=stream.name,
     )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text as Styled
 
-from aimwell.cli.output import emit, emit_result, in_language, show_progress, state
+from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, show_progress, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
@@ -81,6 +81,9 @@ def add(
         progress=show_progress(context),
     )
     emit_result(context, result, _draw_added(result))
+    if result.summary["rejected"] and not result.summary["accepted"]:
+        # The rows are kept for repair, but a script that goes on would work without them.
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -103,12 +106,12 @@ def sources(context: typer.Context) -> None:
     payload = {"sources": _summarise(context)["sources"]}
 
     def draw(console: Console) -> None:
-        table = _make_table(str(say("Source")), str(say("Table")), str(say("File")), str(say("Encoding")))
+        table = make_table(str(say("Source")), str(say("Table")), str(say("File")), str(say("Encoding")))
         for title in (say("Rows"), say("Accepted"), say("Rejected")):
             table.add_column(str(title), justify="right")
         for row in payload["sources"]:
             counts = [f"{row[name]:,}" for name in ("rows", "accepted", "rejected")]
-            table.add_row(row["name"], row["table"], row["file"], row["encoding"] or "", *counts)
+            add_row(table, row["name"], row["table"], row["file"], row["encoding"] or "", *counts)
         console.print(table)
 
     emit(context, payload, draw)
@@ -121,7 +124,7 @@ def tables(context: typer.Context) -> None:
     payload = {"tables": summary["tables"], "period": summary["period"]}
 
     def draw(console: Console) -> None:
-        table = _make_table(str(say("Table")))
+        table = make_table(str(say("Table")))
         table.add_column(str(say("Rows")), justify="right")
         for name, rows in payload["tables"].items():
             table.add_row(name, f"{rows:,}")
@@ -160,14 +163,6 @@ def rejects(
         return
     payload = list_rejects(workspace, source=source)
     emit(context, payload, lambda console: _draw_rejects(console, payload))
-
-
-def _make_table(*titles: str) -> Table:
-    """A table whose cells are folded: Chinese has no blanks to break at, and would be cut."""
-    table = Table()
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    return table
 
 
 def _summarise(context: typer.Context) -> dict[str, Any]:
@@ -210,13 +205,13 @@ def _ask_consent(context: typer.Context, proposal: dict[str, Any]) -> None:
 
 
 def _draw_mapping(console: Console, proposal: dict[str, Any]) -> None:
-    table = _make_table(
+    table = make_table(
         str(say("Field")), str(say("Meaning")), str(say("Column")), str(say("Confidence")), str(say("Why"))
     )
     for match in proposal["matches"]:
         column = match["column"] or f"= {match['constant']}"
         title, reason = in_language(match["title"]), in_language(match["reason"])
-        table.add_row(match["field"], title, column, f"{match['confidence']:.0%}", reason)
+        add_row(table, match["field"], title, column, f"{match['confidence']:.0%}", reason)
     console.print(table)
     if proposal["unused"]:
         console.print(
@@ -248,7 +243,7 @@ def _draw_added(result: StepResult) -> Callable[[Console], None]:
 
 
 def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -> None:
-    walls = _make_table(
+    walls = make_table(
         str(say("Wall")), str(say("Score")), str(say("Checks")), str(say("Warnings")), str(say("Errors"))
     )
     titles = {
@@ -264,7 +259,7 @@ def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -
             *(str(score[name]) for name in ("checks", "warnings", "errors")),
         )
     console.print(walls)
-    findings = _make_table(
+    findings = make_table(
         str(say("Severity")), str(say("Source")), str(say("Table")), str(say("Finding")), str(say("Remedy"))
     )
     severities = {
@@ -275,15 +270,14 @@ def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -
     }
     for row in summary["quality"]:
         if everything or row["severity"] != "ok":
-            severity = f"[{_COLOURS[row['severity']]}]{severities[row['severity']]}[/]"
-            findings.add_row(
-                severity, row["source"], row["table"], in_language(row["finding"]), in_language(row["remedy"])
-            )
+            severity = Styled(str(severities[row["severity"]]), style=_COLOURS[row["severity"]])
+            finding, remedy = in_language(row["finding"]), in_language(row["remedy"])
+            add_row(findings, severity, row["source"], row["table"], finding, remedy)
     console.print(findings)
 
 
 def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:
-    table = _make_table(
+    table = make_table(
         str(say("Source")),
         str(say("Row")),
         str(say("Column")),
@@ -292,7 +286,7 @@ def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:
     )
     for row in payload["rejects"]:
         cells = (row["source"], str(row["row_number"] or ""), row["column"] or "", row["value"] or "")
-        table.add_row(*cells, in_language(row["message"]))
+        add_row(table, *cells, in_language(row["message"]))
     console.print(table)
     line = say(
         "{shown} of {total} rejected rows are shown. All of them: --out FILE.csv",

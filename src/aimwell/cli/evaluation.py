@@ -65,9 +65,8 @@ def show_lessons(context: typer.Context) -> None:
     def draw(console: Console) -> None:
         for row in rows:
             mark = str(say("(simulated)")) if row["simulated"] else ""
-            console.print(
-                f"[bold]{row['plan_id']}[/bold] {in_language(row['lesson'])} {mark}", highlight=False
-            )
+            words = f"{row['plan_id']}: {in_language(row['lesson'])} {mark}"
+            console.print(words, highlight=False, markup=False)
 
     emit(context, {"lessons": rows}, draw)
 
@@ -105,7 +104,7 @@ def evaluate_file(
 def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
     decision = summary.get("decision")
     if decision:
-        console.print(f"[bold]{in_language(decision['sentence'])}[/bold]")
+        console.print(in_language(decision["sentence"]), style="bold", markup=False)
     table = Table(str(say("Metric")), str(say("Estimate")), str(say("95 % interval")), str(say("Proven")))
     for name, title in _name_metrics().items():
         found = summary.get(name)
@@ -150,7 +149,7 @@ def _draw_experiment(console: Console, payload: dict[str, Any]) -> None:
             verdict = say("{arm}: not proven.", arm=found["arm"])
         console.print(str(verdict))
     for text in payload["lacks"]:
-        console.print(f"[yellow]• {in_language(text)}[/yellow]")
+        console.print(f"• {in_language(text)}", style="yellow", markup=False)
 
 
 def _format_estimate(found: dict[str, Any], *, points: bool = False) -> tuple[str, str, str]:

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from aimwell.cli.output import emit, emit_result, in_language, read_day, read_money, state
+from aimwell.cli.output import emit, emit_result, in_language, make_table, read_day, read_money, state
 from aimwell.core.text import say
 
 app = typer.Typer(help="Step 1: goals.  确定目标", no_args_is_help=True)
@@ -48,7 +47,7 @@ def list_metrics(context: typer.Context) -> None:
     }
 
     def draw(console: Console) -> None:
-        table = Table(str(say("Metric")), str(say("Meaning")), str(say("Objective")))
+        table = make_table(str(say("Metric")), str(say("Meaning")), str(say("Objective")))
         for metric in METRICS.values():
             table.add_row(metric.name, str(metric.title), str(FAMILIES[metric.family]))
         console.print(table)
@@ -57,7 +56,7 @@ def list_metrics(context: typer.Context) -> None:
 
 
 def _draw_goal(console: Console, summary: dict[str, Any]) -> None:
-    console.print(f"[bold]{in_language(summary['title'])}[/bold]")
+    console.print(in_language(summary["title"]), style="bold", markup=False)
     baseline = summary.get("baseline")
     if baseline is None:
         return

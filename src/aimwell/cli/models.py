@@ -6,9 +6,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from aimwell.cli.output import emit, emit_result, in_language, read_day, show_progress, state
+from aimwell.cli.output import (
+    add_row,
+    emit,
+    emit_result,
+    in_language,
+    make_table,
+    read_day,
+    show_progress,
+    state,
+)
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
@@ -75,15 +83,18 @@ def card_command(
 
 
 def _draw_cards(console: Console, cards: list[dict[str, Any]]) -> None:
-    table = Table(str(say("Model")), str(say("Title")), str(say("Rows")), str(say("Validation")))
+    table = make_table(str(say("Model")), str(say("Title")), str(say("Rows")), str(say("Validation")))
     for card in cards:
-        shown = [f"{name} {value:.3g}" for name, value in card["validation"].items() if value is not None]
-        table.add_row(card["model"], in_language(card["title"]), f"{card['n_train']:,}", ", ".join(shown[:4]))
+        known = [(name, value) for name, value in card["validation"].items() if value is not None]
+        shown = [f"{_name_figure(name)} {value:.3g}" for name, value in known]
+        add_row(
+            table, card["model"], in_language(card["title"]), f"{card['n_train']:,}", ", ".join(shown[:4])
+        )
     console.print(table)
 
 
 def _draw_card(console: Console, card: dict[str, Any]) -> None:
-    console.print(f"[bold]{in_language(card['title'])}[/bold]  {card['model']}")
+    console.print(f"{in_language(card['title'])}  {card['model']}", style="bold", markup=False)
     parts = (
         (say("Purpose"), "purpose"),
         (say("Data"), "data"),
@@ -92,21 +103,28 @@ def _draw_card(console: Console, card: dict[str, Any]) -> None:
         (say("Limits"), "limits"),
     )
     for title, key in parts:
-        console.print(f"{title}: {in_language(card[key])}")
+        console.print(f"{title}: {in_language(card[key])}", markup=False)
     console.print(f"{say('Method')}: {card['method']} ({card['source']})")
-    table = Table(str(say("Figure")), str(say("Value")))
+    table = make_table(str(say("Figure")), str(say("Value")))
     for name, value in {**card["validation"], **card["parameters"]}.items():
-        table.add_row(name, "–" if value is None else f"{value:.4g}")
+        add_row(table, _name_figure(name), "–" if value is None else f"{value:.4g}")
     console.print(table)
+
+
+def _name_figure(name: str) -> str:
+    from aimwell.report.sections.models import name_numbers
+
+    title = name_numbers().get(name)
+    return name if title is None else str(title)
 
 
 def _draw_uplift(console: Console, uplift: dict[str, Any]) -> None:
     if uplift["status"] != "learnt":
         return
     console.print(in_language(uplift["heterogeneity"]["sentence"]))
-    table = Table(str(say("Action")), str(say("Effect per customer")), str(say("95 % interval")))
+    table = make_table(str(say("Action")), str(say("Effect per customer")), str(say("95 % interval")))
     for row in uplift["actions"]:
         effect = row["effect"]
         interval = f"{effect['lower']:.2f} … {effect['upper']:.2f}"
-        table.add_row(in_language(row["title"]), f"{effect['estimate']:.2f}", interval)
+        add_row(table, in_language(row["title"]), f"{effect['estimate']:.2f}", interval)
     console.print(table)

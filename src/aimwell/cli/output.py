@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text as Styled
 
 from aimwell.core.errors import BadInput
 from aimwell.core.money import to_money
@@ -67,7 +69,7 @@ def emit_result(context: typer.Context, result: StepResult, render: Callable[[Co
     def draw(console: Console) -> None:
         render(console)
         for text in result.lacks:
-            console.print(f"[yellow]• {text}[/yellow]")
+            console.print(f"• {text}", style="yellow", markup=False)
 
     emit(context, result.to_dict(), draw)
 
@@ -99,9 +101,22 @@ def show_progress(context: typer.Context) -> Callable[[str | Text], None]:
 
     def report(message: str | Text) -> None:
         if not quiet:
-            console.print(f"[dim]{message}[/dim]", highlight=False)
+            console.print(str(message), style="dim", highlight=False, markup=False)
 
     return report
+
+
+def make_table(*titles: str) -> Table:
+    """A table whose cells are folded: Chinese has no blanks to break at, and would be cut."""
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def add_row(table: Table, *cells: str | Styled) -> None:
+    """Add a row of plain words: names from people's files may hold brackets, which are no markup."""
+    table.add_row(*(Styled(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def fail(message: Text) -> str:

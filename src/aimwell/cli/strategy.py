@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from aimwell.cli.output import emit, emit_result, in_language, state
+from aimwell.cli.output import emit, emit_result, in_language, read_money, state
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, current_language, say
@@ -47,7 +47,7 @@ def make_plan(
         goal=goal,
         round_number=round_number,
         days=days,
-        budget=_read_money(budget),
+        budget=read_money(budget),
     )
     emit_result(context, result, lambda console: _show_plan(console, result.summary))
 
@@ -220,7 +220,7 @@ def _read_inputs(workspace: Workspace, as_of: str | None, budget: str | None) ->
     with workspace.read() as reader:
         actions = read_actions(reader) or propose_actions(reader, workspace.settings, as_of=day)
         return read_inputs(
-            reader, workspace.settings, actions, as_of=day, plan_id="preview", budget=_read_money(budget)
+            reader, workspace.settings, actions, as_of=day, plan_id="preview", budget=read_money(budget)
         )
 
 
@@ -261,20 +261,6 @@ def _check_wave(wave: str) -> Literal["pilot", "rollout"]:
         remedy=say("Use pilot or rollout."),
         where={"column": "wave", "value": wave},
     )
-
-
-def _read_money(value: str | None) -> Decimal | None:
-    if value is None:
-        return None
-    try:
-        return Decimal(value)
-    except InvalidOperation as error:
-        raise BadInput(
-            "strategy.bad_budget",
-            say("The budget is {value}.", value=value),
-            remedy=say("A budget is 0 or more."),
-            where={"column": "budget", "value": value},
-        ) from error
 
 
 def _read_latest_item(workspace: Workspace, customer: str) -> dict[str, Any] | None:

@@ -23,7 +23,6 @@ from aimwell.data.scratch import Scratch, literal
 
 SOURCE = "complete_journey"
 ZONE = "America/New_York"
-CURRENCY = "USD"
 _FILES = (
     "transactions",
     "products",

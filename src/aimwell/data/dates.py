@@ -44,7 +44,7 @@ def plan_dates(
 ) -> DatePlan:
     """Decide the order of day and month of ``value`` (SQL over ``raw``).
 
-    BadInput ``data.ambiguous_dates`` when the column cannot tell.
+    BadInput ``data.ambiguous_dates`` when the column cannot tell, ``data.mixed_dates`` when it holds both orders.
     """
     facts = scratch.rows(
         rf"""
@@ -69,13 +69,18 @@ def plan_dates(
             coalesce(bool_or(regexp_matches(text, '{_TIMED}')), false) AS timed,
             coalesce(bool_or(regexp_matches(text, '{_ZONED}')), false)
                 AS zoned,
-            min(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN text END) AS example
+            min(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN text END) AS example,
+            min(CASE WHEN first > 12 AND second <= 12 THEN text END) AS with_day_first,
+            min(CASE WHEN second > 12 AND first <= 12 THEN text END) AS with_month_first
         FROM numbers
         """
     )[0]
     decided = bool(facts["short"])
     if order is not None:
         day_first = order == "day-first"
+    elif facts["day_first"] and facts["month_first"]:
+        # By majority, a date such as 03/04 of the minority would be read wrongly, and nobody would see it.
+        raise _mixed(column, file, str(facts["with_day_first"]), str(facts["with_month_first"]))
     elif facts["day_first"] or facts["month_first"] or not facts["open"]:
         day_first = facts["day_first"] > facts["month_first"]
     else:
@@ -95,6 +100,24 @@ def check_order(value: str | None) -> Order | None:
         say("The order of dates '{value}' is not known.", value=value),
         remedy=say("Use --dates day-first or --dates month-first."),
         where={"value": value},
+    )
+
+
+def _mixed(column: str, file: str, day_first: str, month_first: str) -> BadInput:
+    return BadInput(
+        "data.mixed_dates",
+        say(
+            "Column '{column}' of '{file}' mixes dates: {day_first} puts the day first, {month_first} the month.",
+            column=column,
+            file=file,
+            day_first=day_first,
+            month_first=month_first,
+        ),
+        remedy=say(
+            "Write all dates as 2026-01-31; or say how they are read: --dates day-first or --dates month-first. "
+            "Rows that cannot be read so are set aside."
+        ),
+        where={"file": file, "column": column, "value": f"{day_first}, {month_first}"},
     )
 
 

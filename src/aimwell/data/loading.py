@@ -74,6 +74,8 @@ def _append(run: Run, table: Table) -> int:
 
 
 def _append_consents(run: Run, at: datetime) -> int:
+    # Of two answers at one instant (files often know the day only) the refusal counts: where the permission is known
+    # already, the refusal stands one microsecond after it, as there is one row for each instant.
     new = run.query(
         """
         WITH current AS (
@@ -86,9 +88,18 @@ def _append_consents(run: Run, at: datetime) -> int:
                 coalesce(since, CAST($at AS TIMESTAMPTZ)) AS since, source
             FROM incoming_rows
         ),
+        ordered AS (
+            SELECT customer_id, channel, purpose, allowed, undated, source,
+                CASE WHEN NOT allowed AND EXISTS (
+                    SELECT 1 FROM consents AS known
+                    WHERE known.customer_id = dated.customer_id AND known.channel = dated.channel
+                        AND known.purpose = dated.purpose AND known.since = dated.since AND known.allowed
+                ) THEN since + INTERVAL 1 MICROSECOND ELSE since END AS since
+            FROM dated
+        ),
         numbered AS (
             SELECT *, row_number() OVER (PARTITION BY customer_id, channel, purpose, since ORDER BY allowed) AS copy
-            FROM dated
+            FROM ordered
         )
         SELECT customer_id, channel, purpose, allowed, since, source FROM numbered
         WHERE copy = 1

@@ -192,8 +192,14 @@ def _check_field(
         )
 
 
-def _missing(field: Field, free: list[str], scores: dict[tuple[str, str], float], file: str) -> BadInput:
+def _missing(
+    field: Field,
+    free: list[str],
+    scores: dict[tuple[str, str], float],
+    file: str,
+) -> BadInput:
     candidates = sorted(free, key=lambda column: -scores[field.name, column])
+    taken = [column for name, column in scores if name == field.name and column not in free]
     if field.name == "name":
         remedy = say(
             'Say what happened, the same for all rows: --map "name==Coupon Received"; '
@@ -205,13 +211,18 @@ def _missing(field: Field, free: list[str], scores: dict[tuple[str, str], float]
             name=field.name,
             column=candidates[0] if candidates else "COLUMN",
         )
+    columns = (
+        say("Columns that may be it: {columns}.", columns=", ".join(candidates))
+        if candidates
+        else say("Its columns all have another meaning: {columns}.", columns=", ".join(taken))
+    )
     return BadInput(
         "data.missing_column",
         say(
-            "No column of '{file}' is recognised as the {field}. Columns that may be it: {columns}.",
+            "No column of '{file}' is recognised as the {field}. {columns}",
             file=file,
             field=name_field(field.name),
-            columns=", ".join(candidates) or "—",
+            columns=columns,
         ),
         remedy=remedy,
         where={"file": file, "column": field.name},

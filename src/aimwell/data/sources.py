@@ -240,9 +240,8 @@ def _stage_parquet(scratch: Scratch, path: Path) -> Source:
             "data.broken_parquet",
             path,
             say(
-                "'{file}' cannot be read as Parquet: {problem}",
+                "'{file}' cannot be read as Parquet: it is damaged, cut short or of another type.",
                 file=path.name,
-                problem=str(error).splitlines()[0],
             ),
             say("Write the file again, or export it as CSV."),
         ) from error

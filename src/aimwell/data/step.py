@@ -207,6 +207,16 @@ def _choose_source(known: list[str], source: str | None) -> str:
     )
 
 
+def _check_source(delivered: list[str], source: str) -> None:
+    if source not in delivered:
+        raise BadInput(
+            "data.unknown_source",
+            say("There is no source '{source}'.", source=source),
+            remedy=say("The sources are: {sources}.", sources=", ".join(delivered) or "–"),
+            where={"value": source},
+        )
+
+
 @contextmanager
 def _open_scratch(workspace: Workspace) -> Iterator[Scratch]:
     engine = workspace.settings.engine
@@ -404,10 +414,19 @@ def _check_past(name: str, data: pa.Table, as_of: date) -> None:
 
 
 def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int = 20) -> dict[str, Any]:
-    """The first ``limit`` rejects (of ``source``), how many there are, and how many for each reason."""
+    """The first ``limit`` rejects (of ``source``), how many there are, and how many for each reason.
+
+    BadInput when nothing was delivered as ``source``.
+    """
     condition = "source = $source" if source is not None else "true"
     bound = {"source": source} if source is not None else None
     with workspace.read() as reader:
+        if source is not None:
+            delivered = [
+                str(row["source"])
+                for row in ask(reader, "SELECT DISTINCT source FROM sources ORDER BY source")
+            ]
+            _check_source(delivered, source)
         reasons = ask(
             reader,
             f"SELECT reason, count(*) AS rows FROM rejects WHERE {condition} GROUP BY reason ORDER BY "

@@ -129,7 +129,8 @@ class Campaigns:
         with self._store.begin() as connection:
             campaign = _require(connection, plan_id)
             target: State = "decision" if campaign.wave == "pilot" else "closed"
-            if campaign.state == "closed" and campaign.go is not None:
+            # Stopped waves too: what they had sent until then is evaluated like any other.
+            if campaign.state == "closed":
                 _update(connection, plan_id, go=go, decision=dict(decision))
                 return _require(connection, plan_id)
             return _move(connection, campaign, target, go=go, decision=dict(decision))

@@ -19,7 +19,6 @@ from aimwell.engine.ledger_tables import CAMPAIGNS, CONSENT_STATES, CONTACT_GATE
 
 Item = TypeVar("Item")
 
-STATES = ("queued", "leased", "intent", "sent", "failed", "skipped", "in_doubt")
 # What a customer or an operator can still cure before the wave ends: looked at again at the next launch.
 CURABLE = ("no_consent", "no_address", "no_channel")
 _CHUNK = 500

@@ -37,7 +37,7 @@ from aimwell.deployment.ledger_rows import Intended
 from aimwell.deployment.policy import ContactRules
 from aimwell.deployment.sending import Worked, work
 from aimwell.deployment.summary import summarise, title_channel
-from aimwell.deployment.unsubscribe import load_secret
+from aimwell.deployment.unsubscribe import load_secret, require_address
 from aimwell.engine.workspace import Workspace
 
 Progress: TypeAlias = Callable[[str | Text], None]
@@ -70,8 +70,11 @@ def launch(
         zone_name = workspace.settings.business.zone
         consents = read_consents(reader, plan_id, as_of=as_of, zone_name=zone_name)
         prior = read_prior_contacts(reader, as_of=as_of, cap_days=workspace.settings.contact.cap_days)
-    _start_campaign(workspace, plan)
     ways = build_channels(workspace, plan_id) | dict(channels or {})
+    mail = ways["email"]
+    if isinstance(mail, SmtpChannel) and any(item.channel == "email" for item in addressees):
+        require_address(mail.server.host)
+    _start_campaign(workspace, plan)
     ledger = open_ledger(workspace, terms=terms)
     ledger.remember_consents(consents)
     ledger.enqueue([_intend(item, plan_id, as_of, prior, ways) for item in addressees])

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import say
 
 SECRET_VARIABLE = "AIMWELL_SECRET"
 ADDRESS_VARIABLE = "AIMWELL_PUBLIC_URL"
 SECRET_FILE = "secret"
 _DEFAULT_ADDRESS = "https://localhost"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SHORTEST = 16
 _PURPOSE = b"aimwell unsubscribe 1\x00"
 
@@ -107,3 +108,16 @@ def _encode(raw: bytes) -> str:
 
 def _decode(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+def require_address(host: str) -> None:
+    """NotReady when mail would leave this machine through ``host`` with links that lead nowhere."""
+    if os.environ.get(ADDRESS_VARIABLE) or host in _LOOPBACK:
+        return
+    raise NotReady(
+        "deployment.no_public_address",
+        say("Mails would carry an unsubscribe link that leads nowhere."),
+        remedy=say(
+            "Set {variable} to the address where your unsubscribe page is reached.", variable=ADDRESS_VARIABLE
+        ),
+    )

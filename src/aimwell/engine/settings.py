@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from aimwell.core.errors import BadInput
-from aimwell.core.text import say
+from aimwell.core.text import Text, say
 from aimwell.core.time import zone
 
 FILE_NAME = "aimwell.toml"
@@ -152,11 +153,41 @@ def check_settings(values: dict[str, Any], source: str) -> Settings:
                 "In {file} the setting '{key}' does not fit: {problem}.",
                 file=source,
                 key=key,
-                problem=first["msg"],
+                problem=_explain_problem(first["type"], str(first["loc"][-1]), first.get("ctx", {})),
             ),
             remedy=say("Correct the value, or remove the line to use the default."),
             where={"file": source, "column": key, "value": str(first.get("input"))[:100]},
         ) from error
+
+
+def _explain_problem(kind: str, name: str, context: Mapping[str, Any]) -> Text:
+    """The library's words are English and name its own types; these are for people."""
+    match kind:
+        case "greater_than_equal":
+            return say("it must be at least {limit}", limit=str(context["ge"]))
+        case "greater_than":
+            return say("it must be more than {limit}", limit=str(context["gt"]))
+        case "less_than_equal":
+            return say("it must be at most {limit}", limit=str(context["le"]))
+        case "less_than":
+            return say("it must be less than {limit}", limit=str(context["lt"]))
+        case "extra_forbidden":
+            return say("there is no such setting")
+        case "missing":
+            return say("it is needed")
+        case "string_pattern_mismatch" if name == "currency":
+            return say("a currency has three capital letters, such as EUR or CNY")
+        case "string_pattern_mismatch":
+            return say("write an amount of memory such as 2GB or 500MB")
+        case "value_error" if name == "zone":
+            return say("no such time zone is known; use a name such as Asia/Shanghai or Europe/Berlin")
+        case _ if kind.startswith(("int", "float", "decimal", "finite")):
+            return say("it must be a number of the right kind")
+        case _ if kind.startswith("bool"):
+            return say("it must be true or false")
+        case _ if kind.startswith("string"):
+            return say("it must be text of a fitting length")
+    return say("a value of another kind is needed here")
 
 
 def write_settings(settings: Settings, file: Path) -> None:

@@ -42,7 +42,7 @@ RUNS = sa.Table(
     sa.Column("inputs", sa.JSON, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("code_version", sa.String(32), nullable=False),
-    sa.Column("process", sa.Integer, nullable=False),
+    sa.Column("process", sa.String(128), nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),

@@ -137,6 +137,12 @@ def list_versions(connection: sa.Connection) -> dict[str, int]:
     return {name: int(version) for name, version in connection.execute(query)}
 
 
+def list_hashes(connection: sa.Connection) -> dict[str, str]:
+    """The SHA-256 of every file of the newest versions, by path."""
+    query = sa.select(TABLE_FILES.c.path, TABLE_FILES.c.sha256).where(TABLE_FILES.c.removed_in.is_(None))
+    return {path: sha256 for path, sha256 in connection.execute(query)}
+
+
 class FileVerifier:
     """Checks each file against its SHA-256 the first time a process opens it."""
 
@@ -148,10 +154,9 @@ class FileVerifier:
         """Remember a file that this process wrote itself."""
         self._seen.add(file.path)
 
-    def verify(self, connection: sa.Connection) -> None:
-        """NotReady when a file of the manifest is missing or was altered."""
-        query = sa.select(TABLE_FILES.c.path, TABLE_FILES.c.sha256).where(TABLE_FILES.c.removed_in.is_(None))
-        for path, expected in connection.execute(query):
+    def verify(self, hashes: Mapping[str, str]) -> None:
+        """NotReady when a file of the manifest (path → SHA-256) is missing or was altered."""
+        for path, expected in hashes.items():
             if path not in self._seen:
                 self._verify_file(path, expected)
                 self._seen.add(path)

@@ -9,6 +9,7 @@ traced back and recomputed.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -33,6 +34,7 @@ from aimwell.engine.warehouse import (
     FileVerifier,
     Session,
     list_files,
+    list_hashes,
     list_versions,
     write_files,
 )
@@ -214,9 +216,7 @@ class Workspace:
             yield run
             self._commit(run, versions)
         except BaseException:
-            for _, written in run.staged.values():
-                _remove_files(self.warehouse_folder, written)
-            self._finish(run, "failed")
+            self._give_up(run)
             raise
         finally:
             session.close()
@@ -225,7 +225,8 @@ class Workspace:
         with self.store.begin() as connection:
             files = list_files(connection)
             versions = list_versions(connection)
-            self._verifier.verify(connection)
+            hashes = list_hashes(connection)
+        self._verifier.verify(hashes)
         return Session(self.settings.engine, self.warehouse_folder, files), files, versions
 
     def _start(self, run: Run, parameters: dict[str, Any], versions: dict[str, int]) -> None:
@@ -240,7 +241,7 @@ class Workspace:
                     inputs=versions,
                     seed=run.seed,
                     code_version=__version__,
-                    process=os.getpid(),
+                    process=_name_process(),
                     status="running",
                     started_at=now(),
                 )
@@ -251,8 +252,7 @@ class Workspace:
         query = sa.select(RUNS.c.run_id, RUNS.c.process).where(RUNS.c.status == "running")
         for run_id, process in connection.execute(query).all():
             if not _is_alive(process):
-                for path in self.warehouse_folder.glob(f"*/{run_id}-*"):
-                    path.unlink(missing_ok=True)
+                _remove_run(self.warehouse_folder, run_id)
                 connection.execute(
                     sa.update(RUNS)
                     .where(RUNS.c.run_id == run_id)
@@ -270,18 +270,31 @@ class Workspace:
                         remedy=say("Run the step again."),
                     )
                 _record_version(connection, run.id, table, mode, written, current.get(table, 0) + 1)
-            connection.execute(
-                sa.update(RUNS).where(RUNS.c.run_id == run.id).values(status="done", finished_at=now())
+            ended = connection.execute(
+                sa.update(RUNS)
+                .where(RUNS.c.run_id == run.id, RUNS.c.status == "running")
+                .values(status="done", finished_at=now())
             )
+            if ended.rowcount != 1:
+                raise Conflict(
+                    "engine.run_cleared",
+                    say("This run was cleared away by another process, which held it for dead."),
+                    remedy=say("Run the step again."),
+                )
         for _, written in run.staged.values():
             for file in written:
                 self._verifier.trust(file)
 
-    def _finish(self, run: Run, status: str) -> None:
+    def _give_up(self, run: Run) -> None:
+        """Leave nothing of a run behind, unless its end was reached (an interruption may arrive just after it)."""
         with self.store.begin() as connection:
-            connection.execute(
-                sa.update(RUNS).where(RUNS.c.run_id == run.id).values(status=status, finished_at=now())
+            ended = connection.execute(
+                sa.update(RUNS)
+                .where(RUNS.c.run_id == run.id, RUNS.c.status != "done")
+                .values(status="failed", finished_at=now())
             )
+        if ended.rowcount:
+            _remove_run(self.warehouse_folder, run.id)
 
 
 def _record_version(
@@ -316,14 +329,27 @@ def _record_version(
         )
 
 
+def _remove_run(folder: Path, run_id: str) -> None:
+    for path in folder.glob(f"*/{run_id}-*"):
+        path.unlink(missing_ok=True)
+
+
 def _remove_files(folder: Path, files: list[DataFile]) -> None:
     for file in files:
         (folder / file.path).unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
+def _name_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _is_alive(process: str) -> bool:
+    host, _, number = process.rpartition(":")
+    if host != socket.gethostname():
+        # Nothing can be known of a process elsewhere: what it wrote aside is left alone.
+        return True
     try:
-        os.kill(process, 0)
+        os.kill(int(number), 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -206,7 +206,10 @@ def _compare_arm(
         clustered=None if codes is None else compare_by_clusters(y, treated, codes),
         adjusted=adjustment.effect if adjustment else None,
         rerandomised=None if binary or codes is not None else _redraw(name, y, treated, adjustment),
-        relative=estimate_relative_lift(Moments.of(y[treated]), Moments.of(y[~treated])),
+        # Customers of one cluster are alike: an interval that takes them one by one would be too narrow.
+        relative=None
+        if codes is not None
+        else estimate_relative_lift(Moments.of(y[treated]), Moments.of(y[~treated])),
         variance_removed=left,
         smallest_effect=find_smallest_effect(
             sd=spread * float(np.sqrt(max(0.0, 1 - left))),

@@ -32,7 +32,7 @@ class Promised:
     @property
     def made(self) -> bool:
         """Whether anything was promised: a first pilot knows no effects, only its costs, and promises nothing."""
-        return self.standard_error > 0
+        return self.profit != 0 and self.standard_error > 0
 
     def find_ratio(self, realised: Effect) -> float | None:
         """Realised ÷ promised; None where nothing, or a loss, was promised."""

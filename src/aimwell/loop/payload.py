@@ -72,7 +72,7 @@ def _compare_truth(
         "simulated": True,
         "metrics": newest,
         "all": checks,
-        "covered": all(profit),
+        "covered": bool(profit) and all(profit),
         "covered_share": sum(check["covered"] for check in checks) / len(checks),
         "n_checked": len(checks),
     }
@@ -143,7 +143,8 @@ def _sum_round(number: int, waves: list[dict[str, Any]]) -> dict[str, Any]:
     if profits:
         total = sum_estimates(profits)
         summed["incremental_profit"] = total.to_dict()
-        summed["roi"] = total.scale(1 / cost).to_dict() if cost > 0 else None
+        measured = sum(wave["cost"] for wave in waves if wave["evaluation"].get("incremental_profit"))
+        summed["roi"] = total.scale(1 / measured).to_dict() if measured > 0 else None
     if waves and all("truth" in wave for wave in waves):
         summed["true_incremental_profit"] = sum(wave["truth"]["incremental_profit"] for wave in waves)
     return summed

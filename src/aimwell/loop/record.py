@@ -19,7 +19,7 @@ from aimwell.core.errors import NotReady
 from aimwell.core.steps import STEPS, StepName, StepResult
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
-from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.ledger_tables import CAMPAIGNS, DELIVERIES
 from aimwell.engine.store_tables import ROUND_STEPS, TABLE_VERSIONS
 from aimwell.engine.workspace import Workspace
 
@@ -67,12 +67,12 @@ class Wave:
 class Record:
     """The record of one wave; ``step`` runs a step unless it was done for the same inputs."""
 
-    def __init__(self, workspace: Workspace, wave: Wave, progress: Progress) -> None:
+    def __init__(self, workspace: Workspace, wave: Wave, progress: Progress, *, frozen: bool = False) -> None:
         self._workspace = workspace
         self._wave = wave
         self._progress = progress
         self._fresh = False
-        self._launched = is_launched(workspace, wave.plan_id)
+        self._frozen = frozen or is_launched(workspace, wave.plan_id)
         self.results: dict[StepName, dict[str, Any]] = {}
 
     def step(self, name: StepName, run: Callable[[], StepResult]) -> dict[str, Any]:
@@ -92,8 +92,9 @@ class Record:
     def _holds(self, name: StepName, known: dict[str, Any], fingerprint: str) -> bool:
         if name in ("deployment", "evaluation"):
             return bool(known["status"] == "done")
-        # What was launched stays as it was launched: a new plan would send other messages beside it.
-        return self._launched or known["fingerprint"] == fingerprint
+        # What was launched stays as it was launched: a new plan would send other messages beside it. The same
+        # holds for what was shown and is now to be sent.
+        return self._frozen or known["fingerprint"] == fingerprint
 
     def _fingerprint(self) -> str:
         latest = sa.func.max(TABLE_VERSIONS.c.version)
@@ -143,6 +144,14 @@ def is_launched(workspace: Workspace, plan_id: str) -> bool:
     query = sa.select(DELIVERIES.c.delivery_id).where(DELIVERIES.c.plan_id == plan_id).limit(1)
     with workspace.store.begin() as connection:
         return connection.execute(query).first() is not None
+
+
+def is_stopped(workspace: Workspace, plan_id: str) -> bool:
+    """Whether somebody stopped the plan before anything of it was sent: then the round is over."""
+    query = sa.select(CAMPAIGNS.c.control).where(CAMPAIGNS.c.plan_id == plan_id)
+    with workspace.store.begin() as connection:
+        control = connection.execute(query).scalar()
+    return control == "stopped" and not is_launched(workspace, plan_id)
 
 
 def load_results(workspace: Workspace, round_number: int, wave: WaveName) -> dict[str, dict[str, Any]]:

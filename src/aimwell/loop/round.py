@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from aimwell.analysis.step import describe
-from aimwell.core.errors import BadInput, NotAllowed, NotReady
+from aimwell.core.errors import BadInput, Conflict, NotAllowed, NotReady
+from aimwell.core.money import to_money
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, say
 from aimwell.data.step import check
@@ -18,7 +19,16 @@ from aimwell.engine.workspace import Workspace
 from aimwell.evaluation.step import evaluate
 from aimwell.goals.step import set_goal
 from aimwell.loop.clock import find_as_of
-from aimwell.loop.record import Progress, Record, Wave, WaveName, is_launched, list_waves, load_results
+from aimwell.loop.record import (
+    Progress,
+    Record,
+    Wave,
+    WaveName,
+    is_launched,
+    is_stopped,
+    list_waves,
+    load_results,
+)
 from aimwell.models.step import learn, train
 from aimwell.strategy.step import plan
 
@@ -34,10 +44,19 @@ class Market(Protocol):
 
 
 def run_wave(
-    workspace: Workspace, wave: Wave, *, send: Launcher, market: Market | None, progress: Progress
+    workspace: Workspace,
+    wave: Wave,
+    *,
+    send: Launcher,
+    market: Market | None,
+    progress: Progress,
+    keep_plan: bool = False,
 ) -> dict[str, Any]:
-    """The six steps of one wave, in their order; steps that were done for the same inputs are read back."""
-    record = Record(workspace, wave, progress)
+    """The six steps of one wave, in their order; steps that were done for the same inputs are read back.
+
+    ``keep_plan``: the recorded plan is taken as it is, whatever the inputs are now.
+    """
+    record = Record(workspace, wave, progress, frozen=keep_plan)
     record.step("goals", lambda: set_goal(workspace, as_of=wave.as_of, days=wave.days, budget=wave.budget))
     record.step("data", lambda: check(workspace, as_of=wave.as_of))
     record.step("analysis", lambda: describe(workspace, as_of=wave.as_of))
@@ -61,10 +80,11 @@ def continue_round(
 
     BadInput when ``wave`` is neither pilot nor rollout.
     """
-    day = as_of or find_as_of(workspace)
-    chosen = _choose_wave(workspace, day, budget, _check_wave_name(wave))
+    chosen, planned = _choose_wave(workspace, as_of, budget, _check_wave_name(wave), launch_now=launch_now)
     send = launch_plan if launch_now else hold_plan
-    results = run_wave(workspace, chosen, send=send, market=None, progress=progress)
+    # What is sent is the plan that was shown, not one made anew from data that came since.
+    keep = launch_now and planned and as_of is None and budget is None
+    results = run_wave(workspace, chosen, send=send, market=None, progress=progress, keep_plan=keep)
     return {
         "round": chosen.round_number,
         "wave": chosen.name,
@@ -85,7 +105,7 @@ def launch_through(
     """``launch_plan`` with other ways out than the workspace's own."""
     try:
         return launch(workspace, plan_id=wave.plan_id, as_of=wave.as_of, progress=progress, channels=channels)
-    except (NotAllowed, NotReady) as error:
+    except (Conflict, NotAllowed, NotReady) as error:
         reasons = (error.message,) if error.remedy is None else (error.message, error.remedy)
         return StepResult("deployment", "skipped", {"plan_id": wave.plan_id, "wave": wave.name}, reasons)
 
@@ -169,19 +189,37 @@ def _check_wave_name(name: str | None) -> WaveName | None:
     )
 
 
-def _choose_wave(workspace: Workspace, day: date, budget: Decimal | None, name: WaveName | None) -> Wave:
-    """The newest wave while it is open, else the next one."""
+def _choose_wave(
+    workspace: Workspace,
+    day: date | None,
+    budget: Decimal | None,
+    name: WaveName | None,
+    *,
+    launch_now: bool,
+) -> tuple[Wave, bool]:
+    """The newest wave while it is open, else the next one; and whether it has a plan already."""
     waves = list_waves(workspace)
-    if not waves:
-        return Wave(1, name or "pilot", day, budget=budget)
-    newest = waves[-1]
-    evaluation = load_results(workspace, newest.round_number, newest.name).get("evaluation")
-    if evaluation is None or evaluation["status"] == "skipped":
-        launched = is_launched(workspace, newest.plan_id)
-        return Wave(newest.round_number, newest.name, newest.as_of if launched else day, budget=budget)
+    newest = waves[-1] if waves else None
+    today = day or find_as_of(workspace)
+    if newest is None:
+        return Wave(1, name or "pilot", today, budget=budget), False
+    results = load_results(workspace, newest.round_number, newest.name)
+    if is_stopped(workspace, newest.plan_id):
+        return Wave(newest.round_number + 1, name or "pilot", today, budget=budget), False
+    if results.get("evaluation", {"status": "skipped"})["status"] == "skipped":
+        planned = bool(results.get("strategy", {}).get("summary", {}).get("chosen"))
+        money = _read_budget(results) if budget is None else budget
+        # A plan that was shown keeps its first day when it is sent; until then newer data move it.
+        kept = is_launched(workspace, newest.plan_id) or (launch_now and planned and day is None)
+        return Wave(newest.round_number, newest.name, newest.as_of if kept else today, budget=money), planned
     if newest.name == "pilot":
-        return Wave(newest.round_number, "rollout", day, budget=budget)
-    return Wave(newest.round_number + 1, name or "pilot", day, budget=budget)
+        return Wave(newest.round_number, "rollout", today, budget=budget), False
+    return Wave(newest.round_number + 1, name or "pilot", today, budget=budget), False
+
+
+def _read_budget(results: dict[str, dict[str, Any]]) -> Decimal | None:
+    found = results.get("goals", {}).get("summary", {}).get("budget")
+    return None if found is None else to_money(found)
 
 
 def _show_result(result: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aimwell.core.money import show_money
@@ -23,13 +24,15 @@ _COLOURS = {"done": "green", "partial": "yellow", "skipped": "bright_black"}
 
 def show_round(console: Console, results: dict[str, Any]) -> None:
     """One line a step, then what is lacking with the remedy."""
-    table = Table(str(say("Step")), str(say("Status")), str(say("What is lacking")), expand=True)
+    table = Table(expand=True)
+    for heading in (say("Step"), say("Status"), say("What is lacking")):
+        table.add_column(str(heading), overflow="fold")
     for step, title in STEP_TITLES.items():
         result = results.get(step)
         if result is not None:
             status = result["status"]
             lacks = "\n".join(text[current_language()] for text in result["lacks"])
-            table.add_row(str(title), f"[{_COLOURS[status]}]{_STATUS[status]}[/]", lacks)
+            table.add_row(str(title), f"[{_COLOURS[status]}]{_STATUS[status]}[/]", escape(lacks))
     console.print(table)
 
 

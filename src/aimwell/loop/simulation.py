@@ -33,10 +33,12 @@ from aimwell.models.effects import learn_effects
 from aimwell.models.experiments import Catalogue, assemble_experiments, load_catalogue
 from aimwell.strategy.inputs import PlanInputs, PlanResult
 from aimwell.strategy.market import Market, MarketActions, MarketCustomers, Responses, respond
+from aimwell.strategy.optimism import Kept, start_from_lessons
 from aimwell.strategy.planner import make_pilot, make_rollout
 from aimwell.strategy.step import keep_actions, read_actions, read_inputs
 
 DAYS = 28
+Z = 1.96
 REPETITIONS = 20
 """Of the bootstrap inside the learner: its curves are not looked at here."""
 
@@ -73,6 +75,12 @@ class WaveOutcome:
     cost: float
     gap: float | None
 
+    @property
+    def kept(self) -> Kept:
+        """What the next plan learns of this one's promise."""
+        half = (self.estimated.upper - self.estimated.lower) / 2
+        return Kept(self.promised.estimate, self.estimated.estimate, half / Z)
+
 
 def read_world(workspace: Workspace, days: Sequence[date]) -> World:
     """The seasons that start on ``days``, from a workspace whose orders reach to the end of the last window."""
@@ -96,6 +104,7 @@ def simulate_rounds(world: World, *, seed: int, waves: Sequence[WaveName]) -> li
         inputs = replace(season.inputs, plan_id=f"wave-{number}", salt=f"simulation:{seed}")
         if rows:
             inputs = _add_effects(inputs, world, season, rows, seed)
+            inputs = start_from_lessons(inputs, [outcome.kept for outcome in outcomes])
         plan = make_rollout(inputs) if name == "rollout" and inputs.has_effects else make_pilot(inputs)
         action = np.full(len(inputs.customers), -1, dtype=np.int64)
         action[plan.customer[plan.treated]] = plan.action[plan.treated]

@@ -1,7 +1,7 @@
 """What effects may depend on, per customer and day: value, activity, sensitivity to discounts, affinity to offers.
 
-Everything is known strictly before the day, so that an old plan is learnt from as it was decided. Reads customers,
-order_lines, products, events and consents; writes nothing.
+Everything but consents is known strictly before the day, so that an old plan is learnt from as it was decided.
+Reads customers, order_lines, products, events and consents; writes nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from aimwell.core.time import find_knowledge_end
 from aimwell.engine.warehouse import Queryable
 from aimwell.models.effect_design import CustomerFeatures
 
@@ -142,11 +143,6 @@ class CustomerSheet:
     reach: Integers
     """Bits of consents and addresses on file (n): customers of one pattern may be offered the same channels."""
 
-    @property
-    def reach_flags(self) -> Floats:
-        """The bits as columns (n × 10)."""
-        return ((self.reach[:, None] >> np.arange(REACH_BITS)) & 1).astype(float)
-
 
 def load_sheet(source: Queryable, *, until: date, departments: tuple[str | None, ...]) -> CustomerSheet:
     """Everybody as known strictly before ``until``; ``departments``: what each offer is about (None: everything)."""
@@ -166,7 +162,8 @@ def load_sheet(source: Queryable, *, until: date, departments: tuple[str | None,
     modifiers = _describe(column, tenure, recency)
     recent = np.column_stack([column["revenue_28"], column["revenue_84"], column["days_84"]])
     reach = np.zeros(len(ids), dtype=np.int64)
-    midnight = {"until": f"{until.isoformat()} 00:00:00+00"}
+    # Consents count until now, as they do for plans: undated ones would otherwise be missing from old days.
+    midnight = {"until": find_knowledge_end(until, "UTC").isoformat()}
     for row in source.query(REACH_SQL.replace("$until", "CAST($until AS TIMESTAMPTZ)"), midnight).to_pylist():
         reach[place[row["customer_id"]]] = int(row["pattern"])
     return CustomerSheet(ids, CustomerFeatures(modifiers, affinity, _measure_size(column)), recent, reach)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from aimwell.engine.warehouse import Queryable
 from aimwell.models.effect_design import ActionSet, CustomerFeatures
-from aimwell.models.effect_features import CustomerSheet, load_sheet
+from aimwell.models.effect_features import REACH_BITS, CustomerSheet, load_sheet
 from aimwell.models.effects import EffectData
 
 Floats = NDArray[np.float64]
@@ -55,7 +55,9 @@ LEFT JOIN plan_items AS item
     ON item.plan_id = assignment.plan_id
     AND item.customer_id = assignment.customer_id
     AND item.action_id = assignment.action_id
-WHERE plan.as_of < $as_of AND assignment.action_id IS NOT NULL AND assignment.action_id <> ''
+WHERE
+    plan.as_of + CAST(plan.days AS INTEGER) <= $as_of
+    AND assignment.action_id IS NOT NULL AND assignment.action_id <> ''
 ORDER BY plan.as_of, assignment.plan_id, assignment.customer_id
 """
 
@@ -91,7 +93,7 @@ def load_catalogue(source: Queryable, tried: set[str]) -> Catalogue:
 
 
 def load_experiments(source: Queryable, *, as_of: date) -> Experiments | None:
-    """Everything that was measured of plans before ``as_of``; None when there is nothing."""
+    """Everything that was measured of plans whose window had ended by ``as_of``; None when there is nothing."""
     rows: list[dict[str, Any]] = source.query(ROWS_SQL, {"as_of": as_of}).to_pylist()
     if not rows:
         return None
@@ -154,7 +156,7 @@ def _collect(
         reach.append(int(sheet.reach[at]) if known else 0)
     before = [[row["orders_before"], row["revenue_before"], row["contribution_before"]] for row in rows]
     marks = np.eye(int(plan.max()) + 1)[plan]
-    bits = ((np.array(reach)[:, None] >> np.arange(10)) & 1).astype(float)
+    bits = ((np.array(reach)[:, None] >> np.arange(REACH_BITS)) & 1).astype(float)
     covariates = np.column_stack([before, np.array(others), np.array(modifiers), bits, marks])
     return (
         CustomerFeatures(np.array(modifiers), np.array(affinity), np.array(sizes)),

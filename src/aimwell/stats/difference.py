@@ -1,4 +1,4 @@
-"""The difference of two means with Welch's interval, from aggregates; of two shares (Newcombe 1998).
+"""The difference of two means with Welch's interval, from aggregates.
 
 Reads and writes no table. Welch (1947): no common variance is assumed, degrees by Satterthwaite.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 
-from aimwell.core.estimate import Estimate
 from aimwell.stats.distribution import LEVEL
 from aimwell.stats.effect import Effect
-from aimwell.stats.mean import estimate_share
 from aimwell.stats.moments import Moments
 
 
@@ -41,17 +39,3 @@ def compare_means(
         method=method,
         level=level,
     )
-
-
-def compare_shares(
-    treated_yes: int, treated: int, control_yes: int, control: int, *, level: float = LEVEL
-) -> Estimate:
-    """The difference of two shares by Newcombe's hybrid score interval (his method 10): safe for rare
-    events.
-    """
-    one = estimate_share(treated_yes, treated, level=level)
-    two = estimate_share(control_yes, control, level=level)
-    gap = one.estimate - two.estimate
-    below = math.hypot(one.estimate - one.lower, two.upper - two.estimate)
-    above = math.hypot(one.upper - one.estimate, two.estimate - two.lower)
-    return Estimate(gap, gap - below, gap + above, treated + control, "newcombe")

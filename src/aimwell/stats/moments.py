@@ -30,12 +30,6 @@ class Moments:
         variance = float(values.var(ddof=1)) if len(values) > 1 else 0.0
         return cls(len(values), float(values.mean()), variance)
 
-    @classmethod
-    def of_share(cls, successes: int, n: int) -> Moments:
-        """Of ``n`` yes/no values with ``successes`` times yes."""
-        share = successes / n
-        return cls(n, share, share * (1 - share) * n / (n - 1) if n > 1 else 0.0)
-
     def __add__(self, other: Moments) -> Moments:
         joint = JointMoments(self.n, self.mean, self.mean, self.variance, self.variance, self.variance)
         more = JointMoments(other.n, other.mean, other.mean, other.variance, other.variance, other.variance)

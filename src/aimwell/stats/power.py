@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from aimwell.stats.distribution import find_normal_probability, find_normal_quantile
+from aimwell.stats.distribution import find_normal_quantile
 
 ALPHA = 0.05
 POWER = 0.8
@@ -29,16 +29,6 @@ def find_smallest_effect(
     return reach * sd * math.sqrt(1 / n_treatment + 1 / n_control)
 
 
-def find_power(*, effect: float, sd: float, n_treatment: int, n_control: int, alpha: float = ALPHA) -> float:
-    """The chance that a true ``effect`` (in the outcome's unit) is shown in its own direction; in [0, 1]."""
-    if n_treatment < 1 or n_control < 1:
-        return 0.0
-    if sd <= 0:
-        return 1.0 if effect != 0 else alpha / 2
-    error = sd * math.sqrt(1 / n_treatment + 1 / n_control)
-    return find_normal_probability(abs(effect) / error - find_normal_quantile(1 - alpha / 2))
-
-
 def find_needed_customers(
     *, effect: float, sd: float, control_share: float, power: float = POWER, alpha: float = ALPHA
 ) -> int | None:
@@ -50,19 +40,6 @@ def find_needed_customers(
     reach = find_normal_quantile(1 - alpha / 2) + find_normal_quantile(power)
     per_customer = 1 / control_share + 1 / (1 - control_share)
     return math.ceil((reach * sd / effect) ** 2 * per_customer)
-
-
-def find_needed_control(
-    *, effect: float, sd: float, audience: int, power: float = POWER, alpha: float = ALPHA
-) -> int | None:
-    """The smaller arm of a fixed ``audience`` that shows ``effect``; None when even half and half does not."""
-    if effect == 0 or audience < 2:
-        return None
-    reach = find_normal_quantile(1 - alpha / 2) + find_normal_quantile(power)
-    # n_c (N − n_c) ≥ N · (reach·sd/effect)²: the smaller root of the quadratic.
-    need = (reach * sd / effect) ** 2
-    inside = audience * audience / 4 - audience * need
-    return None if inside < 0 else max(1, math.ceil(audience / 2 - math.sqrt(inside)))
 
 
 def find_customers_for_buyers(buyer_share: float, *, buyers: int = LEAST_BUYERS) -> int | None:

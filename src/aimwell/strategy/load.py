@@ -119,7 +119,8 @@ def read_audience(queryable: Queryable, settings: Settings, *, as_of: date) -> A
 
 def _read_capped(queryable: Queryable, settings: Settings, place: dict[str, int], as_of: date) -> Flags:
     capped = np.zeros(len(place), dtype=np.bool_)
-    since = as_of - timedelta(days=settings.contact.cap_days)
+    # As the ledger counts it: the window of ``cap_days`` days ends with the day of the contact.
+    since = as_of - timedelta(days=settings.contact.cap_days - 1)
     found = queryable.query(CONTACTS_SQL, {"since": since, "as_of": as_of, "cap": settings.contact.cap})
     for customer in found["customer_id"].to_pylist():
         if customer in place:

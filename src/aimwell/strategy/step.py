@@ -11,9 +11,12 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
+import sqlalchemy as sa
+
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, say
+from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.settings import Settings
 from aimwell.engine.warehouse import Queryable
 from aimwell.engine.workspace import Run, Workspace
@@ -33,6 +36,7 @@ from aimwell.strategy.load import (
     read_value,
 )
 from aimwell.strategy.offers import measure_stock, propose_offers
+from aimwell.strategy.optimism import Kept, measure_kept_share, start_from_lessons
 from aimwell.strategy.planner import make_pilot, make_rollout
 from aimwell.strategy.quadrants import divide_quadrants
 from aimwell.strategy.summary import summarise_plan
@@ -63,15 +67,18 @@ def plan(
     name = plan_id or f"r{round_number}-{wave}-{as_of.isoformat()}"
     parameters = {"wave": wave, "goal": goal, "round": round_number, "days": days, "plan_id": name}
     with workspace.run("strategy", as_of=as_of, parameters={**parameters, "budget": str(budget)}) as run:
-        _check_unlaunched(run, name)
+        _check_unlaunched(workspace, run, name)
         actions = keep_actions(run, workspace.settings)
         inputs = read_inputs(run, workspace.settings, actions, as_of=as_of, plan_id=name, budget=budget)
+        kept = _read_kept(run, name)
+        inputs = start_from_lessons(inputs, kept)
         untried = wave == "rollout" and not inputs.has_effects
         result = make_pilot(inputs) if wave == "pilot" or untried else make_rollout(inputs)
         launch = Launch(run.id, goal, round_number, as_of, days, simulated)
         summary = _hand_over(run, inputs, result, launch)
         summary["experiment"] = _measure_power(run, workspace.settings, result, as_of, days)
         summary["lessons"] = _read_lessons(run)
+        summary["kept_share"] = measure_kept_share(kept) if inputs.has_effects else None
     lacks = [*([_explain_fallback()] if untried else []), *result.lacks]
     return StepResult("strategy", "partial" if lacks else "done", summary, tuple(lacks))
 
@@ -193,6 +200,17 @@ def _measure_power(
     }
 
 
+def _read_kept(queryable: Queryable, plan_id: str) -> tuple[Kept, ...]:
+    """What other plans promised as a whole, and what came of it."""
+    sql = """
+    SELECT promised, realised, standard_error
+    FROM lessons
+    WHERE action_id IS NULL AND plan_id <> $plan_id
+    ORDER BY plan_id
+    """
+    return tuple(Kept(**row) for row in queryable.query(sql, {"plan_id": plan_id}).to_pylist())
+
+
 def _read_lessons(queryable: Queryable) -> list[dict[str, Any]]:
     sql = """
     SELECT plan_id, action_id, promised, realised, standard_error, lesson
@@ -214,9 +232,13 @@ def _check_arguments(days: int, round_number: int) -> None:
             )
 
 
-def _check_unlaunched(run: Run, plan_id: str) -> None:
+def _check_unlaunched(workspace: Workspace, run: Run, plan_id: str) -> None:
     found = run.query("SELECT plan_id FROM deliveries WHERE plan_id = $plan_id LIMIT 1", {"plan_id": plan_id})
-    if found.num_rows:
+    # The ledger knows first: a launch that was interrupted has not written the table yet.
+    query = sa.select(DELIVERIES.c.delivery_id).where(DELIVERIES.c.plan_id == plan_id).limit(1)
+    with workspace.store.begin() as connection:
+        begun = connection.execute(query).first() is not None
+    if found.num_rows or begun:
         raise Conflict(
             "strategy.plan_launched",
             say("The plan {plan} was launched; its arms are drawn and must not change.", plan=plan_id),

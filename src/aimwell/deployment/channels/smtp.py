@@ -130,9 +130,13 @@ class SmtpChannel(Channel):
         except (OSError, smtplib.SMTPException):
             connection.close()
             return Receipt(Outcome.UNKNOWN, "connection_lost")
-        if code == 250:
+        if 200 <= code < 300:
             self._idle.put(connection)
             return Receipt(Outcome.SENT, provider_id=answer.decode("utf-8", "replace")[:255])
+        if not 400 <= code < 600:
+            # The mail is out, and the answer cannot be read: sending it again might double it.
+            connection.close()
+            return Receipt(Outcome.UNKNOWN, "connection_lost")
         self._keep_or_close(connection, code)
         return _judge_answer(code, at_recipient=False)
 

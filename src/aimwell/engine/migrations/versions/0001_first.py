@@ -160,7 +160,7 @@ def _create_runs() -> None:
         sa.Column("inputs", sa.JSON(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("code_version", sa.String(length=32), nullable=False),
-        sa.Column("process", sa.Integer(), nullable=False),
+        sa.Column("process", sa.String(length=128), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("started_at", sa.String(length=32), nullable=False),
         sa.Column("finished_at", sa.String(length=32), nullable=True),

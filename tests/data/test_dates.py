@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from aimwell.core.errors import BadInput
+from aimwell.data.step import add_source
+from tests.data.shop import make_workspace, query, write
+
+MIXED = "customer_id,date,amount\n1,25/12/2024,5\n2,12/26/2024,5\n3,03/04/2025,5\n"
+
+
+def test_a_column_that_mixes_both_orders_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        add_source(make_workspace(tmp_path), write(tmp_path, MIXED), table="order_lines", accept=True)
+    assert caught.value.code == "data.mixed_dates"
+    assert "25/12/2024" in caught.value.render("en") and "12/26/2024" in caught.value.render("en")
+    assert "--dates" in caught.value.render("zh")
+
+
+def test_with_the_order_said_the_other_rows_are_set_aside(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(tmp_path, MIXED)
+    result = add_source(shop, path, table="order_lines", accept=True, dates="day-first")
+    assert (result.summary["accepted"], result.summary["rejected"]) == (2, 1)
+    days = [
+        row["ordered_on"] for row in query(shop, "SELECT ordered_on FROM order_lines ORDER BY ordered_on")
+    ]
+    assert days == [date(2024, 12, 25), date(2025, 4, 3)]
