@@ -16,8 +16,10 @@ install: $(STAMP) ## make .venv with everything that the other targets need
 demo: $(STAMP) ## a whole round on real data: demo/report.html
 	$(BIN)/aimwell demo
 
+# Each worker gets one thread (two workers with two each wait for one another), and a file stays with one worker, so that
+# what it prepares is prepared once.
 test: $(STAMP) ## run all tests; a warning is an error
-	$(BIN)/python -m pytest -n $(WORKERS)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 12
 
 check: $(STAMP) ## format, lint, types, import walls, house contracts
 	$(BIN)/ruff format --check .
