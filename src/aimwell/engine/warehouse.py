@@ -202,11 +202,12 @@ def _write_file(folder: Path, path: Path, data: pa.Table) -> DataFile:
         os.fsync(stream.fileno())
     sha256 = _hash_file(aside)
     aside.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return DataFile(path.relative_to(folder).as_posix(), data.num_rows, path.stat().st_size, sha256)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -60,10 +60,6 @@ class Reader:
         """Make ``data`` a view called ``name`` for the queries that follow."""
         self._session.register(name, data)
 
-    def has_rows(self, table: str) -> bool:
-        """Whether ``table`` holds anything."""
-        return bool(self.query(f"SELECT 1 AS one FROM {TABLES[table].name} LIMIT 1").num_rows)
-
 
 class Run(Reader):
     """One atomic unit of work; made by ``Workspace.run``."""

@@ -34,7 +34,6 @@ class Metric:
     family: Family
     title: Text
     kind: Kind
-    needs_revenue: bool
     sql: str
 
 
@@ -67,7 +66,6 @@ METRICS: dict[str, Metric] = {
             "growth",
             say("Margin per customer"),
             "money",
-            True,
             f"""WITH {_WINDOW_MARGIN}
 SELECT c.customer_id, COALESCE(m.margin, 0.0) AS value
 FROM customers AS c
@@ -78,7 +76,6 @@ LEFT JOIN window_margin AS m ON m.customer_id = c.customer_id""",
             "growth",
             say("Revenue per customer"),
             "money",
-            True,
             f"""WITH {_WINDOW_ORDERS}
 SELECT c.customer_id, COALESCE(o.revenue, 0.0) AS value
 FROM customers AS c
@@ -89,7 +86,6 @@ LEFT JOIN window_orders AS o ON o.customer_id = c.customer_id""",
             "growth",
             say("Orders per customer"),
             "orders",
-            False,
             f"""WITH {_WINDOW_ORDERS}
 SELECT c.customer_id, CAST(COALESCE(o.orders, 0) AS DOUBLE) AS value
 FROM customers AS c
@@ -100,7 +96,6 @@ LEFT JOIN window_orders AS o ON o.customer_id = c.customer_id""",
             "retention",
             say("Retention: buyers of the period before who bought again"),
             "share",
-            False,
             f"""WITH {_WINDOW_ORDERS},
 earlier AS (
     SELECT DISTINCT customer_id
@@ -116,7 +111,6 @@ LEFT JOIN window_orders AS o ON o.customer_id = e.customer_id""",
             "retention",
             say("Repeat purchase: buyers with two orders or more"),
             "share",
-            False,
             f"""WITH {_WINDOW_ORDERS}
 SELECT customer_id, CAST(CASE WHEN orders >= 2 THEN 1 ELSE 0 END AS DOUBLE) AS value
 FROM window_orders""",
@@ -126,7 +120,6 @@ FROM window_orders""",
             "activation",
             say("Active customers: share of known customers who bought"),
             "share",
-            False,
             f"""WITH {_WINDOW_ORDERS}
 SELECT c.customer_id, CAST(CASE WHEN o.orders > 0 THEN 1 ELSE 0 END AS DOUBLE) AS value
 FROM customers AS c
@@ -137,7 +130,6 @@ LEFT JOIN window_orders AS o ON o.customer_id = c.customer_id""",
             "activation",
             say("Reactivation: silent customers who bought again"),
             "share",
-            False,
             f"""WITH {_WINDOW_ORDERS},
 silent AS (
     SELECT customer_id
@@ -155,7 +147,6 @@ LEFT JOIN window_orders AS o ON o.customer_id = s.customer_id""",
             "acquisition",
             say("New customers per day"),
             "customers",
-            False,
             """WITH firsts AS (
     SELECT customer_id, MIN(ordered_on) AS first_on
     FROM order_lines

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
 from aimwell.deployment.channels.sms import measure_sms
+from aimwell.engine.warehouse import sync_folder
 
 Row = dict[str, str]
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "|", "%")
@@ -166,12 +167,4 @@ def _write_whole(path: Path, text: str) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
