@@ -5,11 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+UPGRADE ?= --upgrade
 
-.PHONY: help install demo test check format bench lock docs wheel clean
+.PHONY: help install engines demo test check format bench lock docs wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+engines: $(VENV)/.engines ## Spark, ClickHouse and the peers that benches measure against (1.2 GB)
 
 install: $(STAMP) ## make .venv with everything that the other targets need
 
@@ -42,9 +45,16 @@ wheel: $(STAMP) ## build dist/*.whl
 	$(BIN)/python -m hatchling build --target wheel --directory dist
 
 # --no-emit-index-url and no header: the file carries no address, so it serves every mirror.
-lock: ## renew requirements.lock (needs uv)
+lock: ## renew the lock files (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet --output-file requirements.lock
+		--no-emit-index-url --custom-compile-command "make lock" $(UPGRADE) --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml requirements-peers.in --extra dev --extra spark --extra clickhouse --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --constraint requirements.lock $(UPGRADE) --quiet \
+		--output-file requirements-engines.lock
+
+$(VENV)/.engines: $(STAMP) requirements-engines.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-engines.lock
+	@touch $@
 
 clean: ## remove what was built, and .venv
 	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aimwell.analysis.rule_text import parse_rule, write_rule
 from aimwell.core.errors import BadInput
-from aimwell.engine.specification import All, Any, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
+from aimwell.engine.rule import All, Any, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
 from tests.engine.test_compile import RULES
 
 LATE = Compare("recency_days", ">", 30)

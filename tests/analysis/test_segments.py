@@ -23,7 +23,7 @@ from aimwell.analysis.segments import (
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.tables import Type
-from aimwell.engine.specification import Compare, list_rule_tags, validate_rule
+from aimwell.engine.rule import Compare, list_rule_tags, validate_rule
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
 
 TYPES = {tag.name: tag.type for tag in CATALOGUE}

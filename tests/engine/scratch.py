@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from aimwell.core.tables import TABLES
-from aimwell.engine.compile import Query
+from aimwell.engine.sql_text import Query
 
 SOURCES = ("customers", "products", "order_lines", "events", "consents")
 AS_OF = date(2024, 3, 31)

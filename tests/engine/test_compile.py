@@ -15,28 +15,23 @@ from hypothesis import strategies as st
 
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import TABLES, Type
-from aimwell.engine.compile import compile_rule, compile_rules, compile_tags, quote_name, show_sql
+from aimwell.engine.compile_rules import compile_rule, compile_rules
+from aimwell.engine.compile_tags import compile_tags
+from aimwell.engine.rule import All, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
+from aimwell.engine.rule import Any as AnyOne
 from aimwell.engine.specification import (
     OPERATORS,
     Aggregate,
-    All,
-    Between,
-    Compare,
     Condition,
     DaysSince,
-    EventRule,
     Expression,
-    IsEmpty,
     Measure,
-    Not,
-    OneOf,
     Ratio,
-    Rule,
     TopValue,
     Trend,
     Window,
 )
-from aimwell.engine.specification import Any as AnyOne
+from aimwell.engine.sql_text import quote_name, show_sql
 from tests.engine.scratch import AS_OF, Scratch, build_events, build_lines
 
 TYPES = {"age": Type.INTEGER, "spend": Type.REAL, "city": Type.TEXT, "vip": Type.BOOLEAN, "born": Type.DATE}

@@ -6,8 +6,8 @@ from hypothesis import given
 
 from aimwell.core.text import Text, say
 from aimwell.engine.describe import describe_rule
-from aimwell.engine.specification import All, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
-from aimwell.engine.specification import Any as AnyOne
+from aimwell.engine.rule import All, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
+from aimwell.engine.rule import Any as AnyOne
 from tests.engine.test_compile import RULES
 
 TITLES = {"recency_days": say("Days since the last order"), "is_best_20": say("Best 20 %")}

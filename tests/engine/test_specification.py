@@ -6,26 +6,28 @@ import pytest
 
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
-from aimwell.engine.specification import (
-    Aggregate,
+from aimwell.engine.rule import (
     All,
     Between,
     Compare,
-    Condition,
     EventRule,
-    Expression,
-    Measure,
     Not,
     OneOf,
     Rule,
+    list_rule_tags,
+    validate_rule,
+)
+from aimwell.engine.specification import (
+    Aggregate,
+    Condition,
+    Expression,
+    Measure,
     TagSpec,
     TopValue,
     Trend,
     Value,
     Window,
     find_tag_type,
-    list_rule_tags,
-    validate_rule,
     validate_tag,
 )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from aimwell.analysis.catalogue import MEASURED_TAGS
 from aimwell.core.errors import BadInput
-from aimwell.engine.specification import Rule
+from aimwell.engine.rule import Rule
 from aimwell.engine.specification_json import rule_from_json, rule_to_json, tag_from_json, tag_to_json
 from tests.engine.test_compile import RULES
 

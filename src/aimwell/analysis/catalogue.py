@@ -13,7 +13,7 @@ from aimwell.analysis.tag import Tag
 from aimwell.analysis.value import TIERS, VALUE_TAGS
 from aimwell.core.text import Text
 from aimwell.engine.describe import describe_rule
-from aimwell.engine.specification import Rule, list_rule_tags
+from aimwell.engine.rule import Rule, list_rule_tags
 
 STANDING_TAGS: tuple[Tag, ...] = (*RFM_TAGS, *VALUE_TAGS, LIFECYCLE_TAG)
 """Tags that compare a customer with all others, or with the usual rhythm."""

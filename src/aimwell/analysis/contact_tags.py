@@ -12,8 +12,8 @@ from aimwell.analysis.tag import Tag, count_events, define_tag
 from aimwell.core.tables import CUSTOMERS, Type
 from aimwell.core.text import Text, say
 from aimwell.core.time import zone
-from aimwell.engine.compile import Query, quote_name
 from aimwell.engine.specification import Aggregate, Condition, DaysSince, Measure, Window
+from aimwell.engine.sql_text import Query, quote_name
 
 SENT = "Message Sent"
 OPENED = "Message Opened"

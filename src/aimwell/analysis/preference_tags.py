@@ -10,14 +10,7 @@ from dataclasses import replace
 
 from aimwell.analysis.tag import Tag, count_lines, count_orders, count_values, define_tag
 from aimwell.core.text import Text, say
-from aimwell.engine.specification import (
-    Aggregate,
-    Condition,
-    Measure,
-    Ratio,
-    TopValue,
-    Window,
-)
+from aimwell.engine.specification import Aggregate, Condition, Measure, Ratio, TopValue, Window
 
 YEAR = Window(365)
 

@@ -22,19 +22,8 @@ from typing import Literal, cast
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
-from aimwell.engine.specification import (
-    All,
-    Any,
-    Between,
-    Compare,
-    EventRule,
-    IsEmpty,
-    Not,
-    OneOf,
-    Operator,
-    Rule,
-    Value,
-)
+from aimwell.engine.rule import All, Any, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
+from aimwell.engine.specification import Operator, Value
 
 _TOKEN = re.compile(
     r"(?P<space>\s+)|(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"

@@ -23,18 +23,11 @@ from aimwell.analysis.rule_text import parse_rule
 from aimwell.core.errors import AimwellError, BadInput, Conflict, NotReady
 from aimwell.core.tables import TAGS, Type
 from aimwell.core.text import Text, say
-from aimwell.engine.compile import Query, compile_rules, show_sql
-from aimwell.engine.specification import (
-    All,
-    Any,
-    Compare,
-    OneOf,
-    Operator,
-    Rule,
-    Value,
-    validate_rule,
-)
+from aimwell.engine.compile_rules import compile_rules
+from aimwell.engine.rule import All, Any, Compare, OneOf, Rule, validate_rule
+from aimwell.engine.specification import Operator, Value
 from aimwell.engine.specification_json import rule_from_json, rule_to_json
+from aimwell.engine.sql_text import Query, show_sql
 from aimwell.engine.store import Store
 from aimwell.engine.warehouse import Queryable
 

@@ -20,8 +20,9 @@ from aimwell.analysis.support import Support, explain_missing, probe_support
 from aimwell.analysis.tag import Tag
 from aimwell.core.tables import Type
 from aimwell.core.text import Text
-from aimwell.engine.compile import SQL_TYPES, compile_tags, quote_name
+from aimwell.engine.compile_tags import compile_tags
 from aimwell.engine.specification import TagSpec, TopValue
+from aimwell.engine.sql_text import SQL_TYPES, quote_name
 from aimwell.engine.workspace import Run
 
 _STANDING = """\

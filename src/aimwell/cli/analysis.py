@@ -100,7 +100,7 @@ def save_segment_command(
     """Keep a rule as a segment; the next run of the analysis fills it.  保存分群"""
     from aimwell.analysis.rule_text import parse_rule
     from aimwell.analysis.segments import read_as_of, read_tag_types, save_segment
-    from aimwell.engine.specification import validate_rule
+    from aimwell.engine.rule import validate_rule
 
     parsed = parse_rule(rule)
     workspace = state(context).workspace

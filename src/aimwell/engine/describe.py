@@ -11,18 +11,9 @@ from functools import reduce
 from typing import TypeAlias
 
 from aimwell.core.text import Text, say
-from aimwell.engine.specification import (
-    All,
-    Between,
-    Compare,
-    EventRule,
-    IsEmpty,
-    Not,
-    OneOf,
-    Rule,
-    Value,
-)
-from aimwell.engine.specification import Any as AnyOne
+from aimwell.engine.rule import All, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
+from aimwell.engine.rule import Any as AnyOne
+from aimwell.engine.specification import Value
 
 Titles: TypeAlias = Mapping[str, Text]
 ValueTitles: TypeAlias = Mapping[str, Mapping[str, Text]]

@@ -1,14 +1,10 @@
-"""Typed specifications of tags and rules: small frozen trees that say what is wanted, not how to compute it.
+"""Typed specifications of tags: small frozen trees that say what is wanted, not how to compute it.
 
 They are kept as JSON in the store's definitions (``engine.specification_json``), checked against the known
 columns and tags, and turned into SQL by ``engine.compile``. They read no table and write none.
 
 Windows are whole business days before ``as_of``: ``Window(30)`` holds the 30 days that end just before
 ``as_of``, the day exactly 30 days before included, ``as_of`` itself not.
-
-Rules are two-valued: a comparison with an empty tag is false, whatever the operator (``!=`` too), and
-``Not`` of it is therefore true. Only ``IsEmpty`` asks for emptiness. So a customer is in a segment or is not,
-and ``Not`` of a segment is always everybody else.
 """
 
 from __future__ import annotations
@@ -281,7 +277,7 @@ def validate_tag(spec: TagSpec, tags: Mapping[str, Type]) -> None:
     if isinstance(spec, DaysSince | TopValue):
         source = find_source(spec.table)
         for condition in spec.conditions:
-            _validate_value(
+            validate_value(
                 condition.column, source.type_of(condition.column), condition.operator, condition.value
             )
     if isinstance(spec, TopValue):
@@ -290,7 +286,7 @@ def validate_tag(spec: TagSpec, tags: Mapping[str, Type]) -> None:
             _require_numeric(spec.weight, source.type_of(spec.weight))
     if isinstance(spec, Expression):
         for name in spec.inputs:
-            _find_type(name, tags)
+            find_type(name, tags)
 
 
 def _validate_aggregate(aggregate: Aggregate) -> None:
@@ -306,126 +302,13 @@ def _validate_aggregate(aggregate: Aggregate) -> None:
         if aggregate.function in ("sum", "average"):
             _require_numeric(aggregate.column, kind)
     for condition in aggregate.conditions:
-        _validate_value(
+        validate_value(
             condition.column, source.type_of(condition.column), condition.operator, condition.value
         )
 
 
-@dataclass(frozen=True)
-class Compare:
-    """The tag compares so with a value; false when the tag is empty."""
-
-    tag: str
-    operator: Operator
-    value: Value
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """The tag is one of these values; false when the tag is empty."""
-
-    tag: str
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Between:
-    """The tag lies between two values, both ends included; false when the tag is empty."""
-
-    tag: str
-    low: Value
-    high: Value
-
-
-@dataclass(frozen=True)
-class IsEmpty:
-    """The tag is empty for this customer."""
-
-    tag: str
-
-
-@dataclass(frozen=True)
-class All:
-    """Every rule holds; true when there is none."""
-
-    rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True)
-class Any:
-    """At least one rule holds; false when there is none."""
-
-    rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True)
-class Not:
-    """The rule does not hold."""
-
-    rule: Rule
-
-
-@dataclass(frozen=True)
-class EventRule:
-    """The event happened at least so often in the last ``days`` days (None: ever)."""
-
-    name: str
-    at_least: int = 1
-    days: int | None = None
-
-
-Rule: TypeAlias = "Compare | OneOf | Between | IsEmpty | All | Any | Not | EventRule"
-
-
-def validate_rule(rule: Rule, tags: Mapping[str, Type]) -> None:
-    """Check every tag and value of ``rule``; BadInput names the nearest tags, or the type."""
-    match rule:
-        case All(rules=parts) | Any(rules=parts):
-            for part in parts:
-                validate_rule(part, tags)
-        case Not(rule=inner):
-            validate_rule(inner, tags)
-        case Compare(tag=tag, operator=operator, value=value):
-            _validate_value(tag, _find_type(tag, tags), operator, value)
-        case OneOf(tag=tag, values=values):
-            for value in values:
-                _validate_value(tag, _find_type(tag, tags), "=", value)
-        case Between(tag=tag, low=low, high=high):
-            for value in (low, high):
-                _validate_value(tag, _find_type(tag, tags), ">=", value)
-        case IsEmpty(tag=tag):
-            _find_type(tag, tags)
-        case EventRule():
-            _validate_event_rule(rule)
-
-
-def list_rule_tags(rule: Rule) -> tuple[str, ...]:
-    """The tags that ``rule`` reads, each once, in order of appearance."""
-    match rule:
-        case All(rules=parts) | Any(rules=parts):
-            found = [name for part in parts for name in list_rule_tags(part)]
-        case Not(rule=inner):
-            found = list(list_rule_tags(inner))
-        case EventRule():
-            found = []
-        case Compare() | OneOf() | Between() | IsEmpty():
-            found = [rule.tag]
-    return tuple(dict.fromkeys(found))
-
-
-def _validate_event_rule(rule: EventRule) -> None:
-    if not rule.name or rule.at_least < 1:
-        raise BadInput(
-            "engine.bad_event_rule",
-            say("A rule on events needs the event's name and a number of times from 1."),
-            remedy=say("To ask for no such event, put not before the rule."),
-            where={"value": rule.at_least},
-        )
-    if rule.days is not None:
-        Window(rule.days)
-
-
-def _find_type(tag: str, tags: Mapping[str, Type]) -> Type:
+def find_type(tag: str, tags: Mapping[str, Type]) -> Type:
+    """The type of ``tag``; BadInput that names the nearest tags when there is none."""
     if tag not in tags:
         raise BadInput(
             "engine.unknown_tag",
@@ -436,7 +319,8 @@ def _find_type(tag: str, tags: Mapping[str, Type]) -> Type:
     return tags[tag]
 
 
-def _validate_value(name: str, kind: Type, operator: Operator, value: Value) -> None:
+def validate_value(name: str, kind: Type, operator: Operator, value: Value) -> None:
+    """BadInput when ``value`` of a condition on ``name`` is not of its type, or has no order."""
     if operator not in OPERATORS:
         raise _wrong_type(name, kind, operator)
     if operator not in ("=", "!=") and kind not in ORDERED:

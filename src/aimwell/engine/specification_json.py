@@ -11,30 +11,23 @@ from typing import Any, cast
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
 from aimwell.core.text import say
+from aimwell.engine.rule import All, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
+from aimwell.engine.rule import Any as AnyOne
 from aimwell.engine.specification import (
     FUNCTIONS,
     OPERATORS,
     Aggregate,
-    All,
-    Between,
-    Compare,
     Condition,
     DaysSince,
-    EventRule,
     Expression,
-    IsEmpty,
     Measure,
-    Not,
-    OneOf,
     Ratio,
-    Rule,
     TagSpec,
     TopValue,
     Trend,
     Value,
     Window,
 )
-from aimwell.engine.specification import Any as AnyOne
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:

@@ -1,19 +1,16 @@
-"""Turns typed specifications into SQL that a data person can read, in the portable subset.
+"""Turns tag specifications into SQL that a data person can read, in the portable subset.
 
 All tags of a catalogue become one query that scans each source table once: a CTE per source
 (``order_lines_seen``, ``orders_seen``, ``events_seen``), one per source with all figures of a customer
-(``order_lines_figures``…), one per favourite, then one column per tag. All rules become one query over
-``tags``. Dates are folded in Python (``as_of`` minus n days); values of users are bound, never written into the text.
-Reads order_lines, products, events, customers (tags) or tags and events (rules); writes nothing.
+(``order_lines_figures``…), one per favourite, then one column per tag. Dates are folded in Python (``as_of`` minus
+n days); values of users are bound, never written into the text.
+Reads order_lines, products, events, customers; writes nothing.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
 
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
@@ -21,40 +18,31 @@ from aimwell.core.text import say
 from aimwell.engine.specification import (
     SOURCES,
     Aggregate,
-    All,
-    Between,
-    Compare,
     Condition,
     DaysSince,
-    EventRule,
     Expression,
     Function,
-    IsEmpty,
     Measure,
-    Not,
-    OneOf,
     Ratio,
-    Rule,
     TagSpec,
     TopValue,
     Trend,
-    Value,
     Window,
     find_source,
     find_tag_type,
-    validate_rule,
     validate_tag,
 )
-from aimwell.engine.specification import Any as AnyOne
+from aimwell.engine.sql_text import (
+    SQL_TYPES,
+    Binder,
+    Query,
+    free_name,
+    quote_name,
+    select,
+    show_day,
+    with_parts,
+)
 
-SQL_TYPES: dict[Type, str] = {
-    Type.TEXT: "VARCHAR",
-    Type.INTEGER: "BIGINT",
-    Type.REAL: "DOUBLE",
-    Type.MONEY: "DOUBLE",
-    Type.BOOLEAN: "BOOLEAN",
-    Type.DATE: "DATE",
-}
 _PRODUCT_COLUMNS = ("department", "category", "brand")
 _ORDER_NEEDS = (
     "order_id",
@@ -83,14 +71,6 @@ _ORDERS = """\
     HAVING SUM(CASE WHEN is_return THEN 0 ELSE 1 END) > 0"""
 
 
-@dataclass(frozen=True)
-class Query:
-    """SQL text and the values that it binds as ``$name``."""
-
-    sql: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
 def compile_tags(tags: Mapping[str, TagSpec], *, as_of: date) -> Query:
     """One query: a row per customer (of customers or order_lines, sorted), a column per tag, as ordered.
 
@@ -106,66 +86,12 @@ def compile_tags(tags: Mapping[str, TagSpec], *, as_of: date) -> Query:
     ]
     parts = plan.list_parts()
     joins = [f"    LEFT JOIN {name} ON {name}.customer_id = c.customer_id" for name in plan.joined]
-    parts["layer_0"] = _select(["c.customer_id", *columns], ["    FROM everybody AS c", *joins])
+    parts["layer_0"] = select(["c.customer_id", *columns], ["    FROM everybody AS c", *joins])
     last = _add_layers(parts, tags, types, list(measured))
     chosen = ", ".join(quote_name(name) for name in ("customer_id", *tags))
-    return Query(f"{_with(parts)}\nSELECT {chosen}\nFROM {last}\nORDER BY customer_id", plan.binder.values)
-
-
-def compile_rules(
-    rules: Mapping[str, Rule], tags: Mapping[str, Type], *, as_of: date, table: str = "tags"
-) -> Query:
-    """One query over the tags of everybody: ``customer_id`` and a true/false column per rule.
-
-    ``tags`` names the columns of ``table`` with their types. BadInput when a rule does not fit them.
-    """
-    for rule in rules.values():
-        validate_rule(rule, tags)
-    plan = _RulePlan(as_of, tags)
-    columns = [f"{plan.render(rule)} AS {quote_name(name)}" for name, rule in rules.items()]
-    source = [f"    FROM {quote_name(table)} AS t"]
-    if plan.events:
-        source.append("    LEFT JOIN event_counts AS e ON e.customer_id = t.customer_id")
-    body = _select(["t.customer_id", *columns], source)
-    head = f"WITH event_counts AS (\n{plan.render_events()}\n)\n" if plan.events else ""
-    return Query(f"{head}{_dedent(body)}\nORDER BY t.customer_id", plan.binder.values)
-
-
-def compile_rule(rule: Rule, tags: Mapping[str, Type], *, as_of: date, table: str = "tags") -> Query:
-    """One query with the ``customer_id`` of everybody for whom ``rule`` holds, sorted."""
-    query = compile_rules({"member": rule}, tags, as_of=as_of, table=table)
     return Query(
-        f"SELECT customer_id\nFROM (\n{query.sql}\n) AS everybody\nWHERE member\nORDER BY customer_id",
-        query.parameters,
+        f"{with_parts(parts)}\nSELECT {chosen}\nFROM {last}\nORDER BY customer_id", plan.binder.values
     )
-
-
-def show_sql(query: Query) -> str:
-    """The text of ``query`` with its values written in, for people to read."""
-    return re.sub(r"\$(p\d+)\b", lambda found: _show_value(query.parameters[found[1]]), query.sql)
-
-
-def quote_name(name: str) -> str:
-    """``name`` as an SQL identifier: bare when it can be nothing else, else in double quotes."""
-    plain = re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name)
-    if plain and not name.startswith(("current_", "session_", "local")):
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
-class _Binder:
-    """Gives every value a name, the same value the same name."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self._names: dict[tuple[str, str], str] = {}
-
-    def bind(self, value: object) -> str:
-        key = (type(value).__name__, repr(value))
-        if key not in self._names:
-            self._names[key] = f"p{len(self._names) + 1}"
-            self.values[self._names[key]] = value
-        return f"${self._names[key]}"
 
 
 class _TagPlan:
@@ -173,7 +99,7 @@ class _TagPlan:
 
     def __init__(self, as_of: date) -> None:
         self.as_of = as_of
-        self.binder = _Binder()
+        self.binder = Binder()
         self._figures: dict[str, dict[Aggregate, str]] = {name: {} for name in SOURCES}
         self._tops: dict[TopValue, str] = {}
 
@@ -201,7 +127,7 @@ class _TagPlan:
             case DaysSince(table=table, which=which, conditions=conditions):
                 function: Function = "max" if which == "last" else "min"
                 day = Aggregate(table, function, find_source(table).day, conditions)
-                return f"DATE_DIFF('day', {self._figure(day)}, {_show_day(self.as_of)})"
+                return f"DATE_DIFF('day', {self._figure(day)}, {show_day(self.as_of)})"
             case TopValue():
                 return f"{self._top(spec)}.{spec.output}"
             case _:
@@ -222,7 +148,7 @@ class _TagPlan:
             if figures:
                 columns = [f"{self._render_aggregate(one)} AS {alias}" for one, alias in figures.items()]
                 end = [f"    FROM {name}_seen", "    GROUP BY customer_id"]
-                parts[f"{name}_figures"] = _select(["customer_id", *columns], end)
+                parts[f"{name}_figures"] = select(["customer_id", *columns], end)
         for spec, alias in self._tops.items():
             parts.update(self._render_top(spec, alias))
         return parts
@@ -239,13 +165,13 @@ class _TagPlan:
         key = TopValue(spec.table, spec.column, spec.weight, spec.window, spec.conditions)
         if key not in self._tops:
             taken = set(self._tops.values())
-            self._tops[key] = _free_name(f"top_{spec.column}", taken)
+            self._tops[key] = free_name(f"top_{spec.column}", taken)
         return self._tops[key]
 
     def _render_everybody(self) -> str:
         return (
             "    SELECT customer_id FROM customers\n    UNION\n"
-            f"    SELECT customer_id FROM order_lines WHERE ordered_on < {_show_day(self.as_of)}"
+            f"    SELECT customer_id FROM order_lines WHERE ordered_on < {show_day(self.as_of)}"
         )
 
     def _list_columns(self, table: str) -> list[str]:
@@ -271,13 +197,11 @@ class _TagPlan:
         end = ["    FROM order_lines AS l"]
         if needed & set(_PRODUCT_COLUMNS):
             end.append("    LEFT JOIN products AS p ON p.product_id = l.product_id")
-        return _select(columns, [*end, f"    WHERE l.ordered_on < {_show_day(self.as_of)}"])
+        return select(columns, [*end, f"    WHERE l.ordered_on < {show_day(self.as_of)}"])
 
     def _render_events(self) -> str:
         columns = [f"e.{name}" for name in ("customer_id", *self._list_columns("events"))]
-        return _select(
-            columns, ["    FROM events AS e", f"    WHERE e.occurred_on < {_show_day(self.as_of)}"]
-        )
+        return select(columns, ["    FROM events AS e", f"    WHERE e.occurred_on < {show_day(self.as_of)}"])
 
     def _render_aggregate(self, aggregate: Aggregate) -> str:
         source = find_source(aggregate.table)
@@ -304,9 +228,9 @@ class _TagPlan:
         tests = [f"{one.column} {one.operator} {self.binder.bind(one.value)}" for one in conditions]
         if window is not None:
             end = self.as_of - timedelta(days=window.ending)
-            tests.append(f"{day} >= {_show_day(end - timedelta(days=window.days))}")
+            tests.append(f"{day} >= {show_day(end - timedelta(days=window.days))}")
             if window.ending:
-                tests.append(f"{day} < {_show_day(end)}")
+                tests.append(f"{day} < {show_day(end)}")
         return tests
 
     def _render_top(self, spec: TopValue, alias: str) -> dict[str, str]:
@@ -328,74 +252,14 @@ class _TagPlan:
         share = "CAST(weight AS DOUBLE) / CAST(total AS DOUBLE) AS share"
         first = [f"    FROM {alias}_places", "    WHERE place = 1"]
         return {
-            f"{alias}_weights": _select(
+            f"{alias}_weights": select(
                 ["customer_id", f"{spec.column} AS value", f"{weight} AS weight"], grouped
             ),
-            f"{alias}_places": _select(
+            f"{alias}_places": select(
                 ["customer_id", "value", "weight", total, place], [f"    FROM {alias}_weights"]
             ),
-            alias: _select(["customer_id", "value", share], first),
+            alias: select(["customer_id", "value", share], first),
         }
-
-
-class _RulePlan:
-    """Renders rules over ``t`` (tags) and ``e`` (counts of events), so that events are read once for all."""
-
-    def __init__(self, as_of: date, tags: Mapping[str, Type]) -> None:
-        self.as_of = as_of
-        self.binder = _Binder()
-        self.events: dict[tuple[str, int | None], str] = {}
-        self._tags = tags
-
-    def render(self, rule: Rule) -> str:
-        """A predicate that is true or false, never null."""
-        match rule:
-            case All(rules=parts):
-                return self._join(" AND ", parts) or "TRUE"
-            case AnyOne(rules=parts):
-                return self._join(" OR ", parts) or "FALSE"
-            case Not(rule=inner):
-                return f"(NOT {self.render(inner)})"
-            case Compare(tag=tag, operator=operator, value=value):
-                sign = "<>" if operator == "!=" else operator
-                return f"COALESCE({self._column(tag)} {sign} {self._bind(tag, value)}, FALSE)"
-            case OneOf(tag=tag, values=values):
-                bound = ", ".join(self._bind(tag, value) for value in values)
-                return f"COALESCE({self._column(tag)} IN ({bound}), FALSE)" if values else "FALSE"
-            case Between(tag=tag, low=low, high=high):
-                ends = f"{self._bind(tag, low)} AND {self._bind(tag, high)}"
-                return f"COALESCE({self._column(tag)} BETWEEN {ends}, FALSE)"
-            case IsEmpty(tag=tag):
-                return f"({self._column(tag)} IS NULL)"
-            case EventRule(name=name, at_least=at_least, days=days):
-                alias = self.events.setdefault((name, days), f"times_{len(self.events) + 1}")
-                return f"COALESCE(e.{alias} >= {self.binder.bind(at_least)}, FALSE)"
-
-    def render_events(self) -> str:
-        """How often each event of the rules happened to each customer."""
-        columns = ["customer_id"]
-        for (name, days), alias in self.events.items():
-            test = f"name = {self.binder.bind(name)}"
-            if days is not None:
-                test += f" AND occurred_on >= {_show_day(self.as_of - timedelta(days=days))}"
-            columns.append(f"COUNT(CASE WHEN {test} THEN 1 END) AS {alias}")
-        end = [
-            "    FROM events",
-            f"    WHERE occurred_on < {_show_day(self.as_of)}",
-            "    GROUP BY customer_id",
-        ]
-        return _select(columns, end)
-
-    def _join(self, word: str, parts: tuple[Rule, ...]) -> str:
-        texts = [self.render(part) for part in parts]
-        return f"({word.join(texts)})" if len(texts) > 1 else "".join(texts)
-
-    def _column(self, tag: str) -> str:
-        return f"t.{quote_name(tag)}"
-
-    def _bind(self, tag: str, value: Value) -> str:
-        is_day = self._tags[tag] is Type.DATE
-        return self.binder.bind(date.fromisoformat(str(value)) if is_day else value)
 
 
 def _add_layers(
@@ -417,7 +281,7 @@ def _add_layers(
             f"CAST({one.sql} AS {SQL_TYPES[types[name]]}) AS {quote_name(name)}"
             for name, one in ready.items()
         ]
-        parts[f"layer_{depth + 1}"] = _select(columns, [f"    FROM layer_{depth}"])
+        parts[f"layer_{depth + 1}"] = select(columns, [f"    FROM layer_{depth}"])
         known.extend(ready)
         waiting = {name: spec for name, spec in waiting.items() if name not in ready}
         depth += 1
@@ -429,42 +293,4 @@ def _name_figure(aggregate: Aggregate, taken: set[str]) -> str:
     reach = (
         "" if window is None else f"_{window.days}d" + (f"_before_{window.ending}d" if window.ending else "")
     )
-    return _free_name(f"{aggregate.function}_{aggregate.column or 'rows'}{reach}", taken)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free
-
-
-def _select(columns: Iterable[str], end: Iterable[str]) -> str:
-    listed = ",\n".join(f"        {column}" for column in columns)
-    return "\n".join(["    SELECT", listed, *end])
-
-
-def _with(parts: Mapping[str, str]) -> str:
-    return "WITH " + ",\n".join(f"{name} AS (\n{body}\n)" for name, body in parts.items())
-
-
-def _dedent(body: str) -> str:
-    return "\n".join(line.removeprefix("    ") for line in body.splitlines())
-
-
-def _show_day(day: date) -> str:
-    return f"DATE '{day.isoformat()}'"
-
-
-def _show_value(value: object) -> str:
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, date):
-        return _show_day(value)
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-__all__ = ["SQL_TYPES", "Query", "compile_rule", "compile_rules", "compile_tags", "quote_name", "show_sql"]
+    return free_name(f"{aggregate.function}_{aggregate.column or 'rows'}{reach}", taken)
