@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from aimwell.analysis.membership import carry_members
 from aimwell.core.tables import SEGMENT_MEMBERS
+from aimwell.engine.session import Session
 from aimwell.engine.settings import EngineSettings
-from aimwell.engine.warehouse import Session
 from aimwell.engine.workspace import Reader
 
 FIRST = date(2024, 1, 1)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from aimwell.analysis.tag import Tag
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 NEW_DAYS = 30
 SHORTEST_RHYTHM = 7.0

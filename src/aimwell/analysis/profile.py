@@ -15,7 +15,7 @@ from aimwell.analysis.segments import BUILT_IN
 from aimwell.analysis.tag import Tag
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 _ORDERS = """\
 SELECT

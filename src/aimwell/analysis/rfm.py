@@ -13,7 +13,7 @@ from typing import Any
 from aimwell.analysis.tag import Tag
 from aimwell.core.tables import Type
 from aimwell.core.text import say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 RFM_TAGS: tuple[Tag, ...] = (
     Tag(

@@ -25,11 +25,11 @@ from aimwell.core.tables import TAGS, Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_rules import compile_rules
 from aimwell.engine.rule import All, Any, Compare, OneOf, Rule, validate_rule
+from aimwell.engine.session import Queryable
 from aimwell.engine.specification import Operator, Value
 from aimwell.engine.specification_json import rule_from_json, rule_to_json
 from aimwell.engine.sql_text import Query, show_sql
 from aimwell.engine.store import Store
-from aimwell.engine.warehouse import Queryable
 
 KIND = "segment"
 _SIZES = """\

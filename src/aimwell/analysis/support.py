@@ -12,8 +12,8 @@ from datetime import date
 
 from aimwell.analysis.tag import Tag
 from aimwell.core.text import Text, say
+from aimwell.engine.session import Queryable
 from aimwell.engine.specification import Expression
-from aimwell.engine.warehouse import Queryable
 
 _LINES = """\
 SELECT

@@ -1,6 +1,6 @@
 """Computes all tags of all customers from what happened before ``as_of``, in three queries.
 
-The first measures each customer (``engine.compile``: one scan per source table), the second reads customers and
+The first measures each customer (``engine.compile_tags``: one scan per source table), the second reads customers and
 consents, the third compares customers with each other and puts one row per customer together. Tags that the data
 cannot support are empty. Reads order_lines, products, events, customers, consents; the result becomes ``tags``.
 """

@@ -17,7 +17,7 @@ from aimwell.core.money import show_money
 from aimwell.core.text import Text, current_language, say
 
 if TYPE_CHECKING:
-    from aimwell.engine.warehouse import Queryable
+    from aimwell.engine.session import Queryable
     from aimwell.engine.workspace import Workspace
     from aimwell.strategy.inputs import PlanInputs
 

@@ -157,7 +157,7 @@ IDENTITY_LINKS = Table(
         Column("method", T, "who says so", one_of=("deterministic", "probabilistic", "person")),
         Column("probability", R, "that both are one person, 0–1"),
         Column("evidence", J, "which identifiers or comparisons, each with its weight"),
-        Column("decided_at", AT, "when"),
+        Column("decided_at", AT, "when it was decided"),
         RUN,
     ),
     ("link_id",),
@@ -226,7 +226,7 @@ QUALITY_HISTORY = Table(
     "data",
     ("data", "report"),
     (
-        Column("checked_at", AT, "when"),
+        Column("checked_at", AT, "when the check ran"),
         Column("source", T, "the source that was checked"),
         Column("table_name", T, "the table it feeds"),
         Column("column_name", T, "the column; empty for the whole source", required=False),

@@ -12,7 +12,7 @@ from typing import Any
 
 from aimwell.core.text import Text
 from aimwell.data.checks import Wall, Words
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 EVERYWHERE = "all"
 """The source of checks that look at all sources together."""

@@ -179,7 +179,7 @@ def _shape_events(scratch: Scratch, parsed: Parsed) -> pa.Table:
             SELECT parsed.row_number, customer_id, name, occurred_at,
                 CAST(occurred_at_local AS DATE) AS occurred_on,
                 {", ".join(f"{value} AS {name}" for name, value in kept.items())},
-                {properties} AS properties {", event_id" if has("event_id") else ""}
+                {properties} AS properties, CAST(NULL AS TIMESTAMPTZ) AS received_at {", event_id" if has("event_id") else ""}
             FROM parsed JOIN raw ON raw.row_number = parsed.row_number WHERE rule IS NULL
         ),
         digested AS (SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped),
@@ -187,7 +187,7 @@ def _shape_events(scratch: Scratch, parsed: Parsed) -> pa.Table:
             SELECT *, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence FROM digested
         )
         SELECT {own} AS event_id, customer_id, name, occurred_at, occurred_on, product_id, campaign_id, channel,
-            properties, $source AS source, false AS simulated
+            properties, received_at, $source AS source, false AS simulated
         FROM counted
         """,
         {"source": parsed.name},

@@ -11,7 +11,7 @@ from typing import Any
 
 from aimwell.core.text import say
 from aimwell.data.findings import EVERYWHERE, Finding, ask
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 
 def find_patterns(reader: Queryable) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from aimwell.data.checks import ROW_CHECKS, RowCheck, Wall, Words
 from aimwell.data.findings import EVERYWHERE, Finding, ask
 from aimwell.data.patterns import find_patterns
 from aimwell.data.scratch import quote
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 TABLES = ("customers", "products", "order_lines", "events", "consents")
 

@@ -11,7 +11,7 @@ from typing import Any
 from aimwell.core.tables import WALLS
 from aimwell.core.text import Text, say
 from aimwell.data.findings import ask
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 _TABLES = ("customers", "products", "order_lines", "events", "consents", "rejects")
 _CREDIT = {"ok": 1.0, "notice": 0.9, "warning": 0.5, "error": 0.0}

@@ -21,7 +21,7 @@ from aimwell.core.errors import NotReady
 from aimwell.core.text import Language, Text, say
 from aimwell.core.time import find_knowledge_end
 from aimwell.deployment.campaign import Wave
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 # A usable address: one @, no space or control character, nothing that could end a header or a command.
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")

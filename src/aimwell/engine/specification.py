@@ -1,7 +1,7 @@
 """Typed specifications of tags: small frozen trees that say what is wanted, not how to compute it.
 
 They are kept as JSON in the store's definitions (``engine.specification_json``), checked against the known
-columns and tags, and turned into SQL by ``engine.compile``. They read no table and write none.
+columns and tags, and turned into SQL by ``engine.compile_tags``. They read no table and write none.
 
 Windows are whole business days before ``as_of``: ``Window(30)`` holds the 30 days that end just before
 ``as_of``, the day exactly 30 days before included, ``as_of`` itself not.

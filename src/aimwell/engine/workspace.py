@@ -26,18 +26,12 @@ from aimwell.core.seeds import derive_seed
 from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from aimwell.core.time import now
+from aimwell.engine.files import DataFile, FileVerifier, write_files
+from aimwell.engine.manifest import list_files, list_hashes, list_versions
+from aimwell.engine.session import Session
 from aimwell.engine.settings import FILE_NAME, Settings, check_settings, load_settings, write_settings
 from aimwell.engine.store import Store
 from aimwell.engine.store_tables import RUNS, TABLE_FILES, TABLE_VERSIONS
-from aimwell.engine.warehouse import (
-    DataFile,
-    FileVerifier,
-    Session,
-    list_files,
-    list_hashes,
-    list_versions,
-    write_files,
-)
 
 Mode = Literal["replace", "append"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aimwell.core.text import Text, say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.evaluation.experiment import Array, Experiment, Flags
 from aimwell.evaluation.method import Comparison, Method, compare_part
 from aimwell.evaluation.plan import Plan

@@ -6,7 +6,7 @@ from typing import Any
 
 from aimwell.core.errors import NotReady
 from aimwell.core.text import Text, say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 _NEWEST = """
 SELECT r.plan_id

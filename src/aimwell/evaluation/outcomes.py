@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from aimwell.core.tables import OUTCOMES
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.engine.workspace import Run
 from aimwell.evaluation.plan import Periods, Plan
 from aimwell.stats.cap import find_cap

@@ -12,7 +12,7 @@ from typing import Any
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 from aimwell.core.time import Window
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 COVARIATE_DAYS = 84
 """How far the period before a plan reaches that explains its outcomes: twelve whole weeks."""

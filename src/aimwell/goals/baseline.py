@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aimwell.core.estimate import Estimate
 from aimwell.core.time import Window
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.goals.metrics import Metric, bind_window
 from aimwell.stats.mean import estimate_mean_of, estimate_share
 

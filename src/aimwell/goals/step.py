@@ -8,7 +8,7 @@ from typing import Any
 
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.engine.workspace import Workspace
 from aimwell.goals.baseline import Baseline, measure_baseline
 from aimwell.goals.feasibility import Feasibility, judge_feasibility

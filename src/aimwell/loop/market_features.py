@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.strategy.market import Integers, MarketActions, MarketCustomers
 
 FATIGUE_DAYS = 14

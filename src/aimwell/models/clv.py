@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aimwell.core.errors import NotReady
 from aimwell.core.estimate import Estimate
 from aimwell.core.text import say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.models.bg_nbd import BgNbd, PurchaseHistory, fit_bg_nbd
 from aimwell.models.gamma_gamma import GammaGamma, fit_gamma_gamma
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimwell.core.time import find_knowledge_end
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.models.effect_design import CustomerFeatures
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.models.effect_design import ActionSet, CustomerFeatures
 from aimwell.models.effect_features import REACH_BITS, CustomerSheet, load_sheet
 from aimwell.models.effects import EffectData

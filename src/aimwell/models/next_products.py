@@ -21,7 +21,7 @@ from scipy import sparse
 
 from aimwell.core.errors import NotReady
 from aimwell.core.text import say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from aimwell.core.errors import NotReady
 from aimwell.core.text import say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 from aimwell.models.logistic import fit_logistic, predict_logistic
 from aimwell.models.ranking import (
     measure_auc,

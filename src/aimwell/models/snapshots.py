@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

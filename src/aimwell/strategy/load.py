@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from aimwell.core.time import find_knowledge_end
+from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
-from aimwell.engine.warehouse import Queryable
 from aimwell.strategy.actions import IDENTIFIERS, Action
 from aimwell.strategy.problem import Flags, Reals
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from aimwell.core.money import to_money
 from aimwell.core.text import Text, say
-from aimwell.engine.warehouse import Queryable
+from aimwell.engine.session import Queryable
 
 OFFERS = 3
 EXCLUDED = "fuel|gas|misc|coupon|coup/|gift|postage|tobacco|cigarette|lottery|deposit|charit|unknown"

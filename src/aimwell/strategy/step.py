@@ -17,8 +17,8 @@ from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, say
 from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
-from aimwell.engine.warehouse import Queryable
 from aimwell.engine.workspace import Run, Workspace
 from aimwell.stats.power import find_smallest_effect
 from aimwell.strategy.actions import Action, build_action_rows, make_actions

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
 from aimwell.deployment.channels.sms import measure_sms
-from aimwell.engine.warehouse import sync_folder
+from aimwell.engine.files import sync_folder
 
 Row = dict[str, str]
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "|", "%")
