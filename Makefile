@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 UPGRADE ?= --upgrade
+BENCHES ?= $(filter-out generated result,$(basename $(notdir $(wildcard bench/*.py))))
 
 .PHONY: help install engines demo test check format bench lock docs wheel clean
 
@@ -35,8 +36,8 @@ format: $(STAMP) ## put the source in its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## measure what we claim
-	@set -e; for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: $(VENV)/.engines ## measure what we claim
+	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python -m bench.$$name; done
 
 docs: $(STAMP) ## print docs/tables.md from the declared tables
 	$(BIN)/python docs/print_tables.py > docs/tables.md
