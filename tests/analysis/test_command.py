@@ -11,7 +11,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from aimwell.analysis.step import describe
-from aimwell.cli.analysis import app, show_customer
+from aimwell.cli.analysis import app
+from aimwell.cli.customer import show_customer
 from aimwell.cli.output import State
 from aimwell.core.errors import BadInput, NotReady
 from tests.analysis.shop import AS_OF, load_shop, make_workspace

@@ -6,14 +6,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aimwell.analysis.rule_text import parse_rule, write_rule
+from aimwell.analysis.rule_text import parse_rule
+from aimwell.analysis.rule_writing import write_rule
 from aimwell.core.errors import BadInput
-from aimwell.engine.rule import All, Any, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
-from tests.engine.test_compile import RULES
+from aimwell.engine.rule import (
+    All,
+    Any,
+    Between,
+    Compare,
+    InSegment,
+    IsEmpty,
+    Measured,
+    Not,
+    OneOf,
+    Rule,
+    Sequence,
+    Step,
+    bought,
+    did,
+)
+from aimwell.engine.specification import Aggregate, Condition, DaysSince, Window
+from tests.engine.rule_world import LINKED
 
 LATE = Compare("recency_days", ">", 30)
 OFTEN = Compare("orders_90d", ">=", 3)
 BEST = Compare("is_best_20", "=", True)
+APP = Condition("channel", "=", "app")
+TEA = Condition("category", "=", "TEA")
+
+
+def step(name: str, within: int | None = None, *more: Condition) -> Step:
+    return Step("events", (Condition("name", "=", name), *more), within)
+
+
+def purchase(within: int | None = None, *more: Condition) -> Step:
+    return Step("order_lines", (Condition("is_return", "=", False), *more), within)
 
 
 @pytest.mark.parametrize(
@@ -32,13 +59,47 @@ BEST = Compare("is_best_20", "=", True)
         ("stage not in ('lost')", Not(OneOf("stage", ("lost",)))),
         ("email is empty", IsEmpty("email")),
         ("email is not null", Not(IsEmpty("email"))),
-        ("event('Coupon Redeemed')", EventRule("Coupon Redeemed")),
-        ("event('Coupon Redeemed') >= 2 in 30 days", EventRule("Coupon Redeemed", 2, 30)),
+        ("event('Coupon Redeemed')", did("Coupon Redeemed")),
+        ("event('Coupon Redeemed') >= 2 in 30 days", did("Coupon Redeemed", 2, 30)),
         ("（recency_days ＞ 30）and orders_90d ≥ 3", All((LATE, OFTEN))),
         ("city = ‘（上海）’", Compare("city", "=", "(上海)")),
         ("city = '（上海）'", Compare("city", "=", "（上海）")),
         ('"attribute_odd name" = true', Compare("attribute_odd name", "=", True)),
         ("everybody", All(())),
+        ("customers.city = '上海'", Compare("customers.city", "=", "上海")),
+        ("did 'View' 3 times in 30 days where channel = 'app'", did("View", 3, 30, (APP,))),
+        ("did 'X' where channel = 'app' and is_best_20", All((did("X", 1, None, (APP,)), BEST))),
+        ("did 'X' where (channel = 'app' and category = 'TEA') 1 time", did("X", 1, None, (APP, TEA))),
+        ("did not 'X' in 7 days", Not(did("X", 1, 7))),
+        ("bought 2 times in 1 day", bought(2, 1)),
+        ("not bought where category = 'TEA'", Not(bought(1, None, (TEA,)))),
+        (
+            "sum(order_lines.revenue where category = 'TEA' in 90 days) > 500",
+            Measured(Aggregate("order_lines", "sum", "revenue", (TEA,), Window(90)), ">", 500),
+        ),
+        (
+            "count(orders in 30 days ending 30 days ago) = 0",
+            Measured(Aggregate("orders", "count", None, (), Window(30, 30)), "=", 0),
+        ),
+        (
+            "days_since_last(events where channel = 'app') > 7",
+            Measured(DaysSince("events", "last", (APP,)), ">", 7),
+        ),
+        ("in segment loyal or not in segment new", Any((InSegment("loyal"), Not(InSegment("new"))))),
+        (
+            "did 'A' then 'B' within 3 days without 'C' within 7 days",
+            Sequence((step("A"), step("B", 3)), step("C", 7)),
+        ),
+        (
+            "did 'A' where channel = 'app' then bought within 3 days where category = 'TEA' in 30 days",
+            Sequence((step("A", None, APP), purchase(3, TEA)), None, Window(30)),
+        ),
+        ("bought without 'Complaint' within 0 days", Sequence((purchase(),), step("Complaint", 0))),
+        (
+            "做过 '浏览' 3 次 近 30 天 其中 channel = 'app' 且 属于 loyal 或 非 city 为空",
+            Any((All((did("浏览", 3, 30, (APP,)), InSegment("loyal"))), Not(IsEmpty("city")))),
+        ),
+        ('"did" = 1 and "and.or" = 2', All((Compare("did", "=", 1), Compare("and.or", "=", 2)))),
     ],
 )
 def test_what_is_typed_becomes_the_rule(text: str, rule: Rule) -> None:
@@ -64,6 +125,17 @@ def test_what_is_typed_becomes_the_rule(text: str, rule: Rule) -> None:
         ("event('x') in 30", 17),
         ("and", 1),
         ("x = 'open", 5),
+        ("did 'x' 3", 10),
+        ("did 'x' in 3", 13),
+        ("did 'x' where channel", 22),
+        ("did x", 5),
+        ("did 'x' 2 times then 'y'", 5),
+        ("did 'x' within 3 days", 5),
+        ("sum(order_lines.revenue)", 25),
+        ("sum(order_lines.revenue in 3)", 29),
+        ("in segment", 11),
+        ("in loyal", 4),
+        ("nearest(1)", 10),
     ],
 )
 def test_what_cannot_be_read_is_refused_at_its_position(text: str, position: int) -> None:
@@ -79,7 +151,7 @@ def test_brackets_without_end_are_refused() -> None:
         parse_rule("(" * 5000 + "x" + ")" * 5000)
 
 
-@given(RULES)
+@given(LINKED)
 def test_what_is_written_reads_the_same(rule: Rule) -> None:
     text = write_rule(rule)
     assert write_rule(parse_rule(text)) == write_rule(parse_rule(write_rule(parse_rule(text))))
@@ -107,5 +179,7 @@ def simplify(rule: Rule) -> Rule:
             return Any(tuple(simplify(part) for part in parts))
         case Not(rule=inner):
             return Not(simplify(inner))
+        case Sequence(steps=(only,), without=None, window=window):
+            return Measured(Aggregate(only.table, "count", None, only.conditions, window), ">=", 1)
         case _:
             return rule

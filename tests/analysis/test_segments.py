@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from aimwell.analysis.catalogue import CATALOGUE, VALUE_TITLES, describe_tag_rule
+from aimwell.analysis.preview import preview_rule
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.segments import (
     BUILT_IN,
+    check_rule,
     count_overlaps,
+    evaluate_customers,
     find_members,
     load_segments,
-    preview_rule,
     read_as_of,
+    read_rule_types,
     read_segments,
     read_tag_types,
     save_segment,
@@ -23,7 +26,8 @@ from aimwell.analysis.segments import (
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.tables import Type
-from aimwell.engine.rule import Compare, list_rule_tags, validate_rule
+from aimwell.engine.rule import Compare, InSegment, Not, list_rule_tags
+from aimwell.engine.rule_check import validate_rule
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
 
 TYPES = {tag.name: tag.type for tag in CATALOGUE}
@@ -60,13 +64,21 @@ def test_own_segments_are_found_and_those_that_no_longer_fit_are_said(tmp_path: 
     workspace.store.save_definition("segment", "by_text", {"rule": "recency_days <= 30", "title": "By text"})
     workspace.store.save_definition("segment", "broken", {"rule": "recency_days >"})
     workspace.store.save_definition("segment", "gone", {"rule": "attribute_gone = 'x'"})
+    workspace.store.save_definition("segment", "on_gone", {"rule": "in segment gone or recency_days > 1"})
+    workspace.store.save_definition("segment", "on_late", {"rule": "not in segment late_ones"})
+    workspace.store.save_definition("segment", "ring_a", {"rule": "in segment ring_b"})
+    workspace.store.save_definition("segment", "ring_b", {"rule": "in segment ring_a"})
     segments, lacks = load_segments(workspace.store, TYPES)
     own = {segment.name: segment for segment in segments if not segment.built_in}
-    assert set(own) == {"late_ones", "by_text"}
+    assert set(own) == {"late_ones", "by_text", "on_late"}
+    assert own["on_late"].rule == Not(InSegment("late_ones"))
     assert own["late_ones"].title.render("zh") == "迟到 {of course}"
     assert [text.render("en").split(". ")[0] for text in lacks] == [
         "The segment broken was left out",
         "The segment gone was left out",
+        "The segment on_gone was left out",
+        "The segment ring_a was left out",
+        "The segment ring_b was left out",
     ]
 
 
@@ -109,3 +121,37 @@ def test_a_preview_says_who_and_how_much(tmp_path: Path) -> None:
     assert (found["size"], found["customers"], found["examples"]) == (1, 3, ["ann"])
     assert found["revenue_share"] == pytest.approx(38 / 44, abs=1e-6)
     assert "'Coupon Redeemed'" in found["sql"]
+
+
+def test_some_customers_are_decided_as_all_would_be(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    describe(workspace, as_of=AS_OF)
+    with workspace.read() as reader:
+        types = read_rule_types(reader)
+        everybody = find_members(reader, BUILT_IN, types, as_of=AS_OF)
+        some = evaluate_customers(reader, BUILT_IN, ["ben", "ann", "nobody"], as_of=AS_OF)
+    assert some.customers.to_pylist() == ["ann", "ben"]
+    places = [everybody.customers.to_pylist().index(name) for name in ("ann", "ben")]
+    assert (some.inside == everybody.inside[places]).all()
+
+
+def test_a_rule_is_checked_against_what_the_data_know(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    describe(workspace, as_of=AS_OF)
+    known = {segment.name: segment.rule for segment in BUILT_IN}
+    with workspace.read() as reader:
+        types = check_rule(
+            reader, parse_rule("customers.household_size >= 2 and did 'Coupon Redeemed'"), known
+        )
+        assert types["customers.region"] is Type.TEXT
+        for text, code in (
+            ("did 'Coupon Redeemd'", "engine.unknown_event"),
+            ("in segment best_customer", "engine.unknown_segment"),
+            ("customers.regio = 'x'", "engine.unknown_tag"),
+            ("not in segment mine", "engine.segment_circle"),
+        ):
+            with pytest.raises(BadInput) as caught:
+                check_rule(reader, parse_rule(text), known, name="mine")
+            assert caught.value.code == code

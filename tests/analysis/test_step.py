@@ -14,7 +14,7 @@ from aimwell.analysis.segments import BUILT_IN, save_segment
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text
-from aimwell.engine.specification_json import rule_from_json
+from aimwell.engine.rule_json import rule_from_json
 from tests.analysis.shop import AS_OF, build_customers, buy, days_ago, load, load_shop, make_workspace
 from tests.engine.scratch import build_lines
 

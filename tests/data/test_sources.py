@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimwell.core.errors import BadInput
+from aimwell.data.pieces import Fault
 from aimwell.data.scratch import Scratch
-from aimwell.data.sources import Source, open_source
+from aimwell.data.sources import Options, Source, open_source
 from tests.data.shop import write
 
 CELL = st.text(st.characters(codec="gb18030", exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), max_size=8)
@@ -21,9 +22,15 @@ CODED = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16-le"}
 
 def read(path: Path, header: tuple[str, ...] | None = None) -> tuple[Source, list[tuple[str, ...]]]:
     with Scratch() as scratch:
-        source = open_source(scratch, path, header=header)
+        source = open_source(scratch, path, Options(header))
         rows = scratch.rows("SELECT * FROM raw ORDER BY row_number")
     return source, [tuple(row[f"c{n}"] for n in range(len(source.columns))) for row in rows]
+
+
+def find_faults(path: Path) -> list[Fault]:
+    with Scratch() as scratch:
+        open_source(scratch, path)
+        return [Fault(**row) for row in scratch.rows("SELECT * FROM faults ORDER BY row_number")]
 
 
 def refuse(path: Path) -> BadInput:
@@ -67,16 +74,16 @@ def test_what_was_written_is_read(
 def test_every_line_is_accounted_for(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     path = write(tmp_path_factory.mktemp("t"), "\n".join(["customer id,date,amount", *lines, "a,b,c", ""]))
     source, found = read(path)
-    assert source.rows == len(found) + len(source.faults)
+    assert source.rows == len(found) + source.broken
     text = path.read_text().split("\n")[1:-1]
     spanned = sum(cell.count("\n") for row in found for cell in row)
     assert source.rows + source.blank + spanned == len(text)
 
 
 def test_an_open_quote_costs_its_own_line_only(tmp_path: Path) -> None:
-    source, found = read(write(tmp_path, 'user_id,b\n1,"x\n2,y\n3,"z"\n4,w\n'))
-    assert found == [("2", "y"), ("3", "z"), ("4", "w")]
-    assert [(fault.row_number, fault.reason) for fault in source.faults] == [(2, "bad_quote")]
+    path = write(tmp_path, 'user_id,b\n1,"x\n2,y\n3,"z"\n4,w\n')
+    assert read(path)[1] == [("2", "y"), ("3", "z"), ("4", "w")]
+    assert find_faults(path) == [Fault(2, "bad_quote", '1,"x')]
 
 
 def test_leading_zeros_and_gb18030_survive(tmp_path: Path) -> None:
@@ -97,9 +104,8 @@ def test_a_broken_character_costs_its_line(tmp_path: Path) -> None:
     path.write_bytes(
         "客户编号,名称\n".encode() + "1,面包\n".encode() * 300 + b"2,\xe9\x9d\n" + "3,奶".encode()
     )
-    source, found = read(path)
-    assert len(found) == 301
-    assert [(fault.reason, fault.row_number) for fault in source.faults] == [("bad_encoding", 302)]
+    assert len(read(path)[1]) == 301
+    assert [(fault.reason, fault.row_number) for fault in find_faults(path)] == [("bad_encoding", 302)]
 
 
 def test_parquet_ids_with_gaps_stay_whole_numbers(tmp_path: Path) -> None:
@@ -122,8 +128,8 @@ def test_blank_separated_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
-        ("o.xlsx", b"PK\x03\x04", "data.excel_file"),
-        ("o.csv", b"PK\x03\x04", "data.excel_file"),
+        ("o.xlsx", b"PK\x03\x04", "data.broken_workbook"),
+        ("o.csv", b"PK\x03\x04", "data.broken_workbook"),
         ("o.doc", b"x", "data.unknown_type"),
         ("o.csv", b"", "data.empty_file"),
         ("o.csv", b"\n \n", "data.empty_file"),

@@ -10,13 +10,13 @@ from aimwell.engine.rule import (
     All,
     Between,
     Compare,
-    EventRule,
     Not,
     OneOf,
     Rule,
+    did,
     list_rule_tags,
-    validate_rule,
 )
+from aimwell.engine.rule_check import validate_rule
 from aimwell.engine.specification import (
     Aggregate,
     Condition,
@@ -70,19 +70,13 @@ def test_a_value_of_the_wrong_type_is_refused(tag: str, operator: str, value: Va
         Compare("recency_days", ">=", 2.5),
         OneOf("city", ("Bonn", "北京")),
         Between("born_on", "2000-01-01", "2001-01-01"),
-        EventRule("Coupon Redeemed", 2, 30),
+        did("Coupon Redeemed", 2, 30),
         All(()),
     ],
 )
 def test_rules_that_fit_are_accepted(rule: Rule) -> None:
     validate_rule(rule, TYPES)
     assert set(list_rule_tags(rule)) <= set(TYPES)
-
-
-def test_an_event_rule_needs_a_name_and_at_least_once() -> None:
-    assert refuse_rule(EventRule("", 1)).code == "engine.bad_event_rule"
-    assert refuse_rule(EventRule("Seen", 0)).code == "engine.bad_event_rule"
-    assert refuse_rule(EventRule("Seen", 1, 0)).code == "engine.bad_window"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -16,6 +17,7 @@ from packaging.version import Version
 from aimwell import __version__
 from tests.house.source import ROOT, read_trees
 
+EXTRAS = ("postgresql", "spark", "clickhouse")
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 
 
@@ -41,29 +43,52 @@ def read_locked() -> dict[str, set[str]]:
 
 
 def find_imported() -> set[str]:
-    names = set()
-    for tree in read_trees().values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"aimwell"}
+    return {name for tree in read_trees().values() for name in list_imports(ast.walk(tree))}
 
 
-def test_what_is_imported_is_declared() -> None:
-    declared = {canonicalize_name(requirement.name) for requirement in read_requirements()}
+def find_imported_at_once() -> set[str]:
+    """What is imported as soon as a module of ours is."""
+    nodes = [node for tree in read_trees().values() for node in walk_outside_functions(tree)]
+    return set(list_imports(nodes))
+
+
+def walk_outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from walk_outside_functions(child)
+
+
+def list_imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module.split(".")[0]]
+        yield from (name for name in names if name not in sys.stdlib_module_names and name != "aimwell")
+
+
+def find_undeclared(imported: set[str], *extras: str) -> set[str]:
+    declared = {canonicalize_name(requirement.name) for requirement in read_requirements(*extras)}
     distributions = packages_distributions()
-    undeclared = {
+    return {
         name
-        for name in find_imported()
+        for name in imported
         if not declared & {canonicalize_name(found) for found in distributions.get(name, [name])}
     }
-    assert undeclared == set()
+
+
+def test_what_is_imported_at_once_is_declared() -> None:
+    assert find_undeclared(find_imported_at_once()) == set()
+
+
+def test_what_functions_import_is_declared_as_an_extra_at_least() -> None:
+    assert find_undeclared(find_imported(), *EXTRAS) == set()
 
 
 def test_requirements_are_bounded() -> None:
-    for requirement in read_requirements("dev"):
+    for requirement in read_requirements("dev", *EXTRAS):
         operators = {part.operator for part in requirement.specifier}
         assert ">=" in operators, requirement
         # tzdata numbers its releases by the calendar, and the newest is the most right.

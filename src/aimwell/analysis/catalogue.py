@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from aimwell.analysis.browsing_tags import BROWSING_TAGS
 from aimwell.analysis.contact_tags import EVENT_TAGS, KNOWN_TAGS, define_attributes
+from aimwell.analysis.habit_tags import HABIT_TAGS
 from aimwell.analysis.lifecycle import LIFECYCLE_TAG, STAGES
+from aimwell.analysis.opinion_tags import OPINION_TAGS
+from aimwell.analysis.person_tags import PERSON_TAGS
 from aimwell.analysis.preference_tags import PREFERENCE_TAGS
 from aimwell.analysis.purchase_tags import PURCHASE_TAGS
 from aimwell.analysis.rfm import RFM_TAGS
@@ -15,11 +20,21 @@ from aimwell.core.text import Text
 from aimwell.engine.describe import describe_rule
 from aimwell.engine.rule import Rule, list_rule_tags
 
-STANDING_TAGS: tuple[Tag, ...] = (*RFM_TAGS, *VALUE_TAGS, LIFECYCLE_TAG)
+_REMEMBERED = ("lifecycle_stage", "value_tier")
+STANDING_TAGS: tuple[Tag, ...] = tuple(
+    replace(tag, keeps_history=tag.name in _REMEMBERED) for tag in (*RFM_TAGS, *VALUE_TAGS, LIFECYCLE_TAG)
+)
 """Tags that compare a customer with all others, or with the usual rhythm."""
-MEASURED_TAGS: tuple[Tag, ...] = (*PURCHASE_TAGS, *PREFERENCE_TAGS, *EVENT_TAGS)
-"""Tags that the compiler measures on order_lines and events."""
-CATALOGUE: tuple[Tag, ...] = (*MEASURED_TAGS, *STANDING_TAGS, *KNOWN_TAGS)
+MEASURED_TAGS: tuple[Tag, ...] = (
+    *PURCHASE_TAGS,
+    *HABIT_TAGS,
+    *PREFERENCE_TAGS,
+    *EVENT_TAGS,
+    *BROWSING_TAGS,
+    *OPINION_TAGS,
+)
+"""Tags that the compiler measures on order_lines, events and signals."""
+CATALOGUE: tuple[Tag, ...] = (*MEASURED_TAGS, *STANDING_TAGS, *KNOWN_TAGS, *PERSON_TAGS)
 """All built-in tags; each delivered attribute adds one (``contact_tags.define_attributes``)."""
 VALUE_TITLES: Mapping[str, Mapping[str, Text]] = {"lifecycle_stage": STAGES, "value_tier": TIERS}
 """Names for people of the values of those tags whose values are names in code."""

@@ -1,19 +1,23 @@
 """Tags of what passes between a customer and us: coupons, messages, visits, complaints; channels known and allowed.
 
-The first group is measured on events. The second comes from customers and consents (purpose marketing; the latest
-word before ``as_of`` wins, and a withdrawal at the same instant wins over a permission).
+The first group is measured on events. The second comes from customers and consents (purpose marketing, as they
+stood when the business day ``as_of`` began).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 
+from aimwell.analysis.person_tags import REACHED_BY, render_person
 from aimwell.analysis.tag import Tag, count_events, define_tag
 from aimwell.core.tables import CUSTOMERS, Type
 from aimwell.core.text import Text, say
 from aimwell.core.time import zone
+from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.specification import Aggregate, Condition, DaysSince, Measure, Window
-from aimwell.engine.sql_text import Query, quote_name
+from aimwell.engine.sql_text import Binder, Query, quote_name
+from aimwell.engine.tag_plan import Among
 
 SENT = "Message Sent"
 OPENED = "Message Opened"
@@ -23,27 +27,18 @@ VIEWED = "Product Viewed"
 COMPLAINED = "Complaint Filed"
 CONSENT_CHANNELS = ("email", "sms", "call", "mail")
 
-_CONTACTS = """\
+PERMISSIONS = "tags_allowed"
+"""The table in memory that holds what ``compile_permissions`` answers, for ``compile_contacts`` to read."""
+_PERMISSIONS = """\
 WITH spoken AS (
-    SELECT
-        customer_id,
-        channel,
-        allowed,
-        ROW_NUMBER() OVER (
-            PARTITION BY customer_id, channel
-            ORDER BY since DESC, CASE WHEN allowed THEN 1 ELSE 0 END
-        ) AS place
-    FROM consents
-    WHERE purpose = 'marketing' AND since < $start_of_day
-),
-allowed AS (
-    SELECT
-        customer_id,
-{consents}
-    FROM spoken
-    WHERE place = 1
-    GROUP BY customer_id
+{spoken}
 )
+SELECT
+    customer_id,
+{consents}
+FROM spoken
+GROUP BY customer_id"""
+_CONTACTS = """\
 SELECT
     c.customer_id,
     COALESCE(c.email <> '', FALSE) AS email_known,
@@ -51,7 +46,7 @@ SELECT
     COALESCE(c.address <> '', FALSE) AS address_known,
 {columns}
 FROM customers AS c
-LEFT JOIN allowed AS a ON a.customer_id = c.customer_id"""
+LEFT JOIN {permissions} AS a ON a.customer_id = c.customer_id{among}"""
 
 
 def _define_event_count(name: str, event: str, days: int, title: Text, description: Text) -> Tag:
@@ -209,16 +204,43 @@ def define_attributes(columns: list[str]) -> tuple[Tag, ...]:
     )
 
 
-def compile_contacts(attributes: tuple[Tag, ...], *, as_of: date, zone_name: str) -> Query:
-    """One query: a row per row of customers, a column per tag of ``KNOWN_TAGS`` and per attribute."""
+def compile_permissions(*, as_of: date, zone_name: str) -> Query:
+    """One query: who allows or refuses marketing through each channel, as ``email_allowed`` (1 or 0)…"""
     consents = [
-        f"        MAX(CASE WHEN channel = '{name}' THEN CASE WHEN allowed THEN 1 ELSE 0 END END) AS {name}_allowed"
+        f"    MAX(CASE WHEN channel = '{name}' THEN CASE WHEN allowed THEN 1 ELSE 0 END END) AS {name}_allowed"
         for name in CONSENT_CHANNELS
     ]
+    sql = _PERMISSIONS.format(spoken=select_consents(purpose="marketing"), consents=",\n".join(consents))
+    start = datetime(as_of.year, as_of.month, as_of.day, tzinfo=zone(zone_name))
+    return Query(sql, bind_instant(start, before=True))
+
+
+def compile_contacts(
+    attributes: tuple[Tag, ...], *, as_of: date, person: Mapping[str, str], among: Among
+) -> Query:
+    """One query: a row per row of customers, a column per tag of ``KNOWN_TAGS``, of ``person`` and per attribute.
+
+    It reads ``PERMISSIONS``. ``person``: what is known of a person → the column of customers that holds it.
+    """
+    binder = Binder()
     columns = [f"    a.{name}_allowed = 1 AS consent_{name}" for name in CONSENT_CHANNELS]
     for tag in attributes:
         source = quote_name(tag.name.removeprefix("attribute_"))
         columns.append(f"    CAST(c.{source} AS VARCHAR) AS {quote_name(tag.name)}")
-    sql = _CONTACTS.format(consents=",\n".join(consents), columns=",\n".join(columns))
-    start = datetime(as_of.year, as_of.month, as_of.day, tzinfo=zone(zone_name))
-    return Query(sql, {"start_of_day": start})
+    columns += [f"    {text} AS {quote_name(name)}" for name, text in render_person(person, as_of).items()]
+    columns += _render_reach()
+    tests = " AND ".join(among.render("c.customer_id", binder))
+    sql = _CONTACTS.format(
+        columns=",\n".join(columns), permissions=PERMISSIONS, among=f"\nWHERE {tests}" if tests else ""
+    )
+    return Query(sql, binder.values)
+
+
+def _render_reach() -> list[str]:
+    tests = {
+        channel: f"CASE WHEN c.{column} <> '' AND a.{channel}_allowed = 1 THEN {{}} ELSE {{}} END"
+        for channel, column in REACHED_BY.items()
+    }
+    each = [f"    {test.format('TRUE', 'FALSE')} AS contactable_{channel}" for channel, test in tests.items()]
+    total = " + ".join(test.format(1, 0) for test in tests.values())
+    return [*each, f"    {total} AS channels_contactable"]

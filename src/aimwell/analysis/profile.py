@@ -1,26 +1,32 @@
 """Customer 360 客户画像: everything that is known about one customer, on one page.
 
-Reads customers, tags, segment_members, scores, order_lines, events, consents, recommendations, effects,
-actions and plan_items; writes nothing.
+Identifiers are masked unless asked for. Reads customers, identities, identifiers, tags, segment_members, scores,
+model_cards, order_lines, events, signals, consents, recommendations, effects, actions and plan_items; writes nothing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from aimwell.analysis.catalogue import VALUE_TITLES, find_tags
+from aimwell.analysis.masking import mask_identifier
+from aimwell.analysis.next_step import decide_next
 from aimwell.analysis.segments import BUILT_IN
 from aimwell.analysis.tag import Tag
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
+from aimwell.core.time import now
+from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.session import Queryable
 
 _ORDERS = """\
 SELECT
     l.order_id,
     MIN(l.ordered_on) AS ordered_on,
+    MIN(l.ordered_at) AS ordered_at,
     COUNT(*) AS lines,
     SUM(l.quantity) AS units,
     SUM(l.revenue) AS revenue,
@@ -33,28 +39,16 @@ GROUP BY l.order_id
 ORDER BY MIN(l.ordered_at) DESC, l.order_id DESC
 LIMIT $limit"""
 _EVENTS = """\
-SELECT name, occurred_on, product_id, campaign_id, channel, simulated
+SELECT name, occurred_on, occurred_at, product_id, campaign_id, channel, simulated
 FROM events
 WHERE customer_id = $customer_id
 ORDER BY occurred_at DESC, event_id DESC
 LIMIT $limit"""
-_CONSENTS = """\
-SELECT channel, purpose, allowed, since, source
+_CONSENTS = f"""\
+SELECT channel, purpose, allowed, since, until, source
 FROM (
-    SELECT
-        channel,
-        purpose,
-        allowed,
-        since,
-        source,
-        ROW_NUMBER() OVER (
-            PARTITION BY channel, purpose
-            ORDER BY since DESC, CASE WHEN allowed THEN 1 ELSE 0 END
-        ) AS place
-    FROM consents
-    WHERE customer_id = $customer_id
-) AS spoken
-WHERE place = 1
+{select_consents(where="customer_id = $customer_id")}
+) AS latest
 ORDER BY channel, purpose"""
 _SEGMENTS = """\
 SELECT m.segment, s.title, m.entered_on
@@ -63,10 +57,35 @@ LEFT JOIN segments AS s ON s.segment = m.segment
 WHERE m.customer_id = $customer_id AND m.left_on IS NULL
 ORDER BY m.segment"""
 _SCORES = """\
-SELECT model, score, lower, upper, as_of
-FROM scores
+SELECT
+    s.model,
+    s.score,
+    s.lower,
+    s.upper,
+    s.as_of,
+    (
+        SELECT AVG(CASE WHEN o.score < s.score THEN 1.0 ELSE 0.0 END)
+        FROM scores AS o
+        WHERE o.model = s.model
+    ) AS share_below,
+    c.card
+FROM scores AS s
+LEFT JOIN model_cards AS c ON c.model = s.model
+WHERE s.customer_id = $customer_id
+ORDER BY s.model"""
+_SIGNALS = """\
+SELECT kind, name, score, text, given_on
+FROM signals
 WHERE customer_id = $customer_id
-ORDER BY model"""
+ORDER BY given_at DESC, signal_id DESC
+LIMIT $limit"""
+_RECORDS = "SELECT record_id FROM identities WHERE customer_id = $customer_id ORDER BY record_id"
+_IDENTIFIERS = """\
+SELECT DISTINCT kind, value, usable, record_id
+FROM identifiers
+WHERE record_id = $customer_id
+   OR record_id IN (SELECT record_id FROM identities WHERE customer_id = $customer_id)
+ORDER BY kind, value, record_id"""
 _RECOMMENDATIONS = """\
 SELECT r.rank, r.product_id, p.name, p.department, r.new_to_customer
 FROM recommendations AS r
@@ -86,31 +105,117 @@ i.reason FROM plan_items AS i LEFT JOIN actions AS a ON a.action_id = i.action_i
 $customer_id ORDER BY i.plan_id DESC, i.action_id"""
 
 
-def read_profile(reader: Queryable, customer_id: str, *, limit: int = 10) -> dict[str, Any]:
+PERSONAL = ("email", "phone", "address", "name")
+"""Attributes that are masked like identifiers."""
+TIMELINE = 50
+
+
+def read_profile(
+    reader: Queryable, customer_id: str, *, limit: int = TIMELINE, show_personal: bool = False
+) -> dict[str, Any]:
     """Everything about ``customer_id``, newest first, at most ``limit`` orders and events.
 
+    The id of a record that was joined leads to its customer. Identifiers are masked unless ``show_personal``.
     NotReady when there is no customer at all; BadInput that names the nearest ids when this one is unknown.
     """
+    customer_id = _resolve(reader, customer_id)
     known = {"customer_id": customer_id}
     attributes = _read_first(reader, "SELECT * FROM customers WHERE customer_id = $customer_id", known)
     tags = _read_first(reader, "SELECT * FROM tags WHERE customer_id = $customer_id", known)
     some = {**known, "limit": limit}
-    orders = reader.query(_ORDERS, some).to_pylist()
-    if not attributes and not tags and not orders:
+    orders, events = reader.query(_ORDERS, some).to_pylist(), reader.query(_EVENTS, some).to_pylist()
+    if not attributes and not tags and not orders and not events:
         raise _unknown(reader, customer_id)
-    return {
+    page = {
         "customer_id": customer_id,
         "as_of": tags.get("as_of"),
-        "attributes": {name: value for name, value in attributes.items() if name != "customer_id" and value},
+        "identity": _read_identity(reader, known, show_personal=show_personal),
+        "attributes": _show_attributes(attributes, show_personal=show_personal),
         "tags": _list_tags(tags),
         "segments": [_open(row, "title") for row in reader.query(_SEGMENTS, known).to_pylist()],
-        "scores": reader.query(_SCORES, known).to_pylist(),
+        "scores": [_explain_score(row) for row in reader.query(_SCORES, known).to_pylist()],
         "orders": orders,
-        "events": reader.query(_EVENTS, some).to_pylist(),
-        "consents": reader.query(_CONSENTS, known).to_pylist(),
+        "events": events,
+        "timeline": merge_timeline(orders, events, limit=limit),
+        "signals": reader.query(_SIGNALS, some).to_pylist(),
+        "consents": reader.query(_CONSENTS, {**known, **bind_instant(now())}).to_pylist(),
         "recommendations": reader.query(_RECOMMENDATIONS, some).to_pylist(),
         "effects": [_open(row, "title") for row in reader.query(_EFFECTS, known).to_pylist()],
         "plan_items": [_open(row, "title", "reason") for row in reader.query(_PLANS, known).to_pylist()],
+    }
+    return {**page, "next": decide_next(page)}
+
+
+def merge_timeline(
+    orders: list[dict[str, Any]], events: list[dict[str, Any]], *, limit: int
+) -> list[dict[str, Any]]:
+    """The newest ``limit`` of both: instant, day, kind (order or event), what, detail and whether it is simulated."""
+    rows = [
+        {
+            "at": row["ordered_at"],
+            "day": row["ordered_on"],
+            "kind": "order",
+            "what": row["order_id"],
+            "revenue": row["revenue"],
+            "lines": row["lines"],
+            "detail": row["store_id"],
+            "simulated": row["simulated"],
+        }
+        for row in orders
+    ]
+    rows += [
+        {
+            "at": row["occurred_at"],
+            "day": row["occurred_on"],
+            "kind": "event",
+            "what": row["name"],
+            "revenue": None,
+            "lines": None,
+            "detail": row["product_id"] or row["campaign_id"] or row["channel"],
+            "simulated": row["simulated"],
+        }
+        for row in events
+    ]
+    return sorted(rows, key=lambda row: row["at"], reverse=True)[:limit]
+
+
+def _resolve(reader: Queryable, customer_id: str) -> str:
+    """The customer to whom a joined record belongs; the id itself where it was not joined."""
+    sql = "SELECT customer_id FROM identities WHERE record_id = $customer_id"
+    found: dict[str, Any] = _read_first(reader, sql, {"customer_id": customer_id})
+    return str(found.get("customer_id", customer_id))
+
+
+def _read_identity(reader: Queryable, known: Mapping[str, Any], *, show_personal: bool) -> dict[str, Any]:
+    """The records that were joined, and each identifier once, with the records that carry it."""
+    records = [row["record_id"] for row in reader.query(_RECORDS, known).to_pylist()]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in reader.query(_IDENTIFIERS, known).to_pylist():
+        shown = row["value"] if show_personal else mask_identifier(row["kind"], row["value"])
+        entry = found.setdefault(
+            (row["kind"], row["value"]),
+            {"kind": row["kind"], "value": shown, "usable": row["usable"], "records": 0},
+        )
+        entry["records"] += 1
+    return {"records": sorted({*records, str(known["customer_id"])}), "identifiers": list(found.values())}
+
+
+def _show_attributes(attributes: Mapping[str, Any], *, show_personal: bool) -> dict[str, Any]:
+    return {
+        name: mask_identifier(name, str(value)) if name in PERSONAL and not show_personal else value
+        for name, value in attributes.items()
+        if name != "customer_id" and value
+    }
+
+
+def _explain_score(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A score with what it means: its place among all customers, and what its model is for."""
+    card = json.loads(row["card"]) if row["card"] else {}
+    reason = say("Higher than that of {share} of the customers.", share=f"{row['share_below']:.0%}")
+    named = {"title": card.get("title"), "purpose": card.get("purpose"), "reason": reason.both()}
+    return {
+        **{name: row[name] for name in ("model", "score", "lower", "upper", "as_of", "share_below")},
+        **named,
     }
 
 

@@ -8,11 +8,13 @@ Reads the tags recency_days, orders_365d, revenue_365d; writes rfm_r, rfm_f, rfm
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from aimwell.analysis.tag import Tag
+from aimwell.core.errors import NotReady
 from aimwell.core.tables import Type
-from aimwell.core.text import say
+from aimwell.core.text import Text, say
 from aimwell.engine.session import Queryable
 
 RFM_TAGS: tuple[Tag, ...] = (
@@ -85,3 +87,100 @@ def count_cells(reader: Queryable) -> list[dict[str, Any]]:
     return [
         {**cell, "revenue": round(float(cell["revenue"]), 2)} for cell in reader.query(_CELLS).to_pylist()
     ]
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of the map of recency × frequency that calls for one thing to do; scores from–to, both included."""
+
+    name: str
+    title: Text
+    recency: tuple[int, int]
+    frequency: tuple[int, int]
+    advice: Text
+
+
+AREAS: tuple[Area, ...] = (
+    Area(
+        "loyal",
+        say("Loyal"),
+        (4, 5),
+        (4, 5),
+        say("Thank them and keep the discount: early access, service, asking for a recommendation."),
+    ),
+    Area(
+        "promising",
+        say("Promising"),
+        (4, 5),
+        (2, 3),
+        say("Offer what goes with their last order; a second department makes them regulars."),
+    ),
+    Area("fresh", say("Fresh"), (4, 5), (1, 1), say("Make the second order easy: it decides who stays.")),
+    Area(
+        "cooling",
+        say("Cooling"),
+        (3, 3),
+        (3, 5),
+        say("Remind them at their own rhythm, before the habit is gone; test an incentive on a random half."),
+    ),
+    Area("passing", say("Passing by"), (3, 3), (1, 2), say("Only cheap channels: little is at stake here.")),
+    Area(
+        "at_risk",
+        say("At risk"),
+        (1, 2),
+        (4, 5),
+        say("Win them back in person and soon: they bought most often and have stopped; ask why."),
+    ),
+    Area(
+        "slipping",
+        say("Slipping away"),
+        (1, 2),
+        (2, 3),
+        say("One good offer on what they used to buy; if it does not work, let them rest."),
+    ),
+    Area(
+        "gone", say("Gone"), (1, 2), (1, 1), say("Spend nothing but the cheapest message; check the address.")
+    ),
+)
+
+
+def find_area(recency: int, frequency: int) -> Area:
+    """The area of a cell of the map; scores from 1 to 5."""
+    return next(
+        area
+        for area in AREAS
+        if area.recency[0] <= recency <= area.recency[1]
+        and area.frequency[0] <= frequency <= area.frequency[1]
+    )
+
+
+def map_rfm(reader: Queryable) -> dict[str, Any]:
+    """The grid with sizes and revenue, and per area its shares of both (0–1) and what to do.
+
+    NotReady when nobody has scores.
+    """
+    cells = count_cells(reader)
+    if not cells:
+        raise NotReady(
+            "analysis.no_scores",
+            say("Nobody has RFM scores: they need orders, and a run of the analysis."),
+            remedy=say("Add order lines, then: aimwell analysis run"),
+        )
+    customers = sum(cell["customers"] for cell in cells)
+    revenue = sum(cell["revenue"] for cell in cells)
+    areas = []
+    for area in AREAS:
+        inside = [cell for cell in cells if find_area(int(cell["r"]), int(cell["f"])) is area]
+        size, paid = sum(cell["customers"] for cell in inside), sum(cell["revenue"] for cell in inside)
+        areas.append(
+            {
+                "name": area.name,
+                "title": area.title.both(),
+                "customers": size,
+                "share": round(size / customers, 4),
+                "revenue": round(paid, 2),
+                "revenue_share": round(paid / revenue, 4) if revenue else None,
+                "advice": area.advice.both(),
+            }
+        )
+    return {"customers": customers, "revenue": round(revenue, 2), "cells": cells, "areas": areas}

@@ -1,15 +1,15 @@
-"""Segments: named yes/no rules over tags and events, those that are built in and the user's own.
+"""Segments: named yes/no rules over tags, attributes, what was done and other segments; built in and the user's own.
 
 The user's own are definitions in the store (kind ``segment``): ``{"title": …, "rule": …}``, the rule as JSON or as
-text of ``rule_text``. Reads tags and events (through the engine's compiler) and definitions; what ``find_members``
-finds becomes segments and segment_members.
+text of ``rule_text``. Reads tags, customers and the sources of figures (through the engine's compiler) and
+definitions; what ``find_members`` finds becomes segments and segment_members.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any as AnyType
@@ -18,18 +18,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aimwell.analysis.bitmaps import build_bitmaps
 from aimwell.analysis.catalogue import describe_tag_rule
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.core.errors import AimwellError, BadInput, Conflict, NotReady
 from aimwell.core.tables import TAGS, Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_rules import compile_rules
-from aimwell.engine.rule import All, Any, Compare, OneOf, Rule, validate_rule
+from aimwell.engine.rule import ATTRIBUTE, All, Any, Compare, InSegment, OneOf, Rule, list_rule_events
+from aimwell.engine.rule_check import validate_rule
+from aimwell.engine.rule_json import rule_from_json, rule_to_json
 from aimwell.engine.session import Queryable
 from aimwell.engine.specification import Operator, Value
-from aimwell.engine.specification_json import rule_from_json, rule_to_json
 from aimwell.engine.sql_text import Query, show_sql
 from aimwell.engine.store import Store
+from aimwell.engine.workspace import Reader
 
 KIND = "segment"
 _SIZES = """\
@@ -151,17 +154,65 @@ def read_tag_types(schema: pa.Schema) -> dict[str, Type]:
     return {field.name: _find_type(field.type) for field in schema if field.name not in declared}
 
 
+def read_rule_types(reader: Queryable) -> dict[str, Type]:
+    """The types of the tags, and of the customers' attributes as ``customers.name``: what rules may compare."""
+    types = read_tag_types(reader.query("SELECT * FROM tags LIMIT 0").schema)
+    attributes = reader.query("SELECT * FROM customers LIMIT 0").schema
+    return types | {
+        f"{ATTRIBUTE}{field.name}": _find_type(field.type)
+        for field in attributes
+        if field.name not in ("customer_id", "source")
+    }
+
+
 def load_segments(store: Store, tags: Mapping[str, Type]) -> tuple[tuple[Segment, ...], tuple[Text, ...]]:
-    """The built-in segments and the user's own; a rule that no longer fits the tags is left out, and said."""
-    found, lacks = list(BUILT_IN), []
+    """The built-in segments and the user's own; a rule that cannot be decided is left out, and said.
+
+    Left out with it are the segments that name it, each with its own reason.
+    """
+    found, lacks = {segment.name: segment for segment in BUILT_IN}, []
     for name, body in store.list_definitions(KIND).items():
         try:
-            segment = _read_segment(name, body)
-            validate_rule(segment.rule, tags)
-            found.append(segment)
+            found[name] = _read_segment(name, body)
         except AimwellError as error:
-            lacks.append(say("The segment {name} was left out. {problem}", name=name, problem=error.message))
-    return tuple(found), tuple(lacks)
+            lacks.append(_explain_left_out(name, error))
+    broken = True
+    while broken:
+        rules = list_rules(found.values())
+        broken = False
+        for segment in list(found.values()):
+            try:
+                validate_rule(segment.rule, tags, segments=rules)
+            except AimwellError as error:
+                if not segment.built_in:
+                    broken = True
+                    del found[segment.name]
+                    lacks.append(_explain_left_out(segment.name, error))
+    return tuple(found.values()), tuple(lacks)
+
+
+def list_rules(segments: Iterable[Segment]) -> dict[str, Rule]:
+    """The rules of segments by name, as other rules may name them."""
+    return {segment.name: segment.rule for segment in segments}
+
+
+def check_rule(
+    reader: Queryable, rule: Rule, segments: Mapping[str, Rule], *, name: str | None = None
+) -> dict[str, Type]:
+    """Check a rule that a person has just written; returns the types of tags and attributes.
+
+    BadInput names what is unknown: tags, attributes, segments, circles through ``name``, and events that no
+    source has ever delivered.
+    """
+    types = read_rule_types(reader)
+    known = dict(segments) if name is None else {**segments, name: rule}
+    events = None
+    if list_rule_events(rule):
+        events = {row["name"] for row in reader.query("SELECT DISTINCT name FROM events").to_pylist()}
+    validate_rule(rule, types, segments=known, events=events)
+    if name is not None:
+        validate_rule(InSegment(name), types, segments=known)
+    return types
 
 
 def save_segment(store: Store, name: str, rule: Rule, *, title: str | None = None) -> int:
@@ -189,46 +240,49 @@ def save_segment(store: Store, name: str, rule: Rule, *, title: str | None = Non
 
 
 def find_members(
-    reader: Queryable, segments: tuple[Segment, ...], tags: Mapping[str, Type], *, as_of: date
+    reader: Queryable,
+    segments: tuple[Segment, ...],
+    tags: Mapping[str, Type],
+    *,
+    as_of: date,
+    among: str | None = None,
 ) -> Membership:
-    """Decide every segment for every customer in one query over ``tags`` (and events, read once)."""
-    query = compile_rules({segment.name: segment.rule for segment in segments}, tags, as_of=as_of)
+    """Decide every segment for every customer of ``tags`` in one query; each source is read once.
+
+    ``among`` names a relation with ``customer_id``: only those customers are decided. Segments that rules name must
+    be among ``segments``.
+    """
+    rules = list_rules(segments)
+    query = compile_rules(rules, tags, as_of=as_of, segments=rules, among=among)
     table = reader.query(query.sql, query.parameters)
     columns = [table.column(segment.name).to_numpy(zero_copy_only=False) for segment in segments]
     inside = np.column_stack(columns).astype(np.bool_) if columns else np.zeros((table.num_rows, 0), np.bool_)
     return Membership(segments, table.column("customer_id"), inside)
 
 
-def render_rule_sql(rule: Rule, tags: Mapping[str, Type], *, as_of: date) -> str:
+def evaluate_customers(
+    reader: Reader, segments: tuple[Segment, ...], customer_ids: Collection[str], *, as_of: date
+) -> Membership:
+    """Decide every segment for these customers only; those who have no row of ``tags`` yet are not decided.
+
+    The same answer as ``find_members`` gives for them. Segments that rules name must be among ``segments``.
+    """
+    ids = pa.table({"customer_id": pa.array(sorted(set(customer_ids)), pa.string())})
+    reader.register("customers_asked", ids)
+    return find_members(reader, segments, read_rule_types(reader), as_of=as_of, among="customers_asked")
+
+
+def render_rule_sql(
+    rule: Rule, tags: Mapping[str, Type], *, as_of: date, segments: Mapping[str, Rule] | None = None
+) -> str:
     """The rule as it was run, values written in."""
-    query: Query = compile_rules({"member": rule}, tags, as_of=as_of)
+    query: Query = compile_rules({"member": rule}, tags, as_of=as_of, segments=segments)
     return show_sql(query)
 
 
 def count_overlaps(membership: Membership) -> list[list[int]]:
     """Customers in both of two segments, for all pairs in the order of ``membership.segments``."""
-    # Exact: float64 holds whole numbers up to 2**53, and BLAS makes it 100 × faster than integers.
-    inside = membership.inside.astype(np.float64)
-    return [[int(count) for count in row] for row in inside.T @ inside]
-
-
-def preview_rule(
-    reader: Queryable, rule: Rule, tags: Mapping[str, Type], *, as_of: date, examples: int = 10
-) -> dict[str, AnyType]:
-    """Size, share of customers and of revenue (365 days), and the first members of a rule not yet saved."""
-    segment = Segment("preview", say("Preview"), rule, built_in=False)
-    membership = find_members(reader, (segment,), tags, as_of=as_of)
-    inside = membership.inside[:, 0]
-    revenue = read_revenue(reader)
-    first = membership.customers.take(pa.array(np.flatnonzero(inside)[:examples]))
-    return {
-        "size": int(inside.sum()),
-        "customers": len(inside),
-        "share": float(inside.mean()) if len(inside) else 0.0,
-        "revenue_share": share_revenue(revenue, inside),
-        "examples": first.to_pylist(),
-        "sql": render_rule_sql(rule, tags, as_of=as_of),
-    }
+    return build_bitmaps(membership).count_overlaps()
 
 
 def read_as_of(reader: Queryable) -> date:
@@ -272,11 +326,16 @@ def share_revenue(revenue: NDArray[np.float64], inside: NDArray[np.bool_]) -> fl
     return round(float(revenue[inside].sum()) / total, 6) if total > 0 else None
 
 
+def _explain_left_out(name: str, error: AimwellError) -> Text:
+    return say("The segment {name} was left out. {problem}", name=name, problem=error.message)
+
+
 def _read_segment(name: str, body: Mapping[str, AnyType]) -> Segment:
     rule = body.get("rule")
     parsed = parse_rule(rule) if isinstance(rule, str) else rule_from_json(rule)
-    title = body.get("title") or name
-    return Segment(name, say("{words}", words=str(title)), parsed, built_in=False)
+    if isinstance(body.get("title_text"), str):
+        return Segment(name, Text.from_json(body["title_text"]), parsed, built_in=False)
+    return Segment(name, say("{words}", words=str(body.get("title") or name)), parsed, built_in=False)
 
 
 def _find_type(kind: pa.DataType) -> Type:

@@ -1,7 +1,7 @@
 """Step 3 of a round: describes every customer by tags, sorts them into segments, and sums up the whole.
 
-Reads customers, products, order_lines, events, consents, segment_members and the definitions of segments; writes
-tags, segments, segment_members.
+Reads customers, products, order_lines, events, consents, signals, scores, segment_members and the definitions of tags
+and segments; writes tags, tag_history, segments, segment_members.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import pyarrow as pa
 from aimwell.analysis.lifecycle import count_stages
 from aimwell.analysis.membership import carry_members
 from aimwell.analysis.rfm import count_cells
+from aimwell.analysis.schedule import find_schedule, keep_schedule
 from aimwell.analysis.segments import (
     Membership,
     find_members,
+    list_rules,
     load_segments,
-    read_tag_types,
+    read_rule_types,
     render_rule_sql,
 )
 from aimwell.analysis.summary import (
+    MAIN_TAGS,
     summarise_distributions,
     summarise_overlaps,
     summarise_segments,
@@ -35,7 +38,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.steps import StepResult
 from aimwell.core.tables import SEGMENTS, Type
 from aimwell.core.text import Text, say
-from aimwell.engine.specification_json import rule_to_json
+from aimwell.engine.rule_json import rule_to_json
 from aimwell.engine.workspace import Run, Workspace
 
 _LONGEST_WINDOW = 365
@@ -48,16 +51,17 @@ def describe(workspace: Workspace, *, as_of: date) -> StepResult:
     """
     with workspace.run("analysis", as_of=as_of) as run:
         _check_begun(run)
-        computed = compute_tags(run, zone_name=workspace.settings.business.zone)
-        if not computed.table.num_rows:
+        computed = compute_tags(workspace, run)
+        if not computed.customers:
             return StepResult("analysis", "skipped", {}, (_explain_nobody(),))
-        run.replace("tags", computed.table)
-        types = read_tag_types(computed.table.schema)
+        types = read_rule_types(run)
         segments, left_out = load_segments(workspace.store, types)
         membership = find_members(run, segments, types, as_of=as_of)
         run.replace("segments", _build_segments(run, membership, types))
         run.replace("segment_members", carry_members(run, membership.to_rows(), as_of=as_of, run_id=run.id))
+        coming = find_schedule(run, list_rules(segments), after=as_of)
         summary = _summarise(run, computed, membership)
+    keep_schedule(workspace, coming)
     lacks = (*computed.lacks, *_explain_history(computed.support), *left_out)
     is_partial = bool(left_out) or any(is_essential(need) for need in computed.missing.values())
     return StepResult("analysis", "partial" if is_partial else "done", summary, lacks)
@@ -80,27 +84,31 @@ def _check_begun(run: Run) -> None:
 
 
 def _summarise(run: Run, computed: ComputedTags, membership: Membership) -> dict[str, Any]:
+    columns = ", ".join(dict.fromkeys(("revenue_365d", *MAIN_TAGS)))
+    table = run.query(f"SELECT {columns} FROM tags ORDER BY customer_id")
     return {
         "as_of": run.as_of.isoformat(),
-        "customers": computed.table.num_rows,
-        "tags": summarise_tags(computed.table, computed.tags),
-        "segments": summarise_segments(membership, computed.table),
+        "customers": computed.customers,
+        "tags": summarise_tags(computed.tags, computed.known, computed.customers),
+        "computed": computed.changes.explain().both(),
+        "segments": summarise_segments(membership, table),
         "overlaps": summarise_overlaps(membership),
         "rfm": {"cells": count_cells(run)},
         "lifecycle": count_stages(run),
-        "value": measure_curve(computed.table),
-        "distributions": summarise_distributions(computed.table, computed.tags),
+        "value": measure_curve(table),
+        "distributions": summarise_distributions(table, computed.tags),
     }
 
 
 def _build_segments(run: Run, membership: Membership, types: dict[str, Type]) -> pa.Table:
+    rules = list_rules(membership.segments)
     return SEGMENTS.build(
         [
             {
                 "segment": segment.name,
                 "title": segment.title.to_json(),
                 "rule": json.dumps(rule_to_json(segment.rule), ensure_ascii=False),
-                "sql": render_rule_sql(segment.rule, types, as_of=run.as_of),
+                "sql": render_rule_sql(segment.rule, types, as_of=run.as_of, segments=rules),
                 "size": size,
                 "as_of": run.as_of,
                 "run_id": run.id,

@@ -5,6 +5,7 @@ Reads the tags just computed (in memory and as ``tags`` of the run); writes noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import pyarrow.compute as pc
 from aimwell.analysis.catalogue import describe_tag_rule
 from aimwell.analysis.segments import Membership, count_overlaps, share_revenue
 from aimwell.analysis.tag import Tag
+from aimwell.engine.session import Queryable
+from aimwell.engine.sql_text import quote_name
 
 MAIN_TAGS = (
     "recency_days",
@@ -34,9 +37,16 @@ _BINS = 20
 _MOST_VALUES = 24
 
 
-def summarise_tags(table: pa.Table, tags: tuple[Tag, ...]) -> dict[str, Any]:
+def count_known(reader: Queryable, tags: tuple[Tag, ...]) -> tuple[dict[str, int], int]:
+    """For how many customers each tag is known, and how many customers there are."""
+    counts = ", ".join(f"COUNT({quote_name(tag.name)}) AS {quote_name(tag.name)}" for tag in tags)
+    found = reader.query(f"SELECT COUNT(*) AS customers_there, {counts} FROM tags").to_pylist()[0]
+    customers = found.pop("customers_there")
+    return found, customers
+
+
+def summarise_tags(tags: tuple[Tag, ...], known: Mapping[str, int], customers: int) -> dict[str, Any]:
     """The catalogue with the share of customers for whom each tag is known (0–1)."""
-    rows = max(table.num_rows, 1)
     catalogue = [
         {
             "name": tag.name,
@@ -45,7 +55,7 @@ def summarise_tags(table: pa.Table, tags: tuple[Tag, ...]) -> dict[str, Any]:
             "kind": tag.kind,
             "unit": tag.unit,
             "type": tag.type.value,
-            "coverage": round((table.num_rows - table.column(tag.name).null_count) / rows, 4),
+            "coverage": round(known.get(tag.name, 0) / max(customers, 1), 4),
         }
         for tag in tags
     ]
@@ -91,6 +101,13 @@ def summarise_distributions(table: pa.Table, tags: tuple[Tag, ...]) -> list[dict
                 {"name": name, "title": tag.title.both(), "unit": tag.unit, "n": len(values), **shape}
             )
     return found
+
+
+def describe_values(tag: Tag, values: pa.ChunkedArray) -> dict[str, Any]:
+    """The known values of a tag: how many customers have each, or how many lie in each of 20 bins."""
+    if _is_nominal(tag) or not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        return _count_values(values.cast(pa.string()))
+    return _count_bins(values)
 
 
 def _is_nominal(tag: Tag) -> bool:

@@ -1,7 +1,7 @@
 """What the delivered data can support: which tables and columns hold anything before ``as_of``.
 
 A tag whose needs are not met is empty for everybody, and the step says so, with the remedy. Reads order_lines,
-products, events, customers, consents; writes nothing.
+products, events, signals, customers, consents; writes nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _PRODUCTS = """\
 SELECT COUNT(department) AS department, COUNT(category) AS category, COUNT(brand) AS brand
 FROM products"""
 _EVENTS = "SELECT DISTINCT name FROM events WHERE occurred_on < $as_of ORDER BY name"
+_SIGNALS = "SELECT DISTINCT kind, name FROM signals WHERE given_on < $as_of ORDER BY kind, name"
 _CONSENTS = "SELECT DISTINCT channel FROM consents WHERE purpose = 'marketing' ORDER BY channel"
 
 
@@ -66,6 +67,10 @@ def probe_support(reader: Queryable, *, as_of: date, attributes: Iterable[str] =
     names |= {f"events:{name}" for name in events}
     if any(name != "Message Sent" for name in events):
         names.add("events")
+    signals = reader.query(_SIGNALS, {"as_of": as_of}).to_pylist()
+    if signals:
+        names |= {"signals"} | {f"signals:{row['kind']}" for row in signals}
+        names |= {"signals:nps"} & {f"signals:{row['name']}" for row in signals}
     names |= {f"consents:{name}" for name in reader.query(_CONSENTS).column("channel").to_pylist()}
     names |= {"customers"} | {f"customers.{name}" for name in attributes}
     return Support(frozenset(names), (as_of - first_day).days if first_day else 0)
@@ -76,13 +81,13 @@ def explain_missing(missing: Mapping[str, str]) -> tuple[Text, ...]:
     groups: dict[str, list[str]] = {}
     for need in missing.values():
         kind = need.partition(":")[0]
-        groups.setdefault("events" if kind == "events" else kind, []).append(need.partition(":")[2])
+        groups.setdefault(kind, []).append(need.partition(":")[2])
     return tuple(_explain(need, groups[need]) for need in sorted(groups))
 
 
 def is_essential(need: str) -> bool:
     """Whether a step that lacks ``need`` is partial: kinds of events differ between businesses, and do not count."""
-    return not need.startswith("events")
+    return not need.startswith(("events", "signals"))
 
 
 def _explain(need: str, names: list[str]) -> Text:
@@ -98,6 +103,12 @@ def _explain(need: str, names: list[str]) -> Text:
             "{count} tags are empty: no consents are known for {names}. Add a source of consents.",
             count=count,
             names=listed,
+        )
+    if need == "signals":
+        return say(
+            "{count} tags are empty: no such signals were delivered ({names}). Add a source of signals.",
+            count=count,
+            names=listed or "signals",
         )
     if need == "order_lines":
         return say("{count} tags are empty: there are no orders. Add a source of order lines.", count=count)

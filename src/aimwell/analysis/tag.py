@@ -33,6 +33,8 @@ class Tag:
     type: Type
     needs: tuple[str, ...]
     spec: TagSpec | None = None
+    keeps_history: bool = False
+    """Whether ``tag_history`` gets a row whenever the value changes."""
 
 
 def define_tag(

@@ -1,145 +1,221 @@
-"""Computes all tags of all customers from what happened before ``as_of``, in three queries.
+"""Computes all tags of all customers from what happened before ``as_of``, a range of customers at a time.
 
-The first measures each customer (``engine.compile_tags``: one scan per source table), the second reads customers and
-consents, the third compares customers with each other and puts one row per customer together. Tags that the data
-cannot support are empty. Reads order_lines, products, events, customers, consents; the result becomes ``tags``.
+A range's row is put together from what was measured of each customer (``tag_measuring``), what customers and consents
+say (``contact_tags``), how the customer compares with all others (``standing``) and what people defined themselves
+(``own_tags``). Tags that the data cannot support are empty.
+Reads order_lines, products, events, signals, customers, consents, scores, tags as they were; writes tags, tag_history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pyarrow as pa
 
 from aimwell.analysis.catalogue import CATALOGUE, MEASURED_TAGS, STANDING_TAGS
-from aimwell.analysis.contact_tags import KNOWN_TAGS, compile_contacts, define_attributes
-from aimwell.analysis.lifecycle import find_usual_rhythm, render_stage
-from aimwell.analysis.rfm import render_quintile
+from aimwell.analysis.contact_tags import (
+    KNOWN_TAGS,
+    PERMISSIONS,
+    compile_contacts,
+    compile_permissions,
+    define_attributes,
+)
+from aimwell.analysis.lifecycle import LIFECYCLE_TAG, find_usual_rhythm, render_stage
+from aimwell.analysis.own_tags import OwnTags, answer_own_tags, load_own_tags
+from aimwell.analysis.person_tags import PERSON_TAGS, find_columns
+from aimwell.analysis.standing import (
+    FIGURES,
+    INPUTS,
+    RHYTHM,
+    SCORES,
+    add_empty_columns,
+    compile_scores,
+    render_standing,
+)
 from aimwell.analysis.support import Support, explain_missing, probe_support
 from aimwell.analysis.tag import Tag
-from aimwell.core.tables import Type
-from aimwell.core.text import Text
-from aimwell.engine.compile_tags import compile_tags
-from aimwell.engine.specification import TagSpec, TopValue
+from aimwell.analysis.tag_changes import Changes, find_changes, fingerprint_tags, record_fingerprint
+from aimwell.analysis.tag_history import keep_history
+from aimwell.analysis.tag_measuring import Measuring
+from aimwell.core.text import Text, say
+from aimwell.engine.compile_tags import compile_expressions
+from aimwell.engine.specification import Expression, TagSpec, TopValue
 from aimwell.engine.sql_text import SQL_TYPES, quote_name
-from aimwell.engine.workspace import Run
+from aimwell.engine.tag_plan import Among
+from aimwell.engine.workspace import Run, Workspace
 
-_STANDING = """\
-WITH buyers AS (
-    SELECT customer_id, recency_days, orders_365d, revenue_365d
-    FROM tags_measured
-    WHERE recency_days IS NOT NULL
-),
-scored AS (
-    SELECT
-        customer_id,
-        revenue_365d,
-        {recency} AS rfm_r,
-        {frequency} AS rfm_f,
-        {monetary} AS rfm_m,
-        (2 * (RANK() OVER (ORDER BY revenue_365d) - 1) + COUNT(*) OVER (PARTITION BY revenue_365d))
-            / (2.0 * COUNT(*) OVER ()) AS value_percentile
-    FROM buyers
-),
-spenders AS (
-    SELECT
-        customer_id,
-        ROW_NUMBER() OVER (ORDER BY revenue_365d DESC, customer_id) AS place,
-        COUNT(*) OVER () AS everybody
-    FROM buyers
-    WHERE revenue_365d > 0
-),
-standing AS (
-    SELECT
-        m.customer_id,
-        s.rfm_r,
-        s.rfm_f,
-        s.rfm_m,
-        CONCAT(CAST(s.rfm_r AS BIGINT), CAST(s.rfm_f AS BIGINT), CAST(s.rfm_m AS BIGINT)) AS rfm_cell_text,
-        s.value_percentile,
-        CASE
-            WHEN v.place <= CEIL(v.everybody / 5.0) THEN 'best_20'
-            WHEN v.place <= CEIL(v.everybody / 2.0) THEN 'middle'
-            ELSE 'low'
-        END AS value_tier,
-        CASE WHEN v.place <= CEIL(v.everybody / 5.0) THEN TRUE ELSE FALSE END AS is_best_20,
-        {stage} AS lifecycle_stage
-    FROM tags_measured AS m
-    LEFT JOIN scored AS s ON s.customer_id = m.customer_id
-    LEFT JOIN spenders AS v ON v.customer_id = m.customer_id
-)
+_MEASURED, _KNOWN, _PUT_TOGETHER = "tags_measured", "tags_known", "tags_put_together"
+_RANGE = """\
 SELECT
     m.customer_id,
     $as_of AS as_of,
     $run_id AS run_id,
 {columns}
-FROM tags_measured AS m
-LEFT JOIN standing AS s ON s.customer_id = m.customer_id
+FROM tags_reckoned AS m
+LEFT JOIN tags_scored AS s ON s.customer_id = m.customer_id
 LEFT JOIN tags_known AS k ON k.customer_id = m.customer_id
-ORDER BY m.customer_id"""
+{joins}ORDER BY m.customer_id"""
 
 
 @dataclass(frozen=True)
 class ComputedTags:
-    """The table ``tags``, the definitions of its columns, and what the data lacked."""
+    """What stands in ``tags`` now: definitions of its columns, customers for whom each is known, what data lacked."""
 
-    table: pa.Table
+    customers: int
     tags: tuple[Tag, ...]
+    known: Mapping[str, int]
     missing: Mapping[str, str]
     support: Support
+    changes: Changes
+    troubles: tuple[Text, ...] = ()
+    """Definitions of people that could not be answered, in words."""
 
     @property
     def lacks(self) -> tuple[Text, ...]:
         """In words, what keeps tags empty."""
-        return explain_missing(self.missing)
+        return (*explain_missing(self.missing), *self.troubles)
 
 
-def compute_tags(run: Run, *, zone_name: str) -> ComputedTags:
-    """All tags of everybody in customers or order_lines, as of ``run.as_of``; one row per customer, sorted."""
-    columns = run.query("SELECT * FROM customers LIMIT 0").column_names
-    attributes = _find_attributes(run, columns)
-    support = probe_support(run, as_of=run.as_of, attributes=[_attribute_of(tag) for tag in attributes])
-    tags = (*CATALOGUE, *attributes)
-    missing = support.find_unsupported(tags)
-    specs = {
-        tag.name: _fit_spec(tag.spec, support)
-        for tag in MEASURED_TAGS
-        if tag.spec and tag.name not in missing
-    }
-    measure = compile_tags(specs, as_of=run.as_of)
-    measured = add_empty_columns(run.query(measure.sql, measure.parameters), MEASURED_TAGS)
-    run.register("tags_measured", measured)
-    contacts = compile_contacts(attributes, as_of=run.as_of, zone_name=zone_name)
-    run.register("tags_known", run.query(contacts.sql, contacts.parameters))
-    sql = compile_standing(tags, missing, usual_rhythm=find_usual_rhythm(measured))
-    table = run.query(sql, {"as_of": run.as_of, "run_id": run.id})
-    return ComputedTags(table, tags, missing, support)
+def compute_tags(workspace: Workspace, run: Run, *, everything: bool = False) -> ComputedTags:
+    """All tags of everybody in customers or order_lines, as of ``run.as_of``; one row per customer, sorted.
+
+    ``everything``: measure all customers, whatever is known of before.
+    """
+    return _Computation(workspace, run, everything=everything).compute()
 
 
-def compile_standing(tags: Iterable[Tag], missing: Mapping[str, str], *, usual_rhythm: float) -> str:
-    """The query that compares customers with each other and names every column of ``tags``."""
-    return _STANDING.format(
-        recency=render_quintile("recency_days", best="low"),
-        frequency=render_quintile("orders_365d", best="high"),
-        monetary=render_quintile("revenue_365d", best="high"),
-        stage=render_stage(usual_rhythm),
-        columns=",\n".join(f"    {_render_column(tag, tag.name in missing)}" for tag in tags),
-    )
+class _Computation:
+    """One computation of all tags; its parts are worked out when they are first needed."""
 
+    def __init__(self, workspace: Workspace, run: Run, *, everything: bool) -> None:
+        self._run = run
+        self._store = workspace.store
+        self._zone = workspace.settings.business.zone
+        self._everything = everything
+        columns = run.query("SELECT * FROM customers LIMIT 0").column_names
+        self._attributes = _find_attributes(run, columns)
+        delivered = [_attribute_of(tag) for tag in self._attributes]
+        self._person = find_columns(delivered)
+        self._support = probe_support(run, as_of=run.as_of, attributes=[*delivered, *self._person])
+        self._own: OwnTags = load_own_tags(workspace.store, {tag.name for tag in self._attributes})
+        self._tags = (*CATALOGUE, *self._attributes, *self._own.tags)
+        self._missing = self._support.find_unsupported((*CATALOGUE, *self._attributes))
 
-def add_empty_columns(table: pa.Table, tags: Iterable[Tag]) -> pa.Table:
-    """``table`` with an empty column for each of ``tags`` that it lacks, so that later SQL may name them all."""
-    kinds = {
-        Type.INTEGER: pa.int64(),
-        Type.REAL: pa.float64(),
-        Type.TEXT: pa.string(),
-        Type.BOOLEAN: pa.bool_(),
-    }
-    for tag in tags:
-        if tag.name not in table.column_names:
-            table = table.append_column(tag.name, pa.nulls(table.num_rows, kinds[tag.type]))
-    return table
+    def compute(self) -> ComputedTags:
+        fingerprint = fingerprint_tags(self._specs)
+        changes = self._find_changes(fingerprint)
+        run = self._run
+        measuring = Measuring(run, self._specs, changes)
+        ranges = measuring.split()
+        rhythm = self._compare(measuring)
+        permissions = compile_permissions(as_of=run.as_of, zone_name=self._zone)
+        run.register(PERMISSIONS, run.query(permissions.sql, permissions.parameters))
+        answered, troubles = answer_own_tags(run, self._own)
+        known: Counter[str] = Counter()
+        customers = 0
+        for number, among in enumerate(ranges):
+            part = self._put_together(measuring, among, rhythm, answered)
+            (run.append if number else run.replace)("tags", part)
+            customers += part.num_rows
+            known.update({tag.name: len(part) - part.column(tag.name).null_count for tag in self._tags})
+            del part
+        keep_history(run, [tag for tag in self._tags if tag.keeps_history], changes)
+        record_fingerprint(self._store, run, fingerprint)
+        return ComputedTags(
+            customers,
+            self._tags,
+            known,
+            self._missing,
+            self._support,
+            changes,
+            (*self._own.troubles, *troubles),
+        )
+
+    def _find_changes(self, fingerprint: str) -> Changes:
+        if self._everything:
+            return Changes(reason=say("that was asked for."))
+        return find_changes(self._store, self._run, fingerprint)
+
+    @cached_property
+    def _specs(self) -> dict[str, TagSpec]:
+        """What is measured on rows: built-in tags that the data support, and those defined by form."""
+        found = {tag.name: tag.spec for tag in MEASURED_TAGS if tag.spec and tag.name not in self._missing}
+        found |= self._own.specs
+        return {
+            name: _fit_spec(spec, self._support)
+            for name, spec in found.items()
+            if not isinstance(spec, Expression)
+        }
+
+    @cached_property
+    def _expressions(self) -> dict[str, Expression]:
+        return {
+            tag.name: tag.spec
+            for tag in MEASURED_TAGS
+            if isinstance(tag.spec, Expression) and tag.name not in self._missing
+        }
+
+    def _compare(self, measuring: Measuring) -> float:
+        """Prepare what compares everybody; the usual rhythm in days."""
+        needed = [name for name in dict.fromkeys((*INPUTS, *RHYTHM)) if name in self._specs]
+        found = measuring.measure(Among(everybody="tags_everybody"), needed)
+        figures = add_empty_columns(found, [tag for tag in MEASURED_TAGS if tag.name in (*INPUTS, *RHYTHM)])
+        self._run.register(FIGURES, figures)
+        self._run.register(SCORES, self._run.query(compile_scores()))
+        spacing = {"days_between_orders": self._expressions.get("days_between_orders")}
+        rhythm = {name: one for name, one in spacing.items() if one is not None}
+        if not rhythm:
+            return find_usual_rhythm(pa.table({"days_between_orders": pa.array([], pa.float64())}))
+        sql = compile_expressions(rhythm, table=FIGURES, columns=RHYTHM)
+        return find_usual_rhythm(self._run.query(sql))
+
+    def _put_together(
+        self, measuring: Measuring, among: Among, rhythm: float, answered: Mapping[str, str]
+    ) -> pa.Table:
+        run = self._run
+        run.register(_MEASURED, measuring.measure(among))
+        reckoned = compile_expressions(
+            self._expressions, table=_MEASURED, columns=["customer_id", *self._specs]
+        )
+        run.register("tags_reckoned", add_empty_columns(run.query(reckoned), MEASURED_TAGS))
+        contacts = compile_contacts(self._attributes, as_of=run.as_of, person=self._person, among=among)
+        run.register(_KNOWN, run.query(contacts.sql, contacts.parameters))
+        own = self._own.expressions
+        plain = [tag for tag in self._tags if tag.name not in own]
+        columns = ",\n".join(f"    {self._render(tag, rhythm, answered)}" for tag in plain)
+        joins = "".join(
+            f"LEFT JOIN {table} ON {table}.customer_id = m.customer_id\n"
+            for table in dict.fromkeys(answered.values())
+        )
+        bound = {"as_of": run.as_of, "run_id": run.id}
+        part = run.query(_RANGE.format(columns=columns, joins=joins), bound)
+        if not own:
+            return part
+        run.register(_PUT_TOGETHER, part)
+        names = ["customer_id", "as_of", "run_id", *(tag.name for tag in plain)]
+        sql = compile_expressions(own, table=_PUT_TOGETHER, columns=names)
+        return run.query(f"{sql}\nORDER BY customer_id")
+
+    def _render(self, tag: Tag, rhythm: float, answered: Mapping[str, str]) -> str:
+        """The SQL of one column of ``tags``."""
+        name, kind = quote_name(tag.name), SQL_TYPES[tag.type]
+        if tag.name in answered:
+            return f"CAST({answered[tag.name]}.{name} AS {kind}) AS {name}"
+        if tag.name in self._missing or tag.name in self._own.separate:
+            return f"CAST(NULL AS {kind}) AS {name}"
+        if tag.name == LIFECYCLE_TAG.name:
+            return f"{render_stage(rhythm)} AS {name}"
+        if tag in STANDING_TAGS:
+            return f"CAST({render_standing(tag.name)} AS {kind}) AS {name}"
+        known = tag in KNOWN_TAGS or tag in PERSON_TAGS or tag in self._attributes
+        if not known:
+            return f"m.{name}"
+        if tag.name.endswith("_known") or tag.name.startswith("contactable_"):
+            return f"COALESCE(k.{name}, FALSE) AS {name}"
+        return f"CAST(k.{name} AS {kind}) AS {name}"
 
 
 def _find_attributes(run: Run, columns: list[str]) -> tuple[Tag, ...]:
@@ -163,18 +239,4 @@ def _fit_spec(spec: TagSpec, support: Support) -> TagSpec:
     return spec
 
 
-def _render_column(tag: Tag, is_missing: bool) -> str:
-    name, kind = quote_name(tag.name), SQL_TYPES[tag.type]
-    if is_missing:
-        return f"CAST(NULL AS {kind}) AS {name}"
-    if tag.name == "rfm_cell":
-        return "CASE WHEN s.rfm_r IS NOT NULL THEN s.rfm_cell_text END AS rfm_cell"
-    if tag in STANDING_TAGS:
-        return f"CAST(s.{name} AS {kind}) AS {name}"
-    known = tag in KNOWN_TAGS or tag.name.startswith("attribute_")
-    if known and tag.type is Type.BOOLEAN and tag.name.endswith("_known"):
-        return f"COALESCE(k.{name}, FALSE) AS {name}"
-    return f"{'k' if known else 'm'}.{name}"
-
-
-__all__ = ["CATALOGUE", "ComputedTags", "add_empty_columns", "compile_standing", "compute_tags"]
+__all__ = ["CATALOGUE", "ComputedTags", "compute_tags"]

@@ -32,6 +32,7 @@ app = typer.Typer(
 for _group in GROUPS:
     # Each group's module imports its step only inside its commands: --help stays quick.
     app.add_typer(import_module(f"aimwell.cli.{_group}").app, name=_group)
+app.command(name="worker")(import_module("aimwell.cli.events").worker)
 
 
 def _show_version(wanted: bool) -> None:
@@ -89,11 +90,17 @@ def init(
 
 
 @app.command()
-def customer(context: typer.Context, customer_id: Annotated[str, typer.Argument(help="客户编号")]) -> None:
+def customer(
+    context: typer.Context,
+    customer_id: Annotated[str, typer.Argument(help="客户编号")],
+    show_personal: Annotated[
+        bool, typer.Option("--show-personal", help="Do not mask phone, e-mail and the like.  不脱敏")
+    ] = False,
+) -> None:
     """Show everything known about one customer.  客户画像"""
-    from aimwell.cli.analysis import show_customer
+    from aimwell.cli.customer import show_customer
 
-    show_customer(context, customer_id)
+    show_customer(context, customer_id, show_personal=show_personal)
 
 
 @app.command(name="round")

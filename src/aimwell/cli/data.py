@@ -9,31 +9,52 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text as Styled
 
+from aimwell.cli import privacy
+from aimwell.cli.events import app as events
+from aimwell.cli.identity import app as identity
 from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, show_progress, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from aimwell.core.steps import StepResult
 
 app = typer.Typer(help="Take data in and see its quality.  数据接入与质量", no_args_is_help=True)
+app.add_typer(events, name="events")
+app.add_typer(identity, name="identity")
+privacy.register(app)
 
-_COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan", "ok": "green"}
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        help="CSV, text, workbook, JSON, Parquet, .zip or .gz; or a database's address.  文件或数据库"
+    ),
+]
+TableName = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        help="customers, products, order_lines, events, consents or signals; proposed when omitted.  目标表",
+    ),
+]
+Choices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map", help="FIELD=COLUMN, FIELD==constant, customer_id=#row, or FIELD= for none.  字段对应"
+    ),
+]
 
 
 @app.command()
 def add(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="CSV, TSV, text or Parquet.  数据文件")],
-    table: Annotated[
-        str, typer.Option("--as", help="customers, products, order_lines, events or consents.  目标表")
-    ],
-    chosen: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="FIELD=COLUMN, FIELD==constant, or FIELD= for none.  字段对应"),
-    ] = None,
+    file: Place,
+    table: TableName = None,
+    chosen: Choices = None,
     yes: Annotated[bool, typer.Option("--yes", help="Accept the proposed mapping.  接受建议的对应")] = False,
     source: Annotated[
         str | None, typer.Option(help="Name of the source; the file's when omitted.  数据源名")
@@ -41,40 +62,43 @@ def add(
     header: Annotated[
         str | None, typer.Option(help="Names of the columns of a file without header: a,b,c.  列名")
     ] = None,
+    sheet: Annotated[
+        str | None,
+        typer.Option(help="Which sheet of a workbook or file of an archive.  工作表或压缩包内文件"),
+    ] = None,
+    query: Annotated[str | None, typer.Option(help="What to read of a database: SELECT …  查询语句")] = None,
+    database_table: Annotated[
+        str | None, typer.Option("--table", help="Which table of a database to read.  数据库表")
+    ] = None,
     dates: Annotated[str | None, typer.Option(help="day-first or month-first.  日期中日与月的顺序")] = None,
     duplicates: Annotated[str | None, typer.Option(help="keep or reject.  重复行")] = None,
     as_of: Annotated[
         str | None, typer.Option(help="Rows from this day on come from the future, YYYY-MM-DD.  截止日")
     ] = None,
 ) -> None:
-    """Take a file into a table; loading it twice changes nothing.  接入一个文件"""
-    from datetime import date
-
+    """Take a file or a database into a table; loading it twice changes nothing.  接入一个文件或数据库"""
     from aimwell.data.step import add_source, propose
 
     workspace = state(context).workspace
-    names = tuple(name.strip() for name in header.split(",")) if header else None
-    mapping = _read_choices(chosen or [])
+    place: dict[str, Any] = {
+        "mapping": _read_choices(chosen or []),
+        "source": source,
+        "header": tuple(name.strip() for name in header.split(",")) if header else None,
+        "sheet": sheet,
+        "query": query,
+        "database_table": database_table,
+    }
     if not yes:
-        proposal = propose(workspace, file, table, mapping=mapping, header=names)
-        _ask_consent(context, proposal.to_dict())
-    try:
-        day = date.fromisoformat(as_of) if as_of else None
-    except ValueError as error:
-        raise BadInput(
-            "data.bad_as_of",
-            say("--as-of '{value}' is no day.", value=as_of),
-            remedy=say("Write it as 2026-01-31."),
-            where={"value": as_of},
-        ) from error
+        proposal = propose(workspace, file, table, **place)
+        if proposal.asked != ():
+            _ask_consent(context, proposal.to_dict())
+        table = table or proposal.table
     result = add_source(
         workspace,
         file,
         table=table,
-        mapping=mapping,
-        source=source,
-        header=names,
-        as_of=day,
+        **place,
+        as_of=_read_day(as_of),
         accept=True,
         dates=dates,
         duplicates=duplicates,
@@ -86,18 +110,35 @@ def add(
         raise typer.Exit(1)
 
 
+def _read_day(text: str | None) -> date | None:
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise BadInput(
+            "data.bad_as_of",
+            say("--as-of '{value}' is no day.", value=text),
+            remedy=say("Write it as 2026-01-31."),
+            where={"value": text},
+        ) from error
+
+
 @app.command()
 def quality(
     context: typer.Context,
     everything: Annotated[
         bool, typer.Option("--all", help="Checks that passed, too.  包括通过的检查")
     ] = False,
+    source: Annotated[str | None, typer.Option(help="Only this source.  仅此数据源")] = None,
+    trend: Annotated[
+        bool, typer.Option("--trend", help="Scores over the last loads.  历次接入的走势")
+    ] = False,
 ) -> None:
     """Show the four walls: what is missing, partial, wrong or unusable.  数据四堵墙"""
-    from aimwell.data.step import check
+    from aimwell.cli.quality import show_quality
 
-    result = check(state(context).workspace)
-    emit_result(context, result, lambda console: _draw_quality(console, result.summary, everything))
+    show_quality(context, everything=everything, source=source, trend=trend)
 
 
 @app.command()
@@ -191,7 +232,9 @@ def _ask_consent(context: typer.Context, proposal: dict[str, Any]) -> None:
     """Show the proposed mapping and ask; without a terminal there is nobody to ask."""
     if not sys.stdin.isatty() or state(context).json:
         pairs = ", ".join(
-            f"{match['field']}={match['column'] or '=' + match['constant']}" for match in proposal["matches"]
+            f"{match['field']}={match['column'] or '=' + match['constant']}"
+            for match in proposal["matches"]
+            if proposal["asked"] is None or match["field"] in proposal["asked"]
         )
         raise BadInput(
             "data.mapping_not_accepted",
@@ -205,6 +248,7 @@ def _ask_consent(context: typer.Context, proposal: dict[str, Any]) -> None:
 
 
 def _draw_mapping(console: Console, proposal: dict[str, Any]) -> None:
+    console.print(str(say("Table: {table}", table=proposal["table"])), markup=False)
     table = make_table(
         str(say("Field")), str(say("Meaning")), str(say("Column")), str(say("Confidence")), str(say("Why"))
     )
@@ -234,46 +278,15 @@ def _draw_added(result: StepResult) -> Callable[[Console], None]:
         console.print(str(line), markup=False)
         for name, count in summary["added"].items():
             console.print(str(say("New in {table}: {count}", table=name, count=f"{count:,}")), markup=False)
+        if summary["known"] and not summary["unchanged"]:
+            known = say("{count} accepted rows were there already.", count=f"{summary['known']:,}")
+            console.print(str(known), markup=False)
         for notice in summary["notices"]:
             console.print(f"• {in_language(notice)}", markup=False)
         if summary["rejected"]:
             console.print(str(say("See what was rejected, and why: aimwell data rejects")), markup=False)
 
     return draw
-
-
-def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -> None:
-    walls = make_table(
-        str(say("Wall")), str(say("Score")), str(say("Checks")), str(say("Warnings")), str(say("Errors"))
-    )
-    titles = {
-        "unavailable": say("Unavailable"),
-        "partial": say("Partial"),
-        "inaccurate": say("Inaccurate"),
-        "unusable": say("Unusable"),
-    }
-    for wall, score in summary["walls"].items():
-        walls.add_row(
-            str(titles[wall]),
-            f"{score['score']:.2f}",
-            *(str(score[name]) for name in ("checks", "warnings", "errors")),
-        )
-    console.print(walls)
-    findings = make_table(
-        str(say("Severity")), str(say("Source")), str(say("Table")), str(say("Finding")), str(say("Remedy"))
-    )
-    severities = {
-        "error": say("error"),
-        "warning": say("warning"),
-        "notice": say("notice"),
-        "ok": say("passed"),
-    }
-    for row in summary["quality"]:
-        if everything or row["severity"] != "ok":
-            severity = Styled(str(severities[row["severity"]]), style=_COLOURS[row["severity"]])
-            finding, remedy = in_language(row["finding"]), in_language(row["remedy"])
-            add_row(findings, severity, row["source"], row["table"], finding, remedy)
-    console.print(findings)
 
 
 def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:

@@ -263,6 +263,25 @@ REJECTS = Table(
     ),
     ("reject_id",),
 )
+ERASURES = Table(
+    "erasures",
+    "who was erased, as keyed digests that only this workspace can recognise: no file brings them back",
+    "data",
+    ("data",),
+    (
+        Column("digest", T, "HMAC-SHA-256 of the record's id or the contact, by the workspace's secret"),
+        Column(
+            "kind",
+            T,
+            "record: its rows stay out; email, phone: must not be contacted, is left empty in new rows; "
+            "trace: rejects that hold it stay out",
+            one_of=("record", "email", "phone", "trace"),
+        ),
+        Column("erased_on", D, "the business's calendar day"),
+        RUN,
+    ),
+    ("digest", "kind"),
+)
 TAGS = Table(
     "tags",
     "one row per customer, one open column per tag; the catalogue is analysis.tags.CATALOGUE",

@@ -102,6 +102,12 @@ class Table:
 
     def validate(self, data: pa.Table) -> pa.Table:
         """``data`` with columns in declared order and declared types; ContractBroken if it breaks the contract."""
+        result = self.conform(data)
+        self._validate_key(result)
+        return result
+
+    def conform(self, data: pa.Table) -> pa.Table:
+        """Like ``validate``, for a piece of a table: whether keys repeat is not looked at."""
         arrays = [self._validate_column(column, data) for column in self.columns]
         fields = list(self.schema)
         declared = {column.name for column in self.columns}
@@ -111,9 +117,7 @@ class Table:
                     raise self._broken("column", name, "not declared")
                 arrays.append(data.column(name))
                 fields.append(pa.field(name, data.column(name).type))
-        result = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-        self._validate_key(result)
-        return result
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
     def _validate_column(self, column: Column, data: pa.Table) -> pa.ChunkedArray:
         if column.name not in data.column_names:

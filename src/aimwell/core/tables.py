@@ -9,6 +9,7 @@ from aimwell.core.columns import ARMS, CHANNELS, WALLS
 from aimwell.core.customer_tables import (
     CONSENTS,
     CUSTOMERS,
+    ERASURES,
     EVENTS,
     IDENTIFIERS,
     IDENTITIES,
@@ -54,6 +55,7 @@ __all__ = [
     "CUSTOMERS",
     "DELIVERIES",
     "EFFECTS",
+    "ERASURES",
     "EVENTS",
     "IDENTIFIERS",
     "IDENTITIES",
@@ -98,6 +100,7 @@ ALL_TABLES: tuple[Table, ...] = (
     QUALITY,
     QUALITY_HISTORY,
     REJECTS,
+    ERASURES,
     TAGS,
     TAG_HISTORY,
     SEGMENTS,

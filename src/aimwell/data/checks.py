@@ -35,6 +35,8 @@ class RowCheck:
     remedy: Text
     warning: float = 0.05
     error: float = 2.0
+    against: str | None = None
+    """The table that rows are compared with: while nothing was delivered for it, there is nothing to compare."""
 
 
 def _tell_missing(affected: int, total: int, column: str) -> Text:
@@ -162,6 +164,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         ),
         say("Deliver these products; until then the lines count without department."),
         0.02,
+        against="products",
     ),
     RowCheck(
         "bad_email",
@@ -220,6 +223,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         ),
         say("Check that the orders cover all shops and years."),
         0.3,
+        against="order_lines",
     ),
     _require("products", "name", "product_id", 0.9),
     _require("products", "department", "product_id", 0.5),
@@ -267,6 +271,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         ),
         say("Deliver these customers, or check that both files number customers alike."),
         0.05,
+        against="customers",
     ),
     RowCheck(
         "unknown_customer",
@@ -282,5 +287,6 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         ),
         say("Deliver these customers, or check that both files number customers alike."),
         0.05,
+        against="customers",
     ),
 )

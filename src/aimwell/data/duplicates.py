@@ -20,6 +20,7 @@ _KEYS = {
     "products": ("product_id",),
     "events": ("event_id",),
     "consents": ("customer_id", "channel", "purpose", "since"),
+    "signals": ("signal_id",),
 }
 
 
@@ -43,13 +44,15 @@ def mark_duplicates(scratch: Scratch, parsed: Parsed, choice: Choice | None = No
             return parsed
         return _mark(scratch, parsed, "raw_key", Rule("duplicate_line", ""))
     keys = [key for key in _KEYS[mapping.table] if mapping.has(key)]
-    if mapping.table == "events" and not keys:
+    if not keys:
         return parsed
     return _mark(scratch, parsed, ", ".join(keys), Rule("duplicate_key", keys[0]))
 
 
-def count_identical(scratch: Scratch) -> int:
+def count_identical(scratch: Scratch, parsed: Parsed) -> int:
     """Accepted rows that are copies of an earlier accepted row."""
+    if any(rule.reason == "duplicate_line" for rule in parsed.rules):
+        return 0
     return int(
         scratch.rows(
             """
@@ -63,10 +66,18 @@ def count_identical(scratch: Scratch) -> int:
 def _mark(scratch: Scratch, parsed: Parsed, key: str, rule: Rule) -> Parsed:
     scratch.execute(
         f"""
+        CREATE OR REPLACE TABLE repeated AS
+        SELECT {key} FROM parsed WHERE rule IS NULL GROUP BY {key} HAVING count(*) > 1
+        """
+    )
+    # Numbering every row would cost seconds for a million: only those of repeated keys are numbered.
+    same = " AND ".join(f"repeated.{name} IS NOT DISTINCT FROM parsed.{name}" for name in key.split(", "))
+    scratch.execute(
+        f"""
         CREATE OR REPLACE TABLE copies AS
         WITH numbered AS (
             SELECT row_number, row_number() OVER (PARTITION BY {key} ORDER BY row_number) AS occurrence
-            FROM parsed WHERE rule IS NULL
+            FROM parsed WHERE rule IS NULL AND EXISTS (SELECT 1 FROM repeated WHERE {same})
         )
         SELECT row_number FROM numbered WHERE occurrence > 1
         """

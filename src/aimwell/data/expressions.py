@@ -66,6 +66,13 @@ PURPOSE_NAMES = {
     "service": ("service", "服务", "通知"),
 }
 
+KIND_NAMES = {
+    "satisfaction": ("satisfaction", "csat", "ces", "survey", "满意", "满意度", "调查"),
+    "preference": ("preference", "rating", "like", "review", "偏好", "喜好", "评分", "评价"),
+    "complaint": ("complaint", "issue", "claim", "投诉", "抱怨", "客诉"),
+    "loyalty": ("loyalty", "nps", "recommendation", "忠诚", "忠诚度", "推荐", "推荐度"),
+}
+
 
 def clean(column: str, *, padded: bool = True) -> str:
     """The text without surrounding blanks; NULL for what people write when there is nothing.

@@ -1,33 +1,52 @@
 """Parsed rows → the rows of the tables, with what else they tell: products and customers out of an order file.
 
-Reads the scratch tables ``parsed`` and ``raw``; writes nothing: it returns Arrow tables.
+Reads the scratch table ``parsed``; writes nothing: it returns statements, whose rows are read batch by batch.
 """
 
 from __future__ import annotations
 
-import pyarrow as pa
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from aimwell.core.text import Text, say
 from aimwell.data.attributes import name_attributes
-from aimwell.data.expressions import CHANNEL_NAMES, translate_names
+from aimwell.data.expressions import CHANNEL_NAMES, KIND_NAMES, translate_names
 from aimwell.data.parsing import Parsed
 from aimwell.data.scratch import Scratch, literal, quote
+from aimwell.data.synonyms import fold_header
 
 _DIGEST = "md5(concat_ws(chr(31), {parts}))"
 
 
-def shape_rows(scratch: Scratch, parsed: Parsed) -> dict[str, pa.Table]:
-    """The accepted rows as tables, in the columns of ``core.tables``; keys are unique within each."""
+@dataclass(frozen=True)
+class Shaped:
+    """The rows of one table as a statement over the scratch database; keys are unique among them."""
+
+    table: str
+    sql: str
+    parameters: Mapping[str, str]
+
+
+def shape_rows(scratch: Scratch, parsed: Parsed) -> list[Shaped]:
+    """The accepted rows of every table that the file feeds, in the columns of ``core.tables``."""
+    shapers = {
+        "events": _shape_events,
+        "signals": _shape_signals,
+        "customers": _shape_customers,
+        "products": _shape_products,
+        "consents": _shape_consents,
+    }
     table = parsed.mapping.table
-    if table == "order_lines":
-        return _shape_orders(scratch, parsed)
-    if table == "events":
-        return {"events": _shape_events(scratch, parsed)}
-    if table == "customers":
-        return {"customers": _shape_customers(scratch, parsed)}
-    if table == "products":
-        return {"products": _shape_products(scratch, parsed)}
-    return {"consents": _shape_consents(scratch, parsed)}
+    bound = {"source": parsed.name}
+    if table != "order_lines":
+        return [Shaped(table, shapers[table](scratch, parsed), bound)]
+    shaped = [
+        Shaped("order_lines", _shape_lines(scratch, parsed), bound),
+        Shaped("customers", _derive_customers(parsed), bound),
+    ]
+    if parsed.mapping.has("product_id") or parsed.mapping.has("product_name"):
+        shaped.append(Shaped("products", _derive_products(parsed), bound))
+    return shaped
 
 
 def tell_orders(parsed: Parsed) -> list[Text]:
@@ -54,21 +73,39 @@ def tell_orders(parsed: Parsed) -> list[Text]:
     return told
 
 
-def _shape_orders(scratch: Scratch, parsed: Parsed) -> dict[str, pa.Table]:
+def _shape_lines(scratch: Scratch, parsed: Parsed) -> str:
     scratch.execute(_compose_lines(parsed), {"source": parsed.name})
-    lines = scratch.query(
-        """
-        SELECT CASE WHEN occurrence = 1 THEN content ELSE content || '-' || occurrence END AS line_id,
+    occurrence = _number_repeated(scratch, "lines")
+    return f"""
+        SELECT CASE WHEN {occurrence} = 1 THEN content ELSE content || '-' || {occurrence} END AS line_id,
             order_id, customer_id, product_id, ordered_at,
             ordered_on, ordered_hour, quantity, revenue, discount, store_id, $source AS source, false AS simulated
-        FROM lines
-        """,
-        {"source": parsed.name},
+        FROM lines {_join_numbered(occurrence, "lines")}
+    """
+
+
+def _number_repeated(scratch: Scratch, table: str) -> str:
+    """The SQL of which occurrence of its content a row of ``table`` is; ``repeats`` holds those beyond the first.
+
+    Contents hardly ever repeat, and numbering all rows would cost seconds for a million.
+    """
+    scratch.execute(
+        f"""
+        CREATE OR REPLACE TABLE repeats AS
+        WITH repeated AS (SELECT content FROM {table} GROUP BY content HAVING count(*) > 1),
+        numbered AS (
+            SELECT row_number, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence
+            FROM {table} WHERE content IN (SELECT content FROM repeated)
+        )
+        SELECT row_number, occurrence FROM numbered WHERE occurrence > 1
+        """
     )
-    shaped = {"order_lines": lines, "customers": _derive_customers(scratch, parsed)}
-    if parsed.mapping.has("product_id") or parsed.mapping.has("product_name"):
-        shaped["products"] = _derive_products(scratch, parsed)
-    return shaped
+    found = scratch.rows("SELECT count(*) AS rows FROM repeats")[0]["rows"]
+    return "coalesce(repeats.occurrence, 1)" if found else "1"
+
+
+def _join_numbered(occurrence: str, table: str) -> str:
+    return "" if occurrence == "1" else f"LEFT JOIN repeats ON repeats.row_number = {table}.row_number"
 
 
 def _compose_lines(parsed: Parsed) -> str:
@@ -105,30 +142,20 @@ def _compose_lines(parsed: Parsed) -> str:
                 {quantity} AS quantity, {revenue} AS revenue, {discount} AS discount,
                 {_first(parsed, "store_id", "region")} AS store_id
             FROM parsed WHERE rule IS NULL
-        ),
-        digested AS (SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped),
-        repeated AS (SELECT content FROM digested GROUP BY content HAVING count(*) > 1),
-        numbered AS (
-            SELECT row_number, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence
-            FROM digested WHERE content IN (SELECT content FROM repeated)
         )
-        SELECT digested.*, coalesce(occurrence, 1) AS occurrence
-        FROM digested LEFT JOIN numbered ON numbered.row_number = digested.row_number
+        SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped
     """
 
 
-def _derive_customers(scratch: Scratch, parsed: Parsed) -> pa.Table:
+def _derive_customers(parsed: Parsed) -> str:
     region = "mode(region)" if parsed.mapping.has("region") else "CAST(NULL AS VARCHAR)"
-    return scratch.query(
-        f"""
+    return f"""
         SELECT customer_id, {region} AS region, $source AS source
-        FROM parsed WHERE rule IS NULL GROUP BY customer_id ORDER BY customer_id
-        """,
-        {"source": parsed.name},
-    )
+        FROM parsed WHERE rule IS NULL GROUP BY customer_id
+    """
 
 
-def _derive_products(scratch: Scratch, parsed: Parsed) -> pa.Table:
+def _derive_products(parsed: Parsed) -> str:
     has = parsed.mapping.has
     columns = [
         f"{f'mode({field})' if has(field) else 'CAST(NULL AS VARCHAR)'} AS {name}"
@@ -147,91 +174,121 @@ def _derive_products(scratch: Scratch, parsed: Parsed) -> pa.Table:
     else:
         price = "CAST(NULL AS DECIMAL(18,2))"
     product = _first(parsed, "product_id", "product_name")
-    return scratch.query(
-        f"""
+    return f"""
         SELECT {product} AS product_id, {", ".join(columns)}, CAST(median({price}) AS DECIMAL(18,2)) AS price,
             $source AS source
         FROM parsed WHERE rule IS NULL AND {product} IS NOT NULL
-        GROUP BY {product} ORDER BY 1
-        """,
-        {"source": parsed.name},
-    )
+        GROUP BY {product}
+    """
 
 
-def _shape_events(scratch: Scratch, parsed: Parsed) -> pa.Table:
+def _shape_events(scratch: Scratch, parsed: Parsed) -> str:
     has = parsed.mapping.has
-    others = ", ".join(f"{literal(column)}, {parsed.source.read(column)}" for column in parsed.mapping.unused)
-    properties = f"CAST(json_object({others}) AS VARCHAR)" if others else "CAST(NULL AS VARCHAR)"
     kept = {
         name: name if has(name) else "CAST(NULL AS VARCHAR)"
         for name in ("product_id", "campaign_id", "channel")
     }
     parts = ["$source", "customer_id", "name", "epoch_us(occurred_at)", "coalesce(properties, '')"]
     parts += [f"coalesce({name}, '')" for name in kept]
-    own = (
-        "coalesce(event_id, md5(content || ':' || occurrence))"
-        if has("event_id")
-        else "md5(content || ':' || occurrence)"
-    )
-    return scratch.query(
+    received = "received_at" if has("received_at") else "CAST(NULL AS TIMESTAMPTZ)"
+    scratch.execute(
         f"""
+        CREATE OR REPLACE TABLE happened AS
         WITH shaped AS (
-            SELECT parsed.row_number, customer_id, name, occurred_at,
-                CAST(occurred_at_local AS DATE) AS occurred_on,
+            SELECT row_number, {"event_id" if has("event_id") else "CAST(NULL AS VARCHAR)"} AS given_id,
+                customer_id, name, occurred_at, CAST(occurred_at_local AS DATE) AS occurred_on,
                 {", ".join(f"{value} AS {name}" for name, value in kept.items())},
-                {properties} AS properties, CAST(NULL AS TIMESTAMPTZ) AS received_at {", event_id" if has("event_id") else ""}
-            FROM parsed JOIN raw ON raw.row_number = parsed.row_number WHERE rule IS NULL
-        ),
-        digested AS (SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped),
-        counted AS (
-            SELECT *, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence FROM digested
+                properties, {received} AS received_at
+            FROM parsed WHERE rule IS NULL
         )
-        SELECT {own} AS event_id, customer_id, name, occurred_at, occurred_on, product_id, campaign_id, channel,
-            properties, received_at, $source AS source, false AS simulated
-        FROM counted
+        SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped
         """,
         {"source": parsed.name},
     )
+    occurrence = _number_repeated(scratch, "happened")
+    return f"""
+        SELECT coalesce(given_id, md5(content || ':' || {occurrence})) AS event_id, customer_id, name, occurred_at,
+            occurred_on, product_id, campaign_id, channel, properties, received_at, $source AS source,
+            false AS simulated
+        FROM happened {_join_numbered(occurrence, "happened")}
+    """
 
 
-def _shape_customers(scratch: Scratch, parsed: Parsed) -> pa.Table:
+def _shape_signals(scratch: Scratch, parsed: Parsed) -> str:
+    has, get = parsed.mapping.has, parsed.mapping.get
+    said = get("score") or get("text")
+    header = (said.column if said else None) or "answer"
+    kind = f"coalesce({'kind' if has('kind') else 'NULL'}, {literal(_guess_kind(header))})"
+    name = f"coalesce({'name' if has('name') else 'NULL'}, {literal(header)})"
+    score = "CAST(score AS DOUBLE)" if has("score") else "CAST(NULL AS DOUBLE)"
+    parts = [
+        "$source",
+        "customer_id",
+        "kind",
+        "name",
+        "epoch_us(given_at)",
+        "coalesce(CAST(score AS VARCHAR), '')",
+    ]
+    scratch.execute(
+        f"""
+        CREATE OR REPLACE TABLE answers AS
+        WITH shaped AS (
+            SELECT row_number, {"signal_id" if has("signal_id") else "CAST(NULL AS VARCHAR)"} AS given_id,
+                customer_id, {kind} AS kind, {name} AS name, {score} AS score,
+                {"text" if has("text") else "CAST(NULL AS VARCHAR)"} AS text, given_at,
+                CAST(given_at_local AS DATE) AS given_on
+            FROM parsed WHERE rule IS NULL
+        )
+        SELECT *, {_DIGEST.format(parts=", ".join([*parts, "coalesce(text, '')"]))} AS content FROM shaped
+        """,
+        {"source": parsed.name},
+    )
+    occurrence = _number_repeated(scratch, "answers")
+    return f"""
+        SELECT coalesce(given_id, md5(content || ':' || {occurrence})) AS signal_id, customer_id, kind, name, score,
+            text, given_at, given_on, $source AS source
+        FROM answers {_join_numbered(occurrence, "answers")}
+    """
+
+
+def _guess_kind(header: str) -> str:
+    """What a column of answers is about, by its name."""
+    folded = fold_header(header)
+    for kind, names in KIND_NAMES.items():
+        if any(fold_header(name) in folded for name in names):
+            return kind
+    return "other"
+
+
+def _shape_customers(scratch: Scratch, parsed: Parsed) -> str:
     attributes = name_attributes(parsed.mapping.unused)
     columns = [_keep(parsed, name) for name in ("email", "phone", "address", "region")]
-    columns += [f"{parsed.source.read(column)} AS {quote(name)}" for column, name in attributes.items()]
-    return scratch.query(
-        f"""
-        SELECT customer_id, {", ".join(columns)}, $source AS source
-        FROM parsed JOIN raw ON raw.row_number = parsed.row_number WHERE rule IS NULL ORDER BY customer_id
-        """,
-        {"source": parsed.name},
-    )
+    columns += [f"extra_{place} AS {quote(name)}" for place, name in enumerate(attributes.values())]
+    return f"""
+        SELECT customer_id, {", ".join(columns)}, $source AS source FROM parsed WHERE rule IS NULL
+    """
 
 
-def _shape_products(scratch: Scratch, parsed: Parsed) -> pa.Table:
+def _shape_products(scratch: Scratch, parsed: Parsed) -> str:
     texts = [_keep(parsed, name) for name in ("name", "department", "category", "brand")]
-    return scratch.query(
-        f"""
+    return f"""
         SELECT product_id, {", ".join(texts)}, {_keep(parsed, "price", "DECIMAL(18,2)")},
             {_keep(parsed, "unit_cost", "DECIMAL(18,2)")}, {_keep(parsed, "stock", "BIGINT")}, $source AS source
-        FROM parsed WHERE rule IS NULL ORDER BY product_id
-        """,
-        {"source": parsed.name},
-    )
+        FROM parsed WHERE rule IS NULL
+    """
 
 
-def _shape_consents(scratch: Scratch, parsed: Parsed) -> pa.Table:
+def _shape_consents(scratch: Scratch, parsed: Parsed) -> str:
     """Without a date of its own a consent has no ``since``: loading gives it the instant of the load."""
     has = parsed.mapping.has
     purpose = "coalesce(purpose, 'marketing')" if has("purpose") else "'marketing'"
     since = "since" if has("since") else "CAST(NULL AS TIMESTAMPTZ)"
-    return scratch.query(
-        f"""
+    until = "until" if has("until") else "CAST(NULL AS TIMESTAMPTZ)"
+    return f"""
         SELECT customer_id, {translate_names("channel", CHANNEL_NAMES)} AS channel, {purpose} AS purpose, allowed,
-            {since} AS since, $source AS source
+            {since} AS since, {until} AS until, $source AS source
         FROM parsed WHERE rule IS NULL
-        """,
-        {"source": parsed.name},
-    )
+    """
 
 
 def _first(parsed: Parsed, *fields: str) -> str:

@@ -3,24 +3,29 @@
 Order lines and events are added when their key is new; customers and products are merged column by column;
 consents are added when they change what holds. Reads and writes ``customers``, ``products``,
 ``order_lines``, ``events``,
-``consents``, ``sources`` and ``rejects``.
+``consents``, ``signals``, ``sources`` and ``rejects``, all as they were delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import pyarrow as pa
 
 from aimwell.core.errors import BadInput
-from aimwell.core.tables import ARROW_TYPES, SOURCES, TABLES, Table
+from aimwell.core.tables import ARROW_TYPES, REJECTS, SOURCES, TABLES, Table
 from aimwell.core.text import say
-from aimwell.data.scratch import literal, quote
+from aimwell.data.privacy import filter_erased, filter_rejects
+from aimwell.data.scratch import quote
+from aimwell.engine.views import name_stored
 from aimwell.engine.workspace import Run
 
-LOADABLE = ("customers", "products", "order_lines", "events", "consents")
+LOADABLE = ("customers", "products", "order_lines", "events", "consents", "signals")
 _INCOMING = "incoming_rows"
+_SPOOLED = "spooled_rows"
 
 
 def load_table(run: Run, name: str, data: pa.Table, *, overwrite: bool, at: datetime) -> int:
@@ -38,12 +43,56 @@ def load_table(run: Run, name: str, data: pa.Table, *, overwrite: bool, at: date
         )
     if data.num_rows == 0:
         return 0
+    data = filter_erased(run, data)
     run.register(_INCOMING, data)
     if name in ("customers", "products"):
-        return _merge(run, TABLES[name], data.column_names, overwrite=overwrite)
+        return _merge(run, TABLES[name], data.column_names, _INCOMING, overwrite=overwrite)
     if name == "consents":
-        return _append_consents(run, at)
+        return _append_consents(run, data.column_names, _INCOMING, at)
     return _append(run, TABLES[name])
+
+
+def load_stream(
+    run: Run, name: str, batches: pa.RecordBatchReader, *, folder: Path, overwrite: bool, at: datetime
+) -> int:
+    """Like ``load_table``, for rows larger than memory; keys must be unique among them.
+
+    ``batches`` must not be read by ``run``'s own queries; ``folder`` is for what is put aside.
+    """
+    table = TABLES[name]
+    if run.query("SELECT count(*) AS rows FROM erasures")["rows"][0].as_py():
+        batches = _filter_batches(run, batches, folder / f"{name}.parquet")
+    if name in ("customers", "products", "consents"):
+        run.register("arriving_batches", batches)
+        run.execute(f"CREATE OR REPLACE TEMP TABLE {_SPOOLED} AS SELECT * FROM arriving_batches")
+        columns = batches.schema.names
+        if name == "consents":
+            return _append_consents(run, columns, _SPOOLED, at)
+        return _merge(run, table, columns, _SPOOLED, overwrite=overwrite)
+    stored, key = name_stored(name), table.key[0]
+    if not run.query(f"SELECT count(*) AS rows FROM {stored}")["rows"][0].as_py():
+        return run.append_stream(name, batches)
+    run.register("arriving_batches", batches)
+    columns = ", ".join(f"arriving.{column.name}" for column in table.columns)
+    new = run.query_batches(
+        f"""
+        SELECT {columns} FROM arriving_batches AS arriving
+        WHERE NOT EXISTS (SELECT 1 FROM {stored} AS known WHERE known.{key} = arriving.{key})
+        """
+    )
+    return run.append_stream(name, new)
+
+
+def _filter_batches(run: Run, batches: pa.RecordBatchReader, path: Path) -> pa.RecordBatchReader:
+    """Without the rows of erased people. Put aside, since looking them up is a query of ``run`` itself."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batches.schema) as writer:
+        for batch in batches:
+            for kept in filter_erased(run, pa.Table.from_batches([batch])).to_batches():
+                writer.write_batch(kept)
+    spooled = pa.ipc.open_file(pa.memory_map(str(path)))
+    return pa.RecordBatchReader.from_batches(
+        spooled.schema, (spooled.get_batch(number) for number in range(spooled.num_record_batches))
+    )
 
 
 def _append(run: Run, table: Table) -> int:
@@ -66,32 +115,33 @@ def _append(run: Run, table: Table) -> int:
         f"""
         WITH arriving AS ({once})
         SELECT {columns} FROM arriving
-        WHERE NOT EXISTS (SELECT 1 FROM {table.name} AS known WHERE known.{key} = arriving.{key})
+        WHERE NOT EXISTS (SELECT 1 FROM {name_stored(table.name)} AS known WHERE known.{key} = arriving.{key})
         """
     )
     run.append(table.name, new)
     return int(new.num_rows)
 
 
-def _append_consents(run: Run, at: datetime) -> int:
+def _append_consents(run: Run, incoming: list[str], view: str, at: datetime) -> int:
     # Of two answers at one instant (files often know the day only) the refusal counts: where the permission is known
     # already, the refusal stands one microsecond after it, as there is one row for each instant.
+    until = "until" if "until" in incoming else "CAST(NULL AS TIMESTAMPTZ)"
     new = run.query(
-        """
+        f"""
         WITH current AS (
-            SELECT customer_id, channel, purpose, allowed, since,
+            SELECT customer_id, channel, purpose, allowed, since, until,
                 row_number() OVER (PARTITION BY customer_id, channel, purpose ORDER BY since DESC) AS newest
-            FROM consents
+            FROM delivered_consents
         ),
         dated AS (
             SELECT customer_id, channel, purpose, allowed, since IS NULL AS undated,
-                coalesce(since, CAST($at AS TIMESTAMPTZ)) AS since, source
-            FROM incoming_rows
+                coalesce(since, CAST($at AS TIMESTAMPTZ)) AS since, {until} AS until, source
+            FROM {view}
         ),
         ordered AS (
-            SELECT customer_id, channel, purpose, allowed, undated, source,
+            SELECT customer_id, channel, purpose, allowed, undated, until, source,
                 CASE WHEN NOT allowed AND EXISTS (
-                    SELECT 1 FROM consents AS known
+                    SELECT 1 FROM delivered_consents AS known
                     WHERE known.customer_id = dated.customer_id AND known.channel = dated.channel
                         AND known.purpose = dated.purpose AND known.since = dated.since AND known.allowed
                 ) THEN since + INTERVAL 1 MICROSECOND ELSE since END AS since
@@ -101,10 +151,10 @@ def _append_consents(run: Run, at: datetime) -> int:
             SELECT *, row_number() OVER (PARTITION BY customer_id, channel, purpose, since ORDER BY allowed) AS copy
             FROM ordered
         )
-        SELECT customer_id, channel, purpose, allowed, since, source FROM numbered
+        SELECT customer_id, channel, purpose, allowed, since, until, source FROM numbered
         WHERE copy = 1
             AND NOT EXISTS (
-                SELECT 1 FROM consents AS known
+                SELECT 1 FROM delivered_consents AS known
                 WHERE known.customer_id = numbered.customer_id AND known.channel = numbered.channel
                     AND known.purpose = numbered.purpose AND known.since = numbered.since
             )
@@ -113,6 +163,7 @@ def _append_consents(run: Run, at: datetime) -> int:
                 WHERE newest = 1 AND current.customer_id = numbered.customer_id
                     AND current.channel = numbered.channel AND current.purpose = numbered.purpose
                     AND current.allowed = numbered.allowed
+                    AND current.until IS NOT DISTINCT FROM numbered.until
             ))
         """,
         {"at": at},
@@ -121,30 +172,34 @@ def _append_consents(run: Run, at: datetime) -> int:
     return int(new.num_rows)
 
 
-def _merge(run: Run, table: Table, incoming: list[str], *, overwrite: bool) -> int:
-    key = table.key[0]
-    known = run.query(f"SELECT * FROM {table.name} LIMIT 0").column_names
+def _merge(run: Run, table: Table, incoming: list[str], view: str, *, overwrite: bool) -> int:
+    key, stored = table.key[0], name_stored(table.name)
+    known = run.query(f"SELECT * FROM {stored} LIMIT 0").column_names
     declared = {column.name for column in table.columns}
     chosen = [
         _choose(name, incoming, known, declared, overwrite=overwrite)
         for name in _unite(known, incoming)
         if name != key
     ]
-    merged = run.query(
+    run.execute(
         f"""
+        CREATE OR REPLACE TEMP TABLE merged_rows AS
         WITH arriving AS (
-            SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {key}) AS copy_number FROM {_INCOMING}
+            SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {key}) AS copy_number FROM {view}
         ),
         arrived AS (SELECT * FROM arriving WHERE copy_number = 1)
         SELECT coalesce(old.{key}, new.{key}) AS {key}, {", ".join(chosen)}
-        FROM {table.name} AS old FULL OUTER JOIN arrived AS new ON new.{key} = old.{key}
-        ORDER BY 1
+        FROM {stored} AS old FULL OUTER JOIN arrived AS new ON new.{key} = old.{key}
         """
     )
-    before = run.query(f"SELECT * FROM {table.name}")
-    if _differs(run, table.name, merged, before):
-        run.replace(table.name, merged)
-    return int(merged.num_rows - before.num_rows)
+    before, after = (
+        int(run.query(f"SELECT count(*) AS rows FROM {name}")["rows"][0].as_py())
+        for name in (stored, "merged_rows")
+    )
+    if before != after or _differs(run, stored):
+        # A copy of the whole: the files that it came from are replaced while it is read.
+        run.replace_stream(table.name, run.query_batches(f"SELECT * FROM merged_rows ORDER BY {key}"))
+    return after - before
 
 
 def _unite(known: list[str], incoming: list[str]) -> list[str]:
@@ -171,12 +226,14 @@ def _choose(name: str, incoming: list[str], known: list[str], declared: set[str]
     return f"coalesce({', '.join(parts)}) AS {column}"
 
 
-def _differs(run: Run, table: str, merged: pa.Table, before: pa.Table) -> bool:
-    if merged.num_rows != before.num_rows or merged.column_names != before.column_names:
+def _differs(run: Run, stored: str) -> bool:
+    names = run.query("SELECT * FROM merged_rows LIMIT 0").column_names
+    if names != run.query(f"SELECT * FROM {stored} LIMIT 0").column_names:
         return True
-    run.register("merged_rows", merged)
-    columns = ", ".join(quote(name) for name in merged.column_names)
-    changed = run.query(f"SELECT {columns} FROM merged_rows EXCEPT SELECT {columns} FROM {table}")
+    columns = ", ".join(quote(name) for name in names)
+    changed = run.query(
+        f"SELECT 1 FROM (SELECT {columns} FROM merged_rows EXCEPT SELECT {columns} FROM {stored}) AS changed LIMIT 1"
+    )
     return bool(changed.num_rows)
 
 
@@ -212,26 +269,49 @@ def record_source(run: Run, row: Mapping[str, object]) -> None:
     )
 
 
+def list_settled(run: Run) -> frozenset[str]:
+    """Ids of rejects that were repaired and taken in: the bad original may come again, its rejects do not."""
+    readings = run.query("SELECT reading FROM sources WHERE reading LIKE '%\"repaired\"%'")["reading"]
+    return frozenset(str(reject) for text in readings.to_pylist() for reject in json.loads(text)["repaired"])
+
+
 def record_rejects(
-    run: Run, rejects: pa.Table, *, source: str, file: str, again: bool, repaired: list[str]
+    run: Run,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    source: str,
+    file: str,
+    again: bool,
+    repaired: list[str],
 ) -> None:
     """Add rejects; ``again``: the same file comes once more, so what it no longer rejects is settled.
 
     ``repaired`` are ids of rejects that came back as rows of this file.
     """
-    run.register("new_rejects", rejects)
-    settled = ", ".join(literal(reject) for reject in repaired) or "''"
+    run.register("no_rejects", REJECTS.build([]))
+    run.execute("CREATE OR REPLACE TEMP TABLE new_rejects AS SELECT * FROM no_rejects")
+    for batch in batches:
+        run.register("more_rejects", filter_rejects(run, pa.Table.from_batches([batch])))
+        run.execute("INSERT INTO new_rejects SELECT * FROM more_rejects")
+    run.register("settled_ids", pa.table({"reject_id": pa.array(repaired, pa.string())}))
     redone = "old.source = $source AND old.file = $file" if again else "false"
-    kept = run.query(
+    run.execute(
         f"""
+        CREATE OR REPLACE TEMP TABLE kept_rejects AS
         SELECT * FROM rejects AS old
-        WHERE old.reject_id NOT IN ({settled}) AND NOT ({redone})
+        WHERE old.reject_id NOT IN (SELECT reject_id FROM settled_ids) AND NOT ({redone})
             AND NOT EXISTS (SELECT 1 FROM new_rejects AS new WHERE new.reject_id = old.reject_id)
         UNION ALL BY NAME SELECT * FROM new_rejects
-        ORDER BY source, file, row_number, reject_id
         """,
         {"source": source, "file": file} if again else None,
     )
-    before = run.query("SELECT reject_id FROM rejects ORDER BY reject_id")
-    if not before.equals(kept.select(["reject_id"]).sort_by("reject_id")):
-        run.replace("rejects", kept)
+    changed = run.query(
+        """
+        SELECT (SELECT count(*) FROM rejects) <> (SELECT count(*) FROM kept_rejects) OR EXISTS (
+            SELECT reject_id FROM kept_rejects EXCEPT SELECT reject_id FROM rejects
+        ) AS answer
+        """
+    )["answer"][0].as_py()
+    if changed:
+        ordered = "SELECT * FROM kept_rejects ORDER BY source, file, row_number, reject_id"
+        run.replace_stream("rejects", run.query_batches(ordered))

@@ -1,8 +1,9 @@
 """Staged text → typed rows, each accepted, at fault, or (beyond ``until``) left for later.
 
 Reads the staged table ``raw``; writes the scratch table ``parsed``: ``row_number``, one column per mapped
-field (an instant ``x`` has ``x_local`` beside it), ``raw_key`` (digest of the whole row) and ``rule``: NULL when
-accepted, -1 when left for later, else the index of the rule that it breaks.
+field (an instant ``x`` has ``x_local`` beside it), ``raw_key`` (digest of the whole row of an order file), what the
+table keeps of other columns (``properties`` of events, ``extra_0``… of customers) and ``rule``: NULL when accepted,
+-1 when left for later, else the index of the rule that it breaks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from aimwell.core.text import Text, say
 from aimwell.data.dates import DatePlan, Order, plan_dates
 from aimwell.data.expressions import (
     CHANNEL_NAMES,
+    KIND_NAMES,
     PURPOSE_NAMES,
     parse_boolean,
     parse_instant,
@@ -22,7 +24,7 @@ from aimwell.data.expressions import (
     parse_offset,
     translate_names,
 )
-from aimwell.data.mapping import OWN_COLUMNS, Mapping, Match, check_table
+from aimwell.data.mapping import OWN_COLUMNS, ROW, Mapping, Match, check_table
 from aimwell.data.scratch import Scratch, literal
 from aimwell.data.sources import Source
 from aimwell.data.synonyms import Field, Kind
@@ -80,9 +82,11 @@ def parse_rows(
     conditions = list(_list_conditions(fields, mapping))
     scratch.execute(
         _compose(source, mapping, fields, dates, commas, [condition for condition, _ in conditions]),
-        {"zone": clock.zone, "limit": clock.limit, "until": clock.until},
+        {"zone": clock.zone, "limit": clock.limit, "until": clock.until, "source": name},
     )
-    notices = [told for plan in dates.values() if (told := plan.tell())]
+    notices = [*source.notices]
+    notices += [told for plan in dates.values() if (told := plan.tell())]
+    notices += _tell_backwards(scratch, mapping)
     if mapping.unused and mapping.table not in ("customers", "events"):
         notices.append(say("Columns that were not used: {columns}.", columns=", ".join(mapping.unused)))
     return Parsed(source, mapping, name, tuple(rule for _, rule in conditions), dates, tuple(notices))
@@ -99,22 +103,58 @@ def _compose(
     texts = [f"{_read_text(source, mapping, field)} AS {field.name}_text" for field in fields]
     typed = [column for field in fields for column in _type_field(field, dates.get(field.name), commas)]
     own = [f"c{position}" for position, column in enumerate(source.columns) if column not in OWN_COLUMNS]
+    # Only order files are searched for rows that stand twice as a whole.
+    digest = f"md5_number(concat_ws(chr(31), {', '.join(own)}))" if mapping.table == "order_lines" else "0"
+    extras = _keep_others(source, mapping)
     branches = " ".join(f"WHEN {condition} THEN {index}" for index, condition in enumerate(conditions))
     moment = next((field.name for field in fields if field.kind is Kind.INSTANT), None)
     later = f"WHEN CAST({moment}_local AS DATE) >= CAST($until AS DATE) THEN {LATER}" if moment else ""
-    kept = ", ".join(column.rsplit(" AS ", 1)[1] for column in typed)
+    kept = ", ".join([column.rsplit(" AS ", 1)[1] for column in typed] + list(extras))
+    others = "".join(f", {value} AS {column}" for column, value in extras.items())
     return f"""
         CREATE OR REPLACE TABLE parsed AS
-        WITH bound AS (SELECT $zone AS zone, $limit AS instant_limit, $until AS until_day),
-        cleaned AS (
-            SELECT row_number, md5_number(concat_ws(chr(31), {", ".join(own)})) AS raw_key, {", ".join(texts)} FROM raw
+        WITH bound AS (
+            SELECT $zone AS zone, $limit AS instant_limit, $until AS until_day, $source AS source_name
         ),
+        cleaned AS (SELECT row_number, {digest} AS raw_key, {", ".join(texts)}{others} FROM raw),
         located AS (SELECT *, {_locate(fields, dates)} FROM cleaned),
         typed AS (SELECT *, {", ".join(typed)} FROM located)
         SELECT row_number, raw_key, {kept},
             CAST(CASE {later} {branches} ELSE NULL END AS INTEGER) AS rule
         FROM typed
     """
+
+
+def _keep_others(source: Source, mapping: Mapping) -> dict[str, str]:
+    """What the table keeps of columns that feed no field, as column → SQL."""
+    if mapping.table == "customers":
+        return {f"extra_{place}": source.read(column) for place, column in enumerate(mapping.unused)}
+    if mapping.table == "events":
+        pairs = ", ".join(f"{literal(column)}, {source.read(column)}" for column in mapping.unused)
+        return {"properties": f"CAST(json_object({pairs}) AS VARCHAR)" if pairs else "CAST(NULL AS VARCHAR)"}
+    return {}
+
+
+def _tell_backwards(scratch: Scratch, mapping: Mapping) -> list[Text]:
+    """Events that arrived before they happened: the clock of the device or of the server is wrong."""
+    if not (mapping.has("occurred_at") and mapping.has("received_at")):
+        return []
+    found = scratch.rows(
+        """
+        SELECT count(*) AS rows, min(row_number) AS first FROM parsed
+        WHERE rule IS NULL AND received_at < occurred_at
+        """
+    )[0]
+    if not found["rows"]:
+        return []
+    return [
+        say(
+            "{count} events were received before they happened, the first in row {row}: a clock goes wrong. "
+            "They are kept with the time of the source.",
+            count=found["rows"],
+            row=found["first"],
+        )
+    ]
 
 
 def _read_text(source: Source, mapping: Mapping, field: Field) -> str:
@@ -129,6 +169,8 @@ def _read_text(source: Source, mapping: Mapping, field: Field) -> str:
 
 
 def _text_of(source: Source, match: Match) -> str:
+    if match.constant == ROW:
+        return "$source || ':' || row_number"
     if match.column is None:
         return literal(match.constant or "")
     return source.read(match.column)
@@ -162,6 +204,8 @@ def _type_field(field: Field, plan: DatePlan | None, commas: set[str]) -> list[s
     }
     if name == "purpose":
         return [f"{translate_names(text, PURPOSE_NAMES)} AS {name}"]
+    if name == "kind":
+        return [f"{translate_names(text, KIND_NAMES)} AS {name}"]
     value = values.get(field.kind, text)
     return [f"{value} AS {name}"]
 
@@ -182,7 +226,8 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
                 f"{name}_text IS NOT NULL AND ({name}_local IS NULL OR NOT ({sane}))",
                 Rule("bad_date", name),
             )
-            yield f"{name} >= CAST($limit AS TIMESTAMPTZ)", Rule("from_future", name)
+            if name != "until":
+                yield f"{name} >= CAST($limit AS TIMESTAMPTZ)", Rule("from_future", name)
         elif field.kind is Kind.NUMBER:
             yield f"{name}_text IS NOT NULL AND {name} IS NULL", Rule("bad_number", name)
         elif field.kind is Kind.BOOLEAN:

@@ -16,7 +16,6 @@ from aimwell.engine.session import Queryable
 
 def find_patterns(reader: Queryable) -> Iterator[Finding]:
     """The findings of every check of this module."""
-    yield from _find_silent_days(reader)
     yield from _find_short_history(reader)
     yield from _find_heaping(reader)
     yield from _find_shared_orders(reader)
@@ -24,43 +23,6 @@ def find_patterns(reader: Queryable) -> Iterator[Finding]:
     yield from _find_shared_contacts(reader)
     yield from _find_missing_consents(reader)
     yield from _find_file_traits(reader)
-
-
-def _find_silent_days(reader: Queryable) -> Iterator[Finding]:
-    counted = ask(
-        reader,
-        """
-        WITH days AS (SELECT source, ordered_on FROM order_lines GROUP BY source, ordered_on),
-        gaps AS (
-            SELECT source, ordered_on,
-                date_diff('day', lag(ordered_on) OVER (PARTITION BY source ORDER BY ordered_on),
-                ordered_on) - 1 AS silent
-            FROM days
-        )
-        SELECT source, CAST(coalesce(sum(silent), 0) AS BIGINT) AS affected,
-            date_diff('day', min(ordered_on), max(ordered_on)) + 1 AS total,
-            max(silent) AS longest, CAST(arg_max(ordered_on, silent) AS VARCHAR) AS after_longest
-        FROM gaps GROUP BY source ORDER BY source
-        """,
-    )
-    for row in counted:
-        examples = (f"{row['longest']} → {row['after_longest']}",) if row["affected"] else ()
-        yield Finding(
-            row["source"],
-            "order_lines",
-            "ordered_on",
-            "unavailable",
-            "silent_days",
-            int(row["affected"]),
-            int(row["total"]),
-            examples,
-            lambda affected, total, column: say(
-                "On {affected} of {total} days there is not one order.", affected=affected, total=total
-            ),
-            say("Check that no file of the period is missing; closed days need nothing."),
-            0.2,
-            2.0,
-        )
 
 
 def _find_short_history(reader: Queryable) -> Iterator[Finding]:
@@ -268,7 +230,9 @@ def _find_missing_consents(reader: Queryable) -> Iterator[Finding]:
         FROM customers
         """,
     )[0]
-    if row["total"]:
+    known = ask(reader, "SELECT 1 AS found FROM consents LIMIT 1")
+    # Without any consent the table is missing, which is said already.
+    if row["total"] and known:
         yield Finding(
             EVERYWHERE,
             "consents",

@@ -5,7 +5,7 @@ Reads the staged table ``raw`` (its first rows); writes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aimwell.data.expressions import clean, parse_boolean, parse_instant, parse_number, parse_offset
 from aimwell.data.scratch import Scratch
@@ -56,7 +56,22 @@ class Profile:
 
 def profile_columns(scratch: Scratch, columns: tuple[str, ...]) -> dict[str, Profile]:
     """A profile of each column of ``raw``."""
-    return {column: _profile(scratch, f"c{position}", column) for position, column in enumerate(columns)}
+    profiles = {column: _profile(scratch, f"c{position}", column) for position, column in enumerate(columns)}
+    for position, (column, profile) in enumerate(profiles.items()):
+        if profile.unique and profile.rows >= _SAMPLE:
+            profiles[column] = _check_unique(scratch, f"c{position}", profile)
+    return profiles
+
+
+def _check_unique(scratch: Scratch, staged: str, profile: Profile) -> Profile:
+    """Files are often sorted: what is unique at their beginning need not be so in all that was staged."""
+    found = scratch.rows(f"SELECT count({staged}) AS rows, count(DISTINCT {staged}) AS distinct FROM raw")[0]
+    unique = found["distinct"] >= 0.99 * found["rows"]
+    return (
+        profile
+        if unique
+        else replace(profile, distinct=int(profile.rows * found["distinct"] / found["rows"]))
+    )
 
 
 def _profile(scratch: Scratch, staged: str, column: str) -> Profile:

@@ -1,8 +1,8 @@
-"""Lines → records, with every line accounted for: taken, blank, or at fault with its number and reason.
+"""Text → records, with every line accounted for: taken, blank, or at fault with its number and reason.
 
-Lines without quotes go to Arrow's reader in one piece; lines with quotes are read one by one, strictly. A quote
-that is never closed costs its own line only, never the lines after it. Reads lines; writes Arrow batches of
-text columns ``c0``, ``c1``, … with ``row_number`` (the header is line 1).
+A chunk of whole lines without oddities goes to Arrow's or DuckDB's reader in one piece; a chunk in which anything is
+odd is read line by line, strictly. A quote that is never closed costs its own line only, never the lines after
+it. Reads bytes; writes pieces (``data.pieces``); the header is line 1.
 """
 
 from __future__ import annotations
@@ -12,119 +12,197 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
 from aimwell.data.dialect import BLANKS, Dialect, split_line
+from aimwell.data.pieces import (
+    LONGEST_CELL,
+    Fault,
+    Mark,
+    Piece,
+    build_records,
+    find_padded,
+    name_fields,
+    shorten,
+    stage_schema,
+)
+from aimwell.data.scratch import Scratch, literal
 
+CHUNK = 1 << 25
+"""Bytes of text that are read at once."""
+_ODD = 1 << 15
+"""Bytes of an odd chunk that are read line by line; a larger one is halved first."""
+_LONGEST_LINE = 1 << 26
 _LONGEST_RECORD = 2000
 """Lines that one quoted value may span; more means that a quote was never closed."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A line that is no record: its number, a stable reason, the line itself."""
-
-    row_number: int
-    reason: str
-    text: str
+_BLANK_MARKS = [mark.encode() for mark in (" ", "\t", "\u3000", "\u00a0", "\u2003")]
+_BROKEN = "\ufffd".encode()
+csv.field_size_limit(_LONGEST_LINE)
 
 
 @dataclass
-class Counts:
-    """What became of the lines so far."""
+class _Counts:
+    """What became of the lines of one chunk."""
 
     blank: int = 0
     spanning: int = 0
     faults: list[Fault] = field(default_factory=list)
 
 
-def name_fields(width: int) -> list[str]:
-    """The staged names of ``width`` columns."""
-    return [f"c{position}" for position in range(width)]
-
-
-def stage_schema(width: int) -> pa.Schema:
-    """``row_number`` and ``width`` text columns."""
-    return pa.schema([("row_number", pa.int64()), *((name, pa.string()) for name in name_fields(width))])
-
-
-def split_lines(pieces: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Pieces of a file → lists of whole lines, without their ends."""
-    rest, classic = b"", None
+def cut_chunks(pieces: Iterable[bytes], *, file: str, size: int = CHUNK) -> Iterator[bytes]:
+    """Pieces of a text → chunks of whole lines; lines that end in a lone CR get a line feed."""
+    waiting: list[bytes] = []
+    held, classic = 0, None
     for piece in pieces:
         if classic is None and piece:
             classic = b"\n" not in piece and b"\r" in piece
-        if classic:
-            piece = piece.replace(b"\r", b"\n")
-        rest += piece
-        lines = rest.split(b"\n")
-        rest = lines.pop()
-        if lines:
-            yield [line[:-1] if line.endswith(b"\r") else line for line in lines]
-    if rest:
-        yield [rest.rstrip(b"\r")]
+        waiting.append(piece.replace(b"\r", b"\n") if classic else piece)
+        held += len(piece)
+        if held < size:
+            continue
+        text = b"".join(waiting)
+        cut = text.rfind(b"\n") + 1
+        if cut:
+            yield text[:cut]
+            waiting, held = [text[cut:]], len(text) - cut
+        elif held > _LONGEST_LINE:
+            raise BadInput(
+                "data.line_too_long",
+                say("'{file}' has a line of more than {size} MB.", file=file, size=_LONGEST_LINE >> 20),
+                remedy=say("Check that the file is a table with one line for each row."),
+                where={"file": file},
+            )
+    if text := b"".join(waiting):
+        yield text
 
 
 class Reader:
-    """Reads the records of one file; ``counts`` tells what happened to the lines."""
+    """Reads the records of one text file, chunk by chunk."""
 
-    def __init__(self, dialect: Dialect, width: int, *, first_line: int, damaged: bool = False) -> None:
+    def __init__(
+        self, scratch: Scratch, dialect: Dialect, width: int, *, start: Mark, damaged: bool = False
+    ) -> None:
         self.dialect = dialect
         self.width = width
-        self.counts = Counts()
-        self._line = first_line
+        self._scratch = scratch
+        self._mark = start
         self._damaged = damaged
-        self._delimiter = dialect.delimiter.encode()
-        self._plain: list[bytes] = []
-        self._plain_numbers: list[int] = []
-        self._quoted: list[list[str]] = []
-        self._quoted_numbers: list[int] = []
+        self._counts = _Counts()
+        self._numbers: list[int] = []
+        self._rows: list[list[str]] = []
 
-    def read(self, batches: Iterable[list[bytes]]) -> Iterator[pa.RecordBatch]:
-        """Batches of staged records; an open quote is carried over to the next batch of lines."""
-        carried: list[bytes] = []
-        for lines in batches:
-            carried = self._take(carried + lines, last=False)
-            yield from self._flush()
-        self._take(carried, last=True)
-        yield from self._flush()
+    def read(self, chunks: Iterable[bytes]) -> Iterator[Piece]:
+        """The pieces of the chunks; an open quote is carried over to the next chunk."""
+        carried = b""
+        for chunk in chunks:
+            given: list[Piece] = []
+            parts = [chunk]
+            while parts:
+                part = parts.pop()
+                text = carried + part if carried else part
+                records = self._read_quickly(text)
+                if records is not None:
+                    carried = b""
+                    given.append(self._give_quickly(records, text))
+                elif len(part) > _ODD and (cut := part.find(b"\n", len(part) // 2) + 1) not in (0, len(part)):
+                    # One odd line in a million must not make all of them slow: halve until it stands nearly alone.
+                    parts += [part[cut:], part[:cut]]
+                else:
+                    carried = self._read_lines(text, last=False)
+                    given.append(self._give())
+            yield _join(given)
+        if carried:
+            self._read_lines(carried, last=True)
+            yield self._give()
 
-    def _take(self, lines: list[bytes], *, last: bool) -> list[bytes]:
-        position, total, wanted, delimiter = 0, len(lines), self.width - 1, self._delimiter
-        simple = self.dialect.quotes and not self._damaged
-        start = self._line
+    def _give_quickly(self, records: pa.Table, text: bytes) -> Piece:
+        self._mark = Mark(self._mark.offset + len(text), self._mark.line + records.num_rows)
+        padded = find_padded(records) if _may_be_padded(text, self.dialect) else frozenset()
+        return Piece(records, self._mark, padded=padded)
+
+    def _read_quickly(self, text: bytes) -> pa.Table | None:
+        """The records of a chunk in which every line is one; None when that is not sure."""
+        returns = text.count(b"\r")
+        if (
+            (self._damaged and _BROKEN in text)
+            or self.width < 2
+            or not self.dialect.quotes
+            or b"\0" in text
+            or (returns and text.count(b"\r\n") != returns)
+        ):
+            return None
+        lines = text.count(b"\n") + (not text.endswith(b"\n"))
+        try:
+            table = self._parse_quoted(text) if b'"' in text else self._parse_plain(text)
+        except (pa.ArrowInvalid, duckdb.Error):
+            return None
+        if table.num_rows != lines or any(_longest(column) > LONGEST_CELL for column in table.columns):
+            return None
+        numbers = pa.array(range(self._mark.line, self._mark.line + lines), pa.int64())
+        return table.add_column(0, "row_number", numbers).cast(stage_schema(self.width))
+
+    def _parse_plain(self, text: bytes) -> pa.Table:
+        return _parse_plain(text, self.width, self.dialect.delimiter)
+
+    def _parse_quoted(self, text: bytes) -> pa.Table:
+        """DuckDB's strict reader; it forgives blanks after a closing quote, which the slow way does not."""
+        if b'" ' in text or b'"\t' in text:
+            raise pa.ArrowInvalid("blanks after a quote")
+        path = self._scratch.folder / "chunk.csv"
+        path.write_bytes(text)
+        columns = ", ".join(f"'{name}': 'VARCHAR'" for name in name_fields(self.width))
+        table = self._scratch.query(
+            f"""
+            SELECT * FROM read_csv($path, columns = {{{columns}}}, header = false, auto_detect = false,
+                delim = {literal(self.dialect.delimiter)}, quote = '"', escape = '"', strict_mode = true,
+                nullstr = {literal(chr(1) + "none")}, null_padding = false, ignore_errors = false)
+            """,
+            {"path": str(path)},
+        )
+        path.unlink()
+        filled = [pc.fill_null(column, "") for column in table.columns]
+        return pa.Table.from_arrays(filled, names=table.column_names)
+
+    def _give(self) -> Piece:
+        counts, self._counts = self._counts, _Counts()
+        records = build_records(self._numbers, self._rows, self.width)
+        self._numbers, self._rows = [], []
+        return Piece(records, self._mark, counts.faults, counts.blank, counts.spanning)
+
+    def _read_lines(self, text: bytes, *, last: bool) -> bytes:
+        """Read what is whole; the text that waits for its end."""
+        lines = text.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        position, total, start = 0, len(lines), self._mark.line
         while position < total:
-            line = lines[position]
-            if (
-                simple
-                and b'"' not in line
-                and b"\r" not in line
-                and line.count(delimiter) == wanted
-                and line.strip()
-            ):
-                self._plain.append(line)
-                self._plain_numbers.append(start + position)
-                position += 1
-                continue
-            taken = self._take_odd(lines, position, start + position, last=last)
+            taken = self._take(lines, position, start + position, last=last)
             if taken == 0:
                 break
             position += taken
-        self._line = start + position
-        return lines[position:]
+        rest = b"\n".join([*lines[position:], b""]) if position < total else b""
+        self._mark = Mark(self._mark.offset + len(text) - len(rest), start + position)
+        return rest
 
-    def _take_odd(self, lines: list[bytes], position: int, number: int, *, last: bool) -> int:
+    def _take(self, lines: list[bytes], position: int, number: int, *, last: bool) -> int:
         """How many lines the record at ``position`` took; 0 when its end has not been read yet."""
-        line = lines[position]
-        if not line.strip():
-            self.counts.blank += 1
+        text = lines[position].removesuffix(b"\r").decode("utf-8", "replace")
+        if not text.strip():
+            self._counts.blank += 1
             return 1
-        text = line.decode("utf-8", "replace")
+        if "\0" in text:
+            return self._blame(number, "nul_byte", text.replace("\0", "␀"))
         if self._damaged and "\ufffd" in text:
             return self._blame(number, "bad_encoding", text)
         if not self.dialect.quotes:
-            return self._take_blanks(text, number)
+            return self._keep(text.split(), number, text)
+        if '"' not in text:
+            return self._keep(text.split(self.dialect.delimiter), number, text)
         try:
             cells = split_line(text, self.dialect.delimiter)
         except csv.Error as error:
@@ -133,32 +211,29 @@ class Reader:
             return self._take_spanning(lines, position, number, last=last)
         return self._keep(cells, number, text)
 
-    def _take_blanks(self, text: str, number: int) -> int:
-        cells = text.split()
-        if len(cells) != self.width:
-            return self._blame_width(number, len(cells), text)
-        self._plain.append(BLANKS.join(cells).encode())
-        self._plain_numbers.append(number)
-        return 1
-
     def _take_spanning(self, lines: list[bytes], position: int, number: int, *, last: bool) -> int:
         end = min(len(lines), position + _LONGEST_RECORD)
-        gathered = lines[position].decode("utf-8", "replace")
+        gathered, length = [_decode(lines[position])], 0
+        quotes = gathered[0].count('"')
         for following in range(position + 1, end):
-            gathered += "\n" + lines[following].decode("utf-8", "replace")
-            if gathered.count('"') % 2:
+            gathered.append(_decode(lines[following]))
+            quotes += gathered[-1].count('"')
+            length += len(gathered[-1])
+            if length > LONGEST_CELL:
+                break
+            if quotes % 2:
                 continue
-            cells = self._split_spanning(gathered)
+            cells = self._split_spanning("\n".join(gathered))
             if cells is None or len(cells) != self.width:
                 break
-            self.counts.spanning += 1
-            self._quoted.append(cells)
-            self._quoted_numbers.append(number)
+            self._counts.spanning += 1
+            self._numbers.append(number)
+            self._rows.append(cells)
             return following - position + 1
         else:
             if not last and end == len(lines):
                 return 0
-        return self._blame(number, "bad_quote", lines[position].decode("utf-8", "replace"))
+        return self._blame(number, "bad_quote", gathered[0])
 
     def _split_spanning(self, text: str) -> list[str] | None:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.dialect.delimiter, strict=True)
@@ -170,37 +245,58 @@ class Reader:
 
     def _keep(self, cells: list[str], number: int, text: str) -> int:
         if len(cells) != self.width:
-            return self._blame_width(number, len(cells), text)
-        self._quoted.append(cells)
-        self._quoted_numbers.append(number)
+            reason = "too_few_columns" if len(cells) < self.width else "too_many_columns"
+            return self._blame(number, reason, text)
+        if len(text) > LONGEST_CELL and max(map(len, cells)) > LONGEST_CELL:
+            return self._blame(number, "cell_too_long", text)
+        self._numbers.append(number)
+        self._rows.append(cells)
         return 1
-
-    def _blame_width(self, number: int, found: int, text: str) -> int:
-        return self._blame(number, "too_few_columns" if found < self.width else "too_many_columns", text)
 
     def _blame(self, number: int, reason: str, text: str) -> int:
-        self.counts.faults.append(Fault(number, reason, text))
+        self._counts.faults.append(Fault(number, reason, shorten(text)))
         return 1
 
-    def _flush(self) -> Iterator[pa.RecordBatch]:
-        if self._plain:
-            yield from _parse_plain(self._plain, self._plain_numbers, self.width, self.dialect.delimiter)
-        if self._quoted:
-            columns = [pa.array(cells, pa.string()) for cells in zip(*self._quoted, strict=True)]
-            yield pa.RecordBatch.from_arrays(
-                [pa.array(self._quoted_numbers, pa.int64()), *columns], schema=stage_schema(self.width)
-            )
-        self._plain, self._plain_numbers, self._quoted, self._quoted_numbers = [], [], [], []
+
+def _join(pieces: list[Piece]) -> Piece:
+    """Pieces that follow each other as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    padded = (find_padded(p.records) if p.padded is None else p.padded for p in pieces)
+    return Piece(
+        pa.concat_tables([piece.records for piece in pieces]),
+        pieces[-1].mark,
+        [fault for piece in pieces for fault in piece.faults],
+        sum(piece.blank for piece in pieces),
+        sum(piece.spanning for piece in pieces),
+        frozenset().union(*padded),
+    )
 
 
-def _parse_plain(
-    lines: list[bytes], numbers: list[int], width: int, delimiter: str
-) -> Iterator[pa.RecordBatch]:
-    text = b"\n".join(lines) + b"\n"
+def _decode(line: bytes) -> str:
+    return line.removesuffix(b"\r").decode("utf-8", "replace")
+
+
+def _longest(column: pa.ChunkedArray) -> int:
+    return int(pc.max(pc.binary_length(column)).as_py() or 0)
+
+
+def _may_be_padded(text: bytes, dialect: Dialect) -> bool:
+    """Whether a blank stands at some edge of a cell: beside a delimiter, a quote or the end of a line."""
+    edges = (dialect.delimiter.encode(), b'"', b"\n")
+    return any(
+        blank in text and any(edge + blank in text or blank + edge in text for edge in (*edges, b"\r"))
+        for blank in _BLANK_MARKS
+        if blank != dialect.delimiter.encode()
+    ) or text.startswith(tuple(_BLANK_MARKS))
+
+
+def _parse_plain(text: bytes, width: int, delimiter: str) -> pa.Table:
+    """Arrow's reader, for text without quotes."""
     names = name_fields(width)
-    table = pa_csv.read_csv(
+    return pa_csv.read_csv(
         pa.py_buffer(text),
-        read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=len(text) + 1),
+        read_options=pa_csv.ReadOptions(column_names=names, use_threads=True, block_size=1 << 23),
         parse_options=pa_csv.ParseOptions(
             delimiter=delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False
         ),
@@ -208,5 +304,6 @@ def _parse_plain(
             column_types={name: pa.string() for name in names}, strings_can_be_null=False
         ),
     )
-    assert table.num_rows == len(numbers), "a line was cut or joined while reading"
-    yield from table.add_column(0, "row_number", pa.array(numbers, pa.int64())).to_batches()
+
+
+__all__ = ["BLANKS", "CHUNK", "Reader", "cut_chunks"]

@@ -7,26 +7,27 @@ the source's own columns, which can be repaired and added again.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import REJECTS
 from aimwell.core.text import Text, say
 from aimwell.data.mapping import OWN_COLUMNS
-from aimwell.data.parsing import Parsed, Rule
-from aimwell.data.records import Fault
+from aimwell.data.parsing import Parsed
 from aimwell.data.scratch import Scratch, literal
 
 
 def explain_reject(reason: str, column: str, value: str | None) -> Text:
     """The reason and the remedy in words."""
-    shown = value if value is not None else "—"
+    shown = "—" if value is None else value if len(value) <= 200 else value[:200] + "…"
     texts = {
         "no_customer": say("There is no customer number. Enter it, or leave the row out."),
         "missing_value": say("Column '{column}' is empty. Enter the value.", column=column),
@@ -72,37 +73,117 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
         ),
         "bad_quote": say("The double quotes of the line do not match. Close or double them."),
         "bad_encoding": say("The line holds bytes that are no characters. Type the damaged words again."),
+        "nul_byte": say("The line holds NUL bytes (shown as ␀): it was damaged on its way. Export it again."),
+        "cell_too_long": say(
+            "A cell has more than 1,000,000 characters. Shorten it, or close the quote that is open before it."
+        ),
+        "bad_json": say(
+            "The line is no JSON object. Repair it, or export the file again: it may have been cut."
+        ),
     }
     return texts[reason]
 
 
-def collect_rejects(scratch: Scratch, parsed: Parsed, run_id: str) -> pa.Table:
-    """One row of ``rejects`` for each row at fault; numbers of equal rows keep their ids apart."""
-    rows = [*_read_marked(scratch, parsed), *_read_faults(parsed)]
-    seen: dict[str, int] = {}
-    built = []
-    messages: dict[tuple[str, str, str | None], str] = {}
-    for number, rule, column, value, record in rows:
-        content = "\x1f".join([parsed.name, rule.reason, column, record])
-        seen[content] = seen.get(content, 0) + 1
-        message_key = (rule.reason, column, value)
-        if message_key not in messages:
-            messages[message_key] = explain_reject(rule.reason, column, value).to_json()
-        built.append(
-            {
-                "reject_id": hashlib.sha256(f"{content}\x1f{seen[content]}".encode()).hexdigest()[:32],
-                "source": parsed.name,
-                "file": parsed.source.file,
-                "row_number": number,
-                "column_name": column or None,
-                "value": value,
-                "reason": rule.reason,
-                "message": messages[message_key],
-                "record": record,
-                "run_id": run_id,
-            }
+@dataclass
+class Rejected:
+    """The rejects of one load, batch by batch; ``reasons`` counts them as they are read."""
+
+    scratch: Scratch
+    parsed: Parsed
+    run_id: str
+    settled: frozenset[str] = frozenset()
+    """Ids of rejects that were repaired and taken in before: they are counted, but do not come back."""
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Rows of ``rejects``; equal rows have ids of their own by their occurrence."""
+        _gather(self.scratch, self.parsed)
+        explain = lru_cache(maxsize=10_000)(_pack_message)
+        bound = {"source": self.parsed.name, "file": self.parsed.source.file, "run": self.run_id}
+        for batch in self.scratch.stream(_SELECT, bound):
+            data = pa.Table.from_batches([batch])
+            for reason in data["reason"].to_pylist():
+                self.reasons[reason] = self.reasons.get(reason, 0) + 1
+            if self.settled:
+                known = pa.array(sorted(self.settled), pa.string())
+                data = data.filter(pc.invert(pc.is_in(data["reject_id"], known)))
+            columns = (data[name].to_pylist() for name in ("reason", "column_name", "value"))
+            messages = [explain(*told) for told in zip(*columns, strict=True)]
+            data = data.append_column("message", pa.array(messages, pa.string()))
+            filed = [_FAMILIES.get(reason, reason) for reason in data["reason"].to_pylist()]
+            data = data.set_column(data.column_names.index("reason"), "reason", pa.array(filed, pa.string()))
+            yield from REJECTS.conform(data).to_batches()
+
+
+_FAMILIES = {"nul_byte": "bad_encoding", "bad_json": "bad_encoding", "cell_too_long": "bad_quote"}
+"""The reason under which the quality report counts what has words of its own here."""
+
+
+def _pack_message(reason: str, column: str | None, value: str | None) -> str:
+    return explain_reject(reason, column or "", value).to_json()
+
+
+_SELECT = """
+    WITH numbered AS (
+        SELECT *, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence FROM rejected
+    )
+    SELECT substr(sha256(content || chr(31) || occurrence), 1, 32) AS reject_id, $source AS source, $file AS file,
+        row_number, nullif(column_name, '') AS column_name, value, reason, record, $run AS run_id
+    FROM numbered
+"""
+
+
+def _gather(scratch: Scratch, parsed: Parsed) -> None:
+    """The scratch table ``rejected``: rows that break a rule, and lines that are no records."""
+    source = parsed.source
+    pairs = ", ".join(
+        f"{literal(column)}, {source.staged(column)}"
+        for column in source.columns
+        if column not in OWN_COLUMNS
+    )
+    columns = {match.field: match.column for match in parsed.mapping.matches if match.column}
+    cases = {"reason": "", "column_name": "", "value": ""}
+    for index, rule in enumerate(parsed.rules):
+        column = columns.get(rule.field, "")
+        cases["reason"] += f" WHEN rule = {index} THEN {literal(rule.reason)}"
+        cases["column_name"] += f" WHEN rule = {index} THEN {literal(column)}"
+        if column:
+            cases["value"] += f" WHEN rule = {index} THEN {source.read(column)}"
+    chosen = ", ".join(
+        f"{f'CASE{branches} END' if branches else 'CAST(NULL AS VARCHAR)'} AS {name}"
+        for name, branches in cases.items()
+    )
+    scratch.execute("CREATE OR REPLACE TABLE at_fault AS SELECT row_number, rule FROM parsed WHERE rule >= 0")
+    scratch.execute(
+        f"""
+        CREATE OR REPLACE TABLE rejected AS
+        WITH united AS (
+            SELECT at_fault.row_number, {chosen}, CAST(json_object({pairs}) AS VARCHAR) AS record
+            FROM raw JOIN at_fault ON raw.row_number = at_fault.row_number
+            UNION ALL
+            SELECT row_number, reason, '' AS column_name, CAST(NULL AS VARCHAR) AS value,
+                {_record_line(parsed)} AS record
+            FROM faults
         )
-    return REJECTS.build(built)
+        SELECT *, $source || chr(31) || reason || chr(31) || column_name || chr(31) || record AS content FROM united
+        """,
+        {"source": parsed.name},
+    )
+
+
+def _record_line(parsed: Parsed) -> str:
+    """The cells of a line that can be told apart, under their columns, and the line itself."""
+    delimiter = parsed.source.delimiter
+    if not delimiter:
+        return "CAST(json_object('aimwell_line', text) AS VARCHAR)"
+    blanks = r"regexp_split_to_array(trim(text), '\s+')"
+    cells = blanks if delimiter == " " else f"string_split(text, {literal(delimiter)})"
+    pairs = ", ".join(
+        f"{literal(column)}, {cells}[{place}]"
+        for place, column in enumerate(parsed.source.columns, 1)
+        if column not in OWN_COLUMNS
+    )
+    return f"CAST(json_object({pairs}, 'aimwell_line', text) AS VARCHAR)"
 
 
 def write_rejects(rows: Iterable[dict[str, Any]], columns: list[str], out: Path) -> int:
@@ -127,46 +208,3 @@ def write_rejects(rows: Iterable[dict[str, Any]], columns: list[str], out: Path)
             where={"file": str(out)},
         ) from error
     return count
-
-
-def _read_marked(scratch: Scratch, parsed: Parsed) -> list[tuple[int, Rule, str, str | None, str]]:
-    source, mapping = parsed.source, parsed.mapping
-    pairs = ", ".join(
-        f"{literal(column)}, {source.staged(column)}"
-        for column in source.columns
-        if column not in OWN_COLUMNS
-    )
-    columns = {match.field: match.column for match in mapping.matches if match.column}
-    value = " ".join(
-        f"WHEN rule = {index} THEN {source.read(columns[rule.field])}"
-        for index, rule in enumerate(parsed.rules)
-        if rule.field in columns
-    )
-    found = scratch.query(
-        f"""
-        SELECT parsed.row_number AS number, rule, {f"CASE {value} END" if value else "CAST(NULL AS VARCHAR)"} AS value,
-            CAST(json_object({pairs}) AS VARCHAR) AS record
-        FROM parsed JOIN raw ON raw.row_number = parsed.row_number
-        WHERE rule >= 0 ORDER BY parsed.row_number
-        """
-    )
-    rows = []
-    for number, index, text, record in zip(*(column.to_pylist() for column in found.columns), strict=True):
-        rule = parsed.rules[index]
-        rows.append((number, rule, columns.get(rule.field, ""), text, record))
-    return rows
-
-
-def _read_faults(parsed: Parsed) -> list[tuple[int, Rule, str, str | None, str]]:
-    return [
-        (fault.row_number, Rule(fault.reason, ""), "", None, _record_fault(parsed, fault))
-        for fault in parsed.source.faults
-    ]
-
-
-def _record_fault(parsed: Parsed, fault: Fault) -> str:
-    """The cells that can be told apart, under their columns, and the line itself."""
-    delimiter = parsed.source.delimiter
-    cells = fault.text.split() if delimiter == " " else fault.text.split(delimiter)
-    record = dict(zip(parsed.source.columns, cells, strict=False))
-    return json.dumps({**record, "aimwell_line": fault.text}, ensure_ascii=False)

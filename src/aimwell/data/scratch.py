@@ -22,8 +22,9 @@ class Scratch:
     def __init__(self, *, memory_limit: str = "2GB", threads: int = 2) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="aimwell-")
         self.folder = Path(self._folder.name)
+        # On disk: what does not fit into memory is there already and need not be spilled.
         self._connection = duckdb.connect(
-            ":memory:",
+            str(self.folder / "scratch.duckdb"),
             config={
                 "memory_limit": memory_limit,
                 "threads": threads,
@@ -50,6 +51,10 @@ class Scratch:
         """The rows of ``sql`` as dictionaries, for small answers."""
         return list(self.query(sql, parameters).to_pylist())
 
+    def describe(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[str]:
+        """The names of the columns of ``sql``."""
+        return list(self._connection.sql(sql, params=dict(parameters) if parameters else None).columns)
+
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that answers nothing."""
         self._connection.execute(sql, dict(parameters or {}))
@@ -58,10 +63,12 @@ class Scratch:
         """Make ``data`` a view called ``name``."""
         self._connection.register(name, data)
 
-    def stream(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
-        """The rows of ``sql`` in batches."""
-        relation = self._connection.sql(sql, params=dict(parameters) if parameters else None)
-        return relation.to_arrow_reader(100_000)
+    def stream(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, rows: int = 50_000
+    ) -> pa.RecordBatchReader:
+        """The rows of ``sql`` in batches; other queries may run meanwhile."""
+        relation = self._connection.cursor().sql(sql, params=dict(parameters) if parameters else None)
+        return relation.to_arrow_reader(rows)
 
 
 def quote(name: str) -> str:

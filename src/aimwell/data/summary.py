@@ -11,11 +11,10 @@ from typing import Any
 from aimwell.core.tables import WALLS
 from aimwell.core.text import Text, say
 from aimwell.data.findings import ask
+from aimwell.data.quality_history import CREDIT, score_sources
 from aimwell.engine.session import Queryable
 
 _TABLES = ("customers", "products", "order_lines", "events", "consents", "rejects")
-_CREDIT = {"ok": 1.0, "notice": 0.9, "warning": 0.5, "error": 0.0}
-"""What a check of each severity adds to its wall's score."""
 
 
 def summarise(reader: Queryable) -> dict[str, Any]:
@@ -28,6 +27,7 @@ def summarise(reader: Queryable) -> dict[str, Any]:
         },
         "period": _find_period(reader),
         "walls": score_walls(findings),
+        "scores": score_sources(findings),
         "quality": findings,
         "lacks": [text.both() for text in find_lacks(reader)],
     }
@@ -38,7 +38,7 @@ def score_walls(findings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     walls: dict[str, dict[str, Any]] = {}
     for wall in WALLS:
         severities = [finding["severity"] for finding in findings if finding["wall"] == wall]
-        credits = [_CREDIT[severity] for severity in severities]
+        credits = [CREDIT[severity] for severity in severities]
         walls[wall] = {
             "score": sum(credits) / len(credits) if credits else 1.0,
             "checks": len(severities),

@@ -41,9 +41,11 @@ _CUSTOMER = Field(
     "customer_id",
     Kind.KEY,
     "customer id|customer no|customer number|customer code|cust id|user id|member id|member no|member number|"
-    "household id|household key|client id|buyer id|uid|会员号|会员编号|会员id|会员卡号|客户号|客户编号|客户id|客户代码|"
+    "household id|household key|client id|buyer id|uid|account id|person id|rec id|record id|unique id|open id|"
+    "openid|unionid|会员号|会员编号|会员id|会员卡号|客户号|客户编号|客户id|客户代码|"
     "用户id|用户编号|用户号|顾客编号|顾客号|顾客id|买家id|买家编号",
-    "customer|member|user|household|client|buyer|shopper|id|会员|客户|用户|顾客|买家|买家会员名|卡号|手机号|手机",
+    "customer|member|user|household|client|buyer|shopper|account|id|会员|客户|用户|顾客|"
+    "买家|买家会员名|卡号|手机号|手机",
     required=True,
 )
 _DEPARTMENT = "department|dept|department name|部门|大类|大类名称|一级类目|品类|一级分类"
@@ -53,11 +55,13 @@ _CATEGORY = (
 )
 _BRAND = "brand|brand name|product brand|品牌|品牌名称|商品品牌"
 _PRODUCT_KEY = (
-    "product id|product code|product no|item id|item code|sku|sku id|sku code|stock code|article id|article no|upc|"
+    "product id|product code|product no|item id|item code|sku|sku id|sku code|stock code|"
+    "article id|article no|upc|"
     "goods id|ean|barcode|商品编号|商品id|商品编码|商品代码|产品编号|产品id|产品编码|货号|条码|商品条码|sku编码"
 )
 _PRODUCT_NAME = (
-    "product name|product title|product|item name|item description|product description|goods name|商品名称|商品名|"
+    "product name|product title|product|item name|item description|product description|"
+    "goods name|商品名称|商品名|"
     "产品名称|产品名|品名|商品标题|商品"
 )
 _REGION = (
@@ -69,7 +73,8 @@ _ORDER_LINES = (
     Field(
         "order_id",
         Kind.KEY,
-        "order id|order no|order number|order code|invoice no|invoice number|invoice id|basket id|transaction id|"
+        "order id|order no|order number|order code|invoice no|invoice number|invoice id|"
+        "basket id|transaction id|"
         "transaction no|receipt no|receipt id|bill no|ticket id|订单号|订单编号|订单id|交易号|"
         "交易编号|小票号|小票编号|单据号|"
         "单号|流水号|交易流水号|发票号|购物篮编号",
@@ -80,7 +85,8 @@ _ORDER_LINES = (
         Kind.INSTANT,
         "order date|order time|order datetime|ordered at|ordered on|invoice date|transaction timestamp|"
         "transaction date|transaction time|purchase date|purchase time|sale date|sales date|datetime|date time|"
-        "timestamp|下单时间|下单日期|订单时间|订单日期|交易时间|交易日期|购买时间|购买日期|消费时间|消费日期|销售日期|销售时间|日期时间",
+        "timestamp|下单时间|下单日期|订单时间|订单日期|交易时间|交易日期|购买时间|购买日期|"
+        "消费时间|消费日期|销售日期|销售时间|日期时间",
         "date|time|day|created at|order created|paid at|payment date|日期|时间|付款时间|付款日期|"
         "支付时间|成交时间|创建时间",
         required=True,
@@ -100,19 +106,22 @@ _ORDER_LINES = (
     Field(
         "quantity",
         Kind.NUMBER,
-        "quantity|qty|units|unit count|item count|number of units|数量|件数|购买数量|销售数量|商品数量|销量|订购数量",
+        "quantity|qty|units|unit count|item count|number of units|数量|件数|购买数量|销售数量|"
+        "商品数量|销量|订购数量",
         "count|number of|pieces|num|个数|份数",
     ),
     Field(
         "unit_price",
         Kind.NUMBER,
-        "unit price|price|item price|selling price|sale price|price per unit|单价|商品单价|成交单价|价格|售价|销售单价",
+        "unit price|price|item price|selling price|sale price|price per unit|单价|商品单价|"
+        "成交单价|价格|售价|销售单价",
         "list price|原价|标价",
     ),
     Field(
         "revenue",
         Kind.NUMBER,
-        "revenue|sales value|sales amount|amount|line total|total price|total amount|amount paid|sales|net sales|"
+        "revenue|sales value|sales amount|amount|line total|total price|total amount|"
+        "amount paid|sales|net sales|"
         "金额|销售额|销售金额|实付金额|实付|支付金额|成交金额|实收金额|实收|消费金额|商品金额|小计",
         "total|value|dollar value|spend|paid|payment|turnover|订单金额|应付金额|总价|总金额|总额|合计",
     ),
@@ -156,7 +165,7 @@ _CUSTOMERS = (
     ),
     Field("region", Kind.TEXT, _REGION, strict=False),
 )
-_PRODUCTS = (
+_PRODUCTS: tuple[Field, ...] = (
     Field("product_id", Kind.KEY, _PRODUCT_KEY, "product|item|id|商品|产品|编号", required=True),
     Field("name", Kind.TEXT, _PRODUCT_NAME, "description|name|title|名称|标题", strict=False),
     Field("department", Kind.TEXT, _DEPARTMENT, strict=False),
@@ -204,7 +213,14 @@ _EVENTS = (
     ),
     Field("product_id", Kind.KEY, _PRODUCT_KEY, "product|item|商品|产品", strict=False),
     Field("campaign_id", Kind.KEY, "campaign id|campaign|活动id|活动编号|营销活动|活动", strict=False),
-    Field("channel", Kind.TEXT, "channel|medium|渠道|触达渠道|来源渠道", strict=False),
+    Field("channel", Kind.TEXT, "channel|medium|acquisition channel|渠道|触达渠道|来源渠道", strict=False),
+    Field(
+        "received_at",
+        Kind.INSTANT,
+        "received at|received time|receive time|server time|ingested at|arrived at|接收时间|"
+        "到达时间|服务器时间|上报时间|入库时间",
+        strict=False,
+    ),
 )
 _CONSENTS = (
     _CUSTOMER,
@@ -212,7 +228,8 @@ _CONSENTS = (
     Field(
         "allowed",
         Kind.BOOLEAN,
-        "allowed|consent|opt in|opted in|permission|subscribed|agreed|授权|是否授权|允许|是否允许|同意|是否同意|订阅",
+        "allowed|consent|opt in|opted in|permission|subscribed|agreed|授权|是否授权|允许|"
+        "是否允许|同意|是否同意|订阅",
         "status|状态",
         required=True,
     ),
@@ -224,6 +241,66 @@ _CONSENTS = (
         "date|time|日期|时间",
         strict=False,
     ),
+    Field(
+        "until",
+        Kind.INSTANT,
+        "until|valid until|valid to|expires|expires at|expiry|expiry date|expires on|有效期至|"
+        "失效时间|失效日期|到期时间|到期日|截止时间|截止日期",
+        strict=False,
+    ),
+)
+_SIGNALS = (
+    _CUSTOMER,
+    Field(
+        "signal_id",
+        Kind.KEY,
+        "signal id|response id|feedback id|complaint id|survey id|review id|ticket id|case id|"
+        "问卷编号|反馈编号|投诉编号|"
+        "评价编号|工单号|工单编号",
+        strict=False,
+    ),
+    Field(
+        "score",
+        Kind.NUMBER,
+        "score|rating|nps|nps score|csat|ces|satisfaction|satisfaction score|stars|rate|评分|"
+        "得分|分数|打分|满意度|满意度评分|"
+        "星级|推荐度|推荐意愿",
+        strict=False,
+    ),
+    Field(
+        "text",
+        Kind.TEXT,
+        "comment|comments|feedback|review|review text|answer|complaint|verbatim|意见|评价|"
+        "评论|反馈|反馈内容|评价内容|评论内容|"
+        "投诉|投诉内容|留言|建议",
+        "text|content|message|内容",
+        strict=False,
+    ),
+    Field(
+        "kind",
+        Kind.TEXT,
+        "signal kind|signal type|feedback type|反馈类型|信号类型",
+        "kind|类型|类别",
+        strict=False,
+    ),
+    Field(
+        "name",
+        Kind.TEXT,
+        "question|topic|subject|survey|survey name|complaint type|题目|问题|主题|问卷|"
+        "问卷名称|投诉类型|投诉原因|调查项目",
+        "name|名称",
+        strict=False,
+    ),
+    Field(
+        "given_at",
+        Kind.INSTANT,
+        "given at|survey date|survey time|response date|responded at|submitted at|answered at|"
+        "review date|review time|"
+        "feedback date|complaint date|complaint time|评价时间|评价日期|反馈时间|反馈日期|"
+        "投诉时间|投诉日期|提交时间|调查日期|调查时间|填写时间",
+        "date|time|timestamp|created at|day|日期|时间|创建时间",
+        required=True,
+    ),
 )
 FIELDS: dict[str, tuple[Field, ...]] = {
     "customers": _CUSTOMERS,
@@ -231,18 +308,24 @@ FIELDS: dict[str, tuple[Field, ...]] = {
     "order_lines": _ORDER_LINES,
     "events": _EVENTS,
     "consents": _CONSENTS,
+    "signals": _SIGNALS,
 }
 
 
 def fold_header(header: str) -> str:
     """A header without case, width, blanks and signs: 'Customer ID' and '客户 编号' → 'customerid', '客户编号'."""
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", header).casefold())
+    return re.sub(r"[\W_]+", "", _drop_type(unicodedata.normalize("NFKC", header)).casefold())
 
 
 def split_header(header: str) -> frozenset[str]:
     """The words of a header: 'itemDescription' → item, description."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", header))
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", _drop_type(unicodedata.normalize("NFKC", header)))
     return frozenset(word for word in re.split(r"[\W_]+", spaced.casefold()) if word)
+
+
+def _drop_type(header: str) -> str:
+    """Some tools write the type behind the name: 'user_id:token', 'amount:float'."""
+    return re.sub(r":(token|float|int|integer|long|double|string|text|date|timestamp)(_seq)?$", "", header)
 
 
 def score_header(field: Field, header: str) -> float:

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,8 @@ from aimwell.core.errors import NotReady
 from aimwell.core.text import Language, Text, say
 from aimwell.core.time import find_knowledge_end
 from aimwell.deployment.campaign import Wave
+from aimwell.engine.consent import bind_instant, select_consents
+from aimwell.engine.permissions import ConsentState
 from aimwell.engine.session import Queryable
 
 # A usable address: one @, no space or control character, nothing that could end a header or a command.
@@ -79,23 +81,22 @@ JOIN (SELECT DISTINCT customer_id FROM assignments WHERE plan_id = $plan_id AND 
 """
 
 # A grant counts once it lies in the past of the plan; a withdrawal counts whenever it is known.
-CONSENTS_SQL = """
-WITH known AS (
-    SELECT customer_id, channel, allowed, since
-    FROM consents
-    WHERE purpose = 'marketing' AND (NOT allowed OR since < $before) AND customer_id IN (
-        SELECT customer_id FROM assignments WHERE plan_id = $plan_id AND arm = 'treatment'
-    )
-), ranked AS (
-    SELECT
-        customer_id, channel, allowed, since,
-        row_number() OVER (PARTITION BY customer_id, channel ORDER BY since DESC, allowed) AS place
-    FROM known
+_TREATED = """customer_id IN (
+            SELECT customer_id FROM assignments WHERE plan_id = $plan_id AND arm = 'treatment'
+        )"""
+CONSENTS_SQL = f"""
+WITH latest AS (
+{select_consents(purpose="marketing", any_refusal=True, where=_TREATED)}
 )
-SELECT customer_id, channel, allowed, since
-FROM ranked
-WHERE place = 1
+SELECT customer_id, channel, answered, since, until
+FROM latest
 ORDER BY customer_id, channel
+"""
+
+JOINED_SQL = """
+SELECT identities.record_id AS record_id, identities.customer_id AS customer_id
+FROM identities
+JOIN suppressed_records ON suppressed_records.record_id = identities.record_id
 """
 
 PRODUCTS_SQL = """
@@ -200,16 +201,24 @@ def read_addressees(source: Queryable, plan_id: str) -> list[Addressee]:
     ]
 
 
-def read_consents(
-    source: Queryable, plan_id: str, *, as_of: date, zone_name: str
-) -> list[tuple[str, str, bool, int]]:
-    """(customer, channel, allowed, since in ms): the latest marketing consent; at one instant, 'no' wins."""
-    before = find_knowledge_end(as_of, zone_name)
-    rows = source.query(CONSENTS_SQL, {"before": before, "plan_id": plan_id}).to_pylist()
+def read_consents(source: Queryable, plan_id: str, *, as_of: date, zone_name: str) -> list[ConsentState]:
+    """The latest marketing consent of everybody whom the plan treats, with its end; the ledger looks at the clock."""
+    instant = find_knowledge_end(as_of, zone_name)
+    rows = source.query(CONSENTS_SQL, {**bind_instant(instant), "plan_id": plan_id}).to_pylist()
     return [
-        (row["customer_id"], row["channel"], row["allowed"], int(row["since"].timestamp() * 1000))
+        ConsentState(
+            row["customer_id"],
+            row["channel"],
+            row["answered"],
+            _count_ms(row["since"]),
+            None if row["until"] is None else _count_ms(row["until"]),
+        )
         for row in rows
     ]
+
+
+def _count_ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
 
 
 def read_prior_contacts(source: Queryable, *, as_of: date, cap_days: int) -> dict[str, int]:

@@ -37,11 +37,16 @@ from aimwell.deployment.ledger_rows import (
     refresh,
     skip,
     split,
-    take_turn,
-    write_consents,
 )
 from aimwell.deployment.policy import Candidate, ContactRules, judge
-from aimwell.engine.ledger_tables import DELIVERIES, SUPPRESSIONS
+from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.permissions import (
+    ConsentState,
+    Suppression,
+    add_suppression,
+    remember_consents,
+    take_turn,
+)
 
 
 class TransactionSource(Protocol):
@@ -110,30 +115,17 @@ class Ledger:
                 added += len(fresh)
         return added
 
-    def remember_consents(self, consents: Iterable[tuple[str, str, bool, int]]) -> None:
-        """Bring (customer, channel, allowed, since_ms) up to date; an older instant never replaces a newer one."""
-        for chunk in split(list(consents)):
+    def remember_consents(self, consents: Iterable[tuple[str, str, bool, int] | ConsentState]) -> None:
+        """Bring consents up to date; an older instant never replaces a newer one."""
+        for chunk in split([ConsentState(*consent) for consent in consents]):
             with self._store.begin() as connection:
                 take_turn(connection)
-                write_consents(connection, chunk)
+                remember_consents(connection, chunk)
 
     def suppress(self, customer_id: str, *, channel: str = "all", source: str = "cli") -> bool:
         """Never contact the customer (on ``channel``) again; False when that stood already."""
         with self._store.begin() as connection:
-            take_turn(connection)
-            found = sa.select(SUPPRESSIONS.c.customer_id).where(
-                SUPPRESSIONS.c.customer_id == customer_id, SUPPRESSIONS.c.channel == channel
-            )
-            if connection.execute(found).first() is not None:
-                return False
-            row = {
-                "customer_id": customer_id,
-                "channel": channel,
-                "source": source,
-                "since_ms": self.now_ms(),
-            }
-            connection.execute(sa.insert(SUPPRESSIONS), row)
-            return True
+            return add_suppression(connection, Suppression(customer_id, channel, source, self.now_ms()))
 
     def reserve(self, plan_id: str, channel: str, *, limit: int) -> Reservation:
         """Lease up to ``limit`` queued rows that policy allows; what it forbids becomes skipped, with the reason."""
@@ -143,7 +135,7 @@ class Ledger:
             if held is not None:
                 return Reservation(fence, (), 0, held)
             candidates = read_queued(connection, plan_id, channel, self.now_ms(), limit)
-            verdicts = judge(connection, candidates, self._rules)
+            verdicts = judge(connection, candidates, self._rules, self.now_ms())
             granted = [row for row in candidates if verdicts[row.delivery_id] is None]
             self._lease(connection, granted, fence)
             skip(connection, verdicts, self.now_ms())

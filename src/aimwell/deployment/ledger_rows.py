@@ -15,14 +15,13 @@ import sqlalchemy as sa
 
 from aimwell.deployment.channels.channel import Promise
 from aimwell.deployment.policy import Candidate
-from aimwell.engine.ledger_tables import CAMPAIGNS, CONSENT_STATES, CONTACT_GATE, DELIVERIES
+from aimwell.engine.ledger_tables import CAMPAIGNS, DELIVERIES
 
 Item = TypeVar("Item")
 
 # What a customer or an operator can still cure before the wave ends: looked at again at the next launch.
-CURABLE = ("no_consent", "no_address", "no_channel")
+CURABLE = ("no_consent", "consent_expired", "no_address", "no_channel")
 _CHUNK = 500
-_GATE = 1
 SETTLED_COLUMNS = ("state", "reason", "attempts", "not_before_ms", "provider_id", "finished_at_ms")
 
 
@@ -55,14 +54,6 @@ def identify_delivery(plan_id: str, customer_id: str, action_id: str) -> str:
 def split(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
     """``items`` in chunks that every database takes as bound parameters."""
     return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
-
-
-def take_turn(connection: sa.Connection) -> int:
-    """Lock the gate and return its next number: reservations follow one another, the highest is the newest."""
-    advance = sa.update(CONTACT_GATE).where(CONTACT_GATE.c.gate == _GATE).values(turn=CONTACT_GATE.c.turn + 1)
-    if connection.execute(advance).rowcount == 0:
-        connection.execute(sa.insert(CONTACT_GATE).values(gate=_GATE, turn=1))
-    return int(connection.execute(sa.select(CONTACT_GATE.c.turn)).scalar_one())
 
 
 def find_control(connection: sa.Connection, plan_id: str) -> str | None:
@@ -166,40 +157,3 @@ def close_intent(promise: Promise, now: int) -> dict[str, Any]:
     if promise is Promise.REJECTS_REPEATS:
         return {"state": "queued"}
     return {"state": "in_doubt", "reason": "worker_lost", "finished_at_ms": now}
-
-
-def write_consents(connection: sa.Connection, consents: Sequence[tuple[str, str, bool, int]]) -> None:
-    """Insert or update what is newer than what stands."""
-    customers = sorted({customer for customer, *_ in consents})
-    states = CONSENT_STATES.c
-    query = sa.select(states.customer_id, states.channel, states.since_ms, states.allowed).where(
-        states.customer_id.in_(customers)
-    )
-    known = {(row[0], row[1]): (row.since_ms, row.allowed) for row in connection.execute(query)}
-    latest: dict[tuple[str, str], tuple[str, str, bool, int]] = {}
-    for row in consents:
-        before = latest.get((row[0], row[1]))
-        if _is_news(row, known.get((row[0], row[1])) if before is None else (before[3], before[2])):
-            latest[row[0], row[1]] = row
-    newer = list(latest.values())
-    changed = [row for row in newer if (row[0], row[1]) in known]
-    fresh = [row for row in newer if (row[0], row[1]) not in known]
-    if fresh:
-        names = ("customer_id", "channel", "allowed", "since_ms")
-        connection.execute(sa.insert(CONSENT_STATES), [dict(zip(names, row, strict=True)) for row in fresh])
-    if changed:
-        statement = (
-            sa.update(CONSENT_STATES)
-            .where(states.customer_id == sa.bindparam("customer"), states.channel == sa.bindparam("way"))
-            .values(allowed=sa.bindparam("now_allowed"), since_ms=sa.bindparam("now_since"))
-        )
-        names = ("customer", "way", "now_allowed", "now_since")
-        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in changed])
-
-
-def _is_news(consent: tuple[str, str, bool, int], known: tuple[int, bool] | None) -> bool:
-    """Later than what stands; at one instant a 'no' replaces a 'yes'."""
-    _, _, allowed, since = consent
-    if known is None or since > known[0]:
-        return True
-    return since == known[0] and known[1] and not allowed

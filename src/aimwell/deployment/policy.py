@@ -14,9 +14,9 @@ from datetime import date, timedelta
 import sqlalchemy as sa
 
 from aimwell.core.text import Text, say
-from aimwell.engine.ledger_tables import CONSENT_STATES, DELIVERIES, SUPPRESSIONS
+from aimwell.engine.ledger_tables import CONSENT_STATES, DELIVERIES
+from aimwell.engine.permissions import ALL_CHANNELS, ConsentState, list_suppressions
 
-ALL_CHANNELS = "all"
 # What may have reached the customer, or is about to: all of it counts towards the cap.
 CONTACT_STATES = ("leased", "intent", "sent", "in_doubt")
 
@@ -24,6 +24,8 @@ REASONS: dict[str, Text] = {
     "suppressed": say("The customer is on the suppression list"),
     "no_consent": say("No marketing consent for this channel is known"),
     "consent_withdrawn": say("Marketing consent for this channel was withdrawn"),
+    "consent_expired": say("Marketing consent for this channel has ended"),
+    "erased": say("The person was erased."),
     "no_address": say("No usable address for this channel"),
     "no_channel": say("This channel is not connected"),
     "contact_cap": say("The contact cap is reached"),
@@ -65,9 +67,9 @@ def title_reason(code: str) -> Text:
 
 
 def judge(
-    connection: sa.Connection, candidates: Sequence[Candidate], rules: ContactRules
+    connection: sa.Connection, candidates: Sequence[Candidate], rules: ContactRules, now_ms: int
 ) -> dict[str, str | None]:
-    """For each delivery id: None when it may go out, else the code of the first rule that forbids it."""
+    """For each delivery id: None when it may go out at ``now_ms``, else the code of the first rule that forbids it."""
     if not candidates:
         return {}
     suppressed = _find_suppressed(connection, candidates)
@@ -75,7 +77,7 @@ def judge(
     contacts = _find_contacts(connection, candidates, rules)
     verdicts: dict[str, str | None] = {}
     for candidate in candidates:
-        reason = _find_objection(candidate, suppressed, consents)
+        reason = _find_objection(candidate, suppressed, consents, now_ms)
         if reason is None and _count_near(contacts, candidate, rules) >= rules.cap:
             reason = "contact_cap"
         if reason is None:
@@ -85,16 +87,21 @@ def judge(
 
 
 def _find_objection(
-    candidate: Candidate, suppressed: set[tuple[str, str]], consents: dict[tuple[str, str], bool]
+    candidate: Candidate,
+    suppressed: set[tuple[str, str]],
+    consents: dict[tuple[str, str], ConsentState],
+    now_ms: int,
 ) -> str | None:
     customer, channel = candidate.customer_id, candidate.channel
     if (customer, ALL_CHANNELS) in suppressed or (customer, channel) in suppressed:
         return "suppressed"
-    allowed = consents.get((customer, channel))
-    if allowed is None:
+    consent = consents.get((customer, channel))
+    if consent is None:
         return "no_consent"
-    if not allowed:
+    if not consent.allowed:
         return "consent_withdrawn"
+    if consent.until_ms is not None and consent.until_ms <= now_ms:
+        return "consent_expired"
     return None if candidate.reachable else "no_address"
 
 
@@ -106,18 +113,16 @@ def _count_near(contacts: dict[str, Counter[date]], candidate: Candidate, rules:
 
 
 def _find_suppressed(connection: sa.Connection, candidates: Sequence[Candidate]) -> set[tuple[str, str]]:
-    query = sa.select(SUPPRESSIONS.c.customer_id, SUPPRESSIONS.c.channel).where(
-        SUPPRESSIONS.c.customer_id.in_(_list_customers(candidates))
-    )
-    return {(row.customer_id, row.channel) for row in connection.execute(query)}
+    found = list_suppressions(connection, _list_customers(candidates))
+    return {(entry.customer_id, entry.channel) for entry in found}
 
 
-def _find_consents(connection: sa.Connection, candidates: Sequence[Candidate]) -> dict[tuple[str, str], bool]:
-    states = CONSENT_STATES.c
-    query = sa.select(states.customer_id, states.channel, states.allowed).where(
-        states.customer_id.in_(_list_customers(candidates))
-    )
-    return {(row.customer_id, row.channel): row.allowed for row in connection.execute(query)}
+def _find_consents(
+    connection: sa.Connection, candidates: Sequence[Candidate]
+) -> dict[tuple[str, str], ConsentState]:
+    columns = [CONSENT_STATES.c[name] for name in ConsentState._fields]
+    query = sa.select(*columns).where(CONSENT_STATES.c.customer_id.in_(_list_customers(candidates)))
+    return {(row.customer_id, row.channel): ConsentState(*row) for row in connection.execute(query)}
 
 
 def _find_contacts(

@@ -12,20 +12,26 @@ import hashlib
 import hmac
 import json
 import os
-import secrets
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import say
+from aimwell.engine.secret import SECRET_FILE, load_secret
 
-SECRET_VARIABLE = "AIMWELL_SECRET"
+__all__ = [
+    "SECRET_FILE",
+    "Unsubscribe",
+    "build_link",
+    "load_secret",
+    "read_token",
+    "require_address",
+    "sign_token",
+]
+
 ADDRESS_VARIABLE = "AIMWELL_PUBLIC_URL"
-SECRET_FILE = "secret"
 _DEFAULT_ADDRESS = "https://localhost"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_SHORTEST = 16
 _PURPOSE = b"aimwell unsubscribe 1\x00"
 
 
@@ -35,23 +41,6 @@ class Unsubscribe:
 
     customer_id: str
     channel: str
-
-
-def load_secret(folder: Path) -> bytes:
-    """The secret of the workspace in ``folder``; BadInput when AIMWELL_SECRET is shorter than 16 characters."""
-    given = os.environ.get(SECRET_VARIABLE)
-    if given is not None:
-        if len(given) < _SHORTEST:
-            raise BadInput(
-                "deployment.secret_short",
-                say("AIMWELL_SECRET has fewer than {least} characters.", least=_SHORTEST),
-                remedy=say("Use a long random value, or unset it: the workspace then makes its own."),
-            )
-        return given.encode()
-    path = folder / SECRET_FILE
-    if not path.exists():
-        _create_secret(path)
-    return bytes.fromhex(path.read_text(encoding="ascii").strip())
 
 
 def sign_token(secret: bytes, *, customer_id: str, channel: str) -> str:
@@ -80,22 +69,6 @@ def build_link(secret: bytes, *, customer_id: str, channel: str, address: str | 
     """The one-click link. ``address`` is where the service is reached: AIMWELL_PUBLIC_URL when omitted."""
     base = (address or os.environ.get(ADDRESS_VARIABLE) or _DEFAULT_ADDRESS).rstrip("/")
     return f"{base}/unsubscribe/{quote(sign_token(secret, customer_id=customer_id, channel=channel))}"
-
-
-def _create_secret(path: Path) -> None:
-    # Written aside and linked: of two processes that start together one wins, and nobody reads half a secret.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(secrets.token_hex(32))
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        pass
-    finally:
-        aside.unlink()
 
 
 def _authenticate(secret: bytes, payload: bytes) -> bytes:

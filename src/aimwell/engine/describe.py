@@ -11,26 +11,49 @@ from functools import reduce
 from typing import TypeAlias
 
 from aimwell.core.text import Text, say
-from aimwell.engine.rule import All, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
+from aimwell.engine.rule import (
+    ATTRIBUTE,
+    All,
+    Between,
+    Compare,
+    InSegment,
+    IsEmpty,
+    Measured,
+    Nearest,
+    Not,
+    OneOf,
+    Rule,
+    Sequence,
+    is_attribute,
+    list_rule_tags,
+)
 from aimwell.engine.rule import Any as AnyOne
+from aimwell.engine.rule_words import describe_measured, describe_sequence, quote_words, say_comparison
 from aimwell.engine.specification import Value
 
 Titles: TypeAlias = Mapping[str, Text]
 ValueTitles: TypeAlias = Mapping[str, Mapping[str, Text]]
 
 
-def describe_rule(rule: Rule, titles: Titles | None = None, values: ValueTitles | None = None) -> Text:
+def describe_rule(
+    rule: Rule,
+    titles: Titles | None = None,
+    values: ValueTitles | None = None,
+    segments: Titles | None = None,
+) -> Text:
     """``rule`` in words.
 
-    ``titles`` gives the tags' names for people, ``values`` those of a tag's values; names in code where absent.
+    ``titles`` gives the tags' names for people, ``values`` those of a tag's values, ``segments`` those of segments;
+    names in code where absent.
     """
-    return _Wording(titles or {}, values or {}).describe(rule)
+    return _Wording(titles or {}, values or {}, segments or {}).describe(rule)
 
 
 @dataclass(frozen=True)
 class _Wording:
     titles: Titles
     values: ValueTitles
+    segments: Titles
 
     def describe(self, rule: Rule) -> Text:
         match rule:
@@ -48,21 +71,41 @@ class _Wording:
                 )
             case Not(rule=IsEmpty(tag=tag)):
                 return say("{tag} is known", tag=self._name(tag))
+            case Not(rule=InSegment(segment=segment)):
+                return say("not in the segment {segment}", segment=self._name_segment(segment))
             case Not(rule=inner):
                 return say("not ({rule})", rule=self.describe(inner))
+            case Measured():
+                return describe_measured(rule)
+            case Sequence():
+                return describe_sequence(rule)
+            case InSegment(segment=segment):
+                return say("in the segment {segment}", segment=self._name_segment(segment))
+            case _:
+                return self._describe_tag(rule)
+
+    def _describe_tag(self, rule: Rule) -> Text:
+        match rule:
             case IsEmpty(tag=tag):
                 return say("{tag} is unknown", tag=self._name(tag))
             case Between(tag=tag, low=low, high=high):
                 ends = (self._show(tag, low), self._show(tag, high))
                 return say("{tag} is from {low} to {high}", tag=self._name(tag), low=ends[0], high=ends[1])
             case OneOf(tag=tag, values=values):
-                shown = [self._show(tag, value) for value in values]
-                listed = reduce(lambda left, right: say("{left}, {right}", left=left, right=right), shown)
+                listed = _enumerate([self._show(tag, value) for value in values])
                 return say("{tag} is one of {values}", tag=self._name(tag), values=listed)
-            case Compare():
-                return self._describe_comparison(rule)
-            case EventRule():
-                return _describe_events(rule)
+            case Compare(tag=tag, operator=operator, value=value):
+                return say_comparison(self._name(tag), operator, value, self._show(tag, value))
+            case Nearest(points=points, which=which):
+                tags = _enumerate([self._name(tag) for tag in list_rule_tags(rule)])
+                return say(
+                    "nearest to point {number} of {count} by {tags}",
+                    number=which + 1,
+                    count=len(points),
+                    tags=tags,
+                )
+            case _:
+                raise AssertionError(rule)
 
     def _list(self, parts: tuple[Rule, ...]) -> list[Text]:
         return [self._enclose(part) if len(parts) > 1 else self.describe(part) for part in parts]
@@ -73,44 +116,20 @@ class _Wording:
         nested = isinstance(rule, All | AnyOne) and len(rule.rules) > 1
         return say("({rule})", rule=text) if nested else text
 
-    def _describe_comparison(self, rule: Compare) -> Text:
-        tag, shown = self._name(rule.tag), self._show(rule.tag, rule.value)
-        if isinstance(rule.value, bool):
-            holds = rule.value is (rule.operator == "=")
-            return say("{tag}: yes", tag=tag) if holds else say("{tag}: no", tag=tag)
-        match rule.operator:
-            case "=":
-                return say("{tag} is {value}", tag=tag, value=shown)
-            case "!=":
-                return say("{tag} is not {value}", tag=tag, value=shown)
-            case "<":
-                return say("{tag} is less than {value}", tag=tag, value=shown)
-            case "<=":
-                return say("{tag} is at most {value}", tag=tag, value=shown)
-            case ">":
-                return say("{tag} is more than {value}", tag=tag, value=shown)
-            case ">=":
-                return say("{tag} is at least {value}", tag=tag, value=shown)
-
     def _name(self, tag: str) -> Text:
-        return self.titles.get(tag) or _quote(tag)
+        if tag in self.titles:
+            return self.titles[tag]
+        if is_attribute(tag):
+            return say("Attribute {name}", name=tag.removeprefix(ATTRIBUTE).replace("_", " "))
+        return quote_words(tag)
+
+    def _name_segment(self, segment: str) -> Text:
+        return self.segments.get(segment) or quote_words(segment)
 
     def _show(self, tag: str, value: Value) -> Text:
         named = self.values.get(tag, {}).get(str(value))
-        return named or _quote(f"{value:g}" if isinstance(value, float) else str(value))
+        return named or quote_words(f"{value:g}" if isinstance(value, float) else str(value))
 
 
-def _quote(words: str) -> Text:
-    """Names and values of users as they are: a bare ``Text`` would be translated where a message is so called."""
-    return say("{words}", words=words)
-
-
-def _describe_events(rule: EventRule) -> Text:
-    if rule.days is None:
-        return say("'{event}' at least {times} × ever", event=rule.name, times=rule.at_least)
-    return say(
-        "'{event}' at least {times} × in the last {days} days",
-        event=rule.name,
-        times=rule.at_least,
-        days=rule.days,
-    )
+def _enumerate(words: list[Text]) -> Text:
+    return reduce(lambda left, right: say("{left}, {right}", left=left, right=right), words)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aimwell.core.errors import NotReady
-from aimwell.core.tables import Table
+from aimwell.core.tables import Table, Type
 from aimwell.core.text import say
 
 
@@ -38,6 +38,80 @@ def write_files(folder: Path, table: Table, data: pa.Table, run_id: str) -> list
         _write_file(folder, target / f"{run_id}-{os.urandom(4).hex()}{suffix}.parquet", part)
         for suffix, part in _split_by_month(table, data)
     ]
+
+
+def write_stream(
+    folder: Path, table: Table, batches: Iterable[pa.RecordBatch], run_id: str
+) -> list[DataFile]:
+    """Write ``batches`` of any size as one file, or one per month, holding few of their rows in memory.
+
+    The rows of a month need not come together. Keys are the caller's duty; all else is validated. What was written
+    is removed again when ``batches`` or the validation fails.
+    """
+    writer = _StreamWriter(folder, table, run_id)
+    try:
+        for batch in batches:
+            writer.add(batch)
+        return writer.finish()
+    except BaseException:
+        writer.discard()
+        raise
+
+
+class _StreamWriter:
+    """One open file per month. Rows wait until there are enough for a row group, the fullest months first."""
+
+    WAITING = 384 * 1024
+    """Rows of all months that may wait in memory."""
+    GROUP = 128 * 1024
+    """Rows of one month that are written at once."""
+
+    def __init__(self, folder: Path, table: Table, run_id: str) -> None:
+        self._folder = folder
+        self._table = table
+        self._stem = f"{run_id}-{os.urandom(4).hex()}"
+        self._open: dict[str, tuple[Path, pq.ParquetWriter]] = {}
+        self._waiting: dict[str, list[pa.Table]] = {}
+        self._rows: dict[str, int] = {}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        data = self._table.conform(pa.Table.from_batches([batch]))
+        for suffix, part in _split_by_month(self._table, data, by_customer=False):
+            self._waiting.setdefault(suffix, []).append(part)
+            self._rows[suffix] = self._rows.get(suffix, 0) + part.num_rows
+            if self._rows[suffix] >= self.GROUP:
+                self._flush(suffix)
+        while sum(self._rows.values()) > self.WAITING:
+            self._flush(max(self._rows, key=lambda name: self._rows[name]))
+
+    def finish(self) -> list[DataFile]:
+        for suffix in sorted(self._rows):
+            self._flush(suffix)
+        files = []
+        for aside, writer in self._open.values():
+            writer.close()
+            files.append(_publish(self._folder, aside))
+        return files
+
+    def discard(self) -> None:
+        for aside, writer in self._open.values():
+            writer.close()
+            aside.unlink(missing_ok=True)
+            aside.with_suffix(".parquet").unlink(missing_ok=True)
+
+    def _flush(self, suffix: str) -> None:
+        data = pa.concat_tables(self._waiting.pop(suffix))
+        del self._rows[suffix]
+        if suffix not in self._open:
+            path = self._folder / self._table.name / f"{self._stem}{suffix}.writing"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open[suffix] = (
+                path,
+                pq.ParquetWriter(path, data.schema, compression="zstd", write_page_checksum=True),
+            )
+        self._open[suffix][1].write_table(data, row_group_size=self.GROUP)
 
 
 class FileVerifier:
@@ -70,29 +144,48 @@ class FileVerifier:
         )
 
 
-def _split_by_month(table: Table, data: pa.Table) -> list[tuple[str, pa.Table]]:
+def _split_by_month(table: Table, data: pa.Table, *, by_customer: bool = True) -> list[tuple[str, pa.Table]]:
     if table.month_column is None or data.num_rows == 0:
         return [("", data)]
-    order = [(name, "ascending") for name in (table.month_column, "customer_id") if name in data.column_names]
-    data = data.sort_by(order)
+    if not _is_sorted(data[table.month_column]):
+        data = data.sort_by([(table.month_column, "ascending")])
     months = pc.strftime(pc.cast(data[table.month_column], pa.timestamp("s")), format="%Y-%m")
     runs = pc.run_end_encode(months.combine_chunks())
     parts, start = [], 0
     for end, month in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):
-        parts.append((f"-{month}", data.slice(start, end - start)))
+        part = data.slice(start, end - start)
+        parts.append((f"-{month}", _sort_by_customer(table, part) if by_customer else part))
         start = end
     return parts
+
+
+def _sort_by_customer(table: Table, data: pa.Table) -> pa.Table:
+    """Customer, then time: whoever asks about some customers reads few row groups of each month."""
+    instants = [column.name for column in table.columns if column.type is Type.INSTANT][:1]
+    names = [name for name in ("customer_id", table.month_column, *instants) if name in data.column_names]
+    return data.sort_by([(name, "ascending") for name in names])
+
+
+def _is_sorted(values: pa.ChunkedArray) -> bool:
+    ahead, behind = values.slice(1), values.slice(0, len(values) - 1)
+    return bool(pc.all(pc.greater_equal(ahead, behind)).as_py())
 
 
 def _write_file(folder: Path, path: Path, data: pa.Table) -> DataFile:
     aside = path.with_suffix(".writing")
     pq.write_table(data, aside, compression="zstd", write_page_checksum=True, row_group_size=128 * 1024)
+    return _publish(folder, aside)
+
+
+def _publish(folder: Path, aside: Path) -> DataFile:
+    """Give a file that was written aside its name, once it is safe on disk."""
     with aside.open("rb") as stream:
         os.fsync(stream.fileno())
-    sha256 = _hash_file(aside)
+    sha256, path = _hash_file(aside), aside.with_suffix(".parquet")
+    rows = pq.read_metadata(aside).num_rows
     aside.replace(path)
     sync_folder(path.parent)
-    return DataFile(path.relative_to(folder).as_posix(), data.num_rows, path.stat().st_size, sha256)
+    return DataFile(path.relative_to(folder).as_posix(), rows, path.stat().st_size, sha256)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The ledger's tables in the store: deliveries, suppressions, consents as they stand now, campaigns, the gate.
 
-Written by ``deployment`` only. Milliseconds are whole numbers since 1970 in UTC, so that a lease is compared
+Written by ``deployment``, and by whoever records a consent or a suppression. Milliseconds are whole numbers since 1970 in UTC, so that a lease is compared
 alike on every database; money is kept in cents. No address and no name of a customer stands here.
 """
 
@@ -64,6 +64,8 @@ CONSENT_STATES = sa.Table(
     sa.Column("channel", sa.String(16), primary_key=True),
     sa.Column("allowed", sa.Boolean, nullable=False),
     sa.Column("since_ms", sa.BigInteger, nullable=False),
+    # From when the permission no longer holds; empty: no end.
+    sa.Column("until_ms", sa.BigInteger),
 )
 
 CONTACT_GATE = sa.Table(

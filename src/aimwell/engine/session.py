@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,21 +11,11 @@ import duckdb
 import pyarrow as pa
 
 from aimwell.core.errors import AimwellError, NotReady
-from aimwell.core.tables import ALL_TABLES, Table, Type
+from aimwell.core.tables import Table
 from aimwell.core.text import say
 from aimwell.engine.settings import EngineSettings
-
-_DUCKDB_TYPES = {
-    Type.TEXT: "VARCHAR",
-    Type.INTEGER: "BIGINT",
-    Type.REAL: "DOUBLE",
-    Type.MONEY: "DECIMAL(18,2)",
-    Type.BOOLEAN: "BOOLEAN",
-    Type.DATE: "DATE",
-    Type.INSTANT: "TIMESTAMPTZ",
-    Type.JSON: "VARCHAR",
-    Type.MESSAGE: "VARCHAR",
-}
+from aimwell.engine.snapshot import SnapshotViews
+from aimwell.engine.views import have_one_schema, name_stored
 
 
 class Queryable(Protocol):
@@ -35,11 +26,10 @@ class Queryable(Protocol):
         ...
 
 
-class Session:
+class Session(SnapshotViews):
     """A DuckDB connection in which every table of ``core.tables`` is a view of one snapshot."""
 
     def __init__(self, settings: EngineSettings, folder: Path, files: Mapping[str, list[str]]) -> None:
-        self._folder = folder
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -51,13 +41,7 @@ class Session:
             },
         )
         self._connection.execute("SET TimeZone = 'UTC'")
-        for table in ALL_TABLES:
-            self.show(table, files.get(table.name, []))
-
-    def show(self, table: Table, paths: Iterable[str]) -> None:
-        """Make the view of ``table`` read these files (none: an empty table of the declared columns)."""
-        found = [str(self._folder / path) for path in paths]
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {_select_files(table, found)}")
+        super().__init__(folder, files)
 
     def register(self, name: str, data: pa.Table) -> None:
         """Make ``data`` a view called ``name``."""
@@ -68,7 +52,7 @@ class Session:
         try:
             self._connection.execute(sql, dict(parameters) if parameters else None)
         except duckdb.OutOfMemoryException as error:
-            raise _out_of_memory() from error
+            raise out_of_memory() from error
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql``; values are bound as ``$name``."""
@@ -76,22 +60,59 @@ class Session:
             # ``sql`` rather than ``execute``: the latter would copy the rows once more.
             return self._connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
         except duckdb.OutOfMemoryException as error:
-            raise _out_of_memory() from error
+            raise out_of_memory() from error
+
+    def query_within(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, seconds: float, memory: str
+    ) -> pa.Table:
+        """Like ``query``, with what a stranger's SQL may use; NotReady when it takes more time or memory."""
+        limit = self._connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
+        timer = threading.Timer(seconds, self._connection.interrupt)
+        self._connection.execute(f"SET memory_limit = '{memory}'; SET max_temp_directory_size = '{memory}'")
+        timer.start()
+        try:
+            return self.query(sql, parameters)
+        except duckdb.InterruptException as error:
+            raise _too_slow(seconds) from error
+        finally:
+            timer.cancel()
+            self._connection.execute(f"SET memory_limit = '{limit}'; RESET max_temp_directory_size")
+
+    def query_batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """The rows of ``sql`` batch by batch, for answers larger than memory; no other query may run meanwhile."""
+        relation = self._connection.sql(sql, params=dict(parameters) if parameters else None)
+        return relation.to_arrow_reader(50_000)
+
+    def stream(self, table: Table, order: Sequence[str]) -> tuple[pa.Schema, pa.RecordBatchReader]:
+        """All rows of ``table`` as they were delivered, sorted, batch by batch, with their schema."""
+        sql = f"SELECT * FROM {name_stored(table.name)} ORDER BY {', '.join(order)}"
+        reader = self._connection.sql(sql).to_arrow_reader(128 * 1024)
+        return reader.schema, reader
 
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
 
+    def _read_files(self, table: Table, paths: list[Path], stored: Mapping[str, pa.DataType]) -> str:
+        names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+        # By name costs a look at every footer whenever the view is used: only where columns differ.
+        by_name = "false" if have_one_schema(paths) else "true"
+        return f"read_parquet([{names}], union_by_name = {by_name}, hive_partitioning = false)"
 
-def _select_files(table: Table, paths: list[str]) -> str:
-    if not paths:
-        columns = ", ".join(f"CAST(NULL AS {_DUCKDB_TYPES[c.type]}) AS {c.name}" for c in table.columns)
-        return f"SELECT {columns} WHERE false"
-    names = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    return f"SELECT * FROM read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
+    def _name_query(self, name: str, sql: str, columns: Mapping[str, str]) -> None:
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}")
 
 
-def _out_of_memory() -> AimwellError:
+def _too_slow(seconds: float) -> AimwellError:
+    return NotReady(
+        "engine.query_too_slow",
+        say("The query was stopped after {seconds} seconds.", seconds=round(seconds, 1)),
+        remedy=say("Let it read fewer rows or join fewer tables."),
+    )
+
+
+def out_of_memory() -> AimwellError:
+    """The error of a query that needs more memory than it may have."""
     return NotReady(
         "engine.out_of_memory",
         say("The query needs more memory than the workspace allows."),

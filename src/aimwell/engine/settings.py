@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -44,10 +45,19 @@ class BusinessSettings(_Section):
 
 
 class EngineSettings(_Section):
-    """What the queries may use of the machine."""
+    """What answers the queries of goals and analysis, and what queries may use of the machine."""
 
+    name: Literal["duckdb", "spark", "clickhouse"] = "duckdb"
+    spark_master: str | None = None
+    """Where Spark runs, such as spark://host:7077 or yarn; None: on this machine."""
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?(MB|GB|MiB|GiB)$")] = "2GB"
     threads: Annotated[int, Field(ge=1, le=256)] = 2
+
+    @property
+    def memory_bytes(self) -> int:
+        """``memory_limit`` in bytes."""
+        number, unit = re.fullmatch(r"([\d.]+)\s?(\w+)", self.memory_limit).groups()  # type: ignore[union-attr]
+        return int(float(number) * {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}[unit])
 
 
 class ChannelSettings(_Section):
@@ -179,6 +189,8 @@ def _explain_problem(kind: str, name: str, context: Mapping[str, Any]) -> Text:
             return say("a currency has three capital letters, such as EUR or CNY")
         case "string_pattern_mismatch":
             return say("write an amount of memory such as 2GB or 500MB")
+        case "literal_error":
+            return say("it must be one of: {values}", values=str(context["expected"]))
         case "value_error" if name == "zone":
             return say("no such time zone is known; use a name such as Asia/Shanghai or Europe/Berlin")
         case _ if kind.startswith(("int", "float", "decimal", "finite")):
@@ -201,6 +213,7 @@ def write_settings(settings: Settings, file: Path) -> None:
     channels = values.pop("channels")
     notes = {
         "business": "margin_rate: share of revenue that is margin, where a product's own cost is unknown",
+        "engine": "name: duckdb, spark or clickhouse; spark_master: where Spark runs, if not on this machine",
         "contact": "at most cap contacts in cap_days days; holdout: never contacted; control: of each plan",
         "strategy": "budget of a wave; call_minutes: capacity of the call centre; pilot_share: of the audience",
         "smtp": "the password comes from the environment: AIMWELL_SMTP_PASSWORD",

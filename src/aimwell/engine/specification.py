@@ -23,9 +23,12 @@ from aimwell.engine.expression import find_expression_inputs
 
 Value: TypeAlias = "str | int | float | bool"
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">="]
-Function: TypeAlias = Literal["count", "count_distinct", "sum", "average", "min", "max"]
+Function: TypeAlias = Literal[
+    "count", "count_distinct", "sum", "average", "deviation", "min", "max", "latest", "earliest"
+]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 FUNCTIONS: tuple[Function, ...] = get_args(Function)
+_OWN_TYPE = ("min", "max", "latest", "earliest")
 NUMERIC = (Type.INTEGER, Type.REAL, Type.MONEY)
 ORDERED = (*NUMERIC, Type.DATE)
 
@@ -98,12 +101,45 @@ SOURCES: dict[str, Source] = {
                 ("product_id", _TEXT),
                 ("campaign_id", _TEXT),
                 ("channel", _TEXT),
+                ("department", _TEXT),
+                ("category", _TEXT),
+                ("brand", _TEXT),
+            ),
+        ),
+        Source(
+            "order_days",
+            "ordered_on",
+            (
+                ("ordered_on", Type.DATE),
+                ("month", _WHOLE),
+                ("gap", _WHOLE),
+            ),
+        ),
+        Source(
+            "signals",
+            "given_on",
+            (
+                ("kind", _TEXT),
+                ("name", _TEXT),
+                ("score", _REAL),
+                ("text", _TEXT),
+                ("given_on", Type.DATE),
             ),
         ),
     )
 }
-"""``order_lines`` carries its product's department, category and brand; ``orders`` has one row per purchase
-(order_lines summed by order; orders that hold nothing but returns are left out; weekday 1 is Monday)."""
+"""``order_lines`` and ``events`` carry their product's department, category and brand; ``orders`` has one row per
+purchase (order_lines summed by order; orders that hold nothing but returns are left out; weekday 1 is Monday);
+``order_days`` has one row per day with a purchase: its month as year × 12 + month, the days since the purchase
+before (``gap``, empty for the first)."""
+BASES: dict[str, tuple[str, ...]] = {
+    "order_lines": ("order_lines",),
+    "orders": ("order_lines",),
+    "order_days": ("order_lines",),
+    "events": ("events",),
+    "signals": ("signals",),
+}
+"""The tables of the warehouse whose dated rows stand behind each source."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +174,12 @@ class Condition:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One figure per customer from the rows of a source; ``column`` is None only for ``count`` (of rows)."""
+    """One figure per customer from the rows of a source; ``column`` is None only for ``count`` (of rows).
+
+    ``deviation`` is the sample standard deviation, empty for fewer than two rows; ``latest`` and ``earliest`` are the
+    column's value on the last or first day that has one; of several values of one day the greatest or the smallest,
+    as text.
+    """
 
     table: str
     function: Function
@@ -152,7 +193,7 @@ class Aggregate:
         if self.function in ("count", "count_distinct"):
             return Type.INTEGER
         kind = find_source(self.table).type_of(self.column or "")
-        return kind if self.function in ("min", "max") and kind is not Type.MONEY else Type.REAL
+        return kind if self.function in _OWN_TYPE and kind is not Type.MONEY else Type.REAL
 
 
 @dataclass(frozen=True)
@@ -270,6 +311,24 @@ def list_aggregates(spec: TagSpec) -> tuple[Aggregate, ...]:
             return ()
 
 
+def list_sources(spec: TagSpec) -> tuple[str, ...]:
+    """The sources that a tag is measured on, each once."""
+    if isinstance(spec, DaysSince | TopValue):
+        return (spec.table,)
+    return tuple(dict.fromkeys(aggregate.table for aggregate in list_aggregates(spec)))
+
+
+def find_windows(spec: TagSpec) -> tuple[tuple[str, Window | None], ...]:
+    """Each source of a tag with a window in which its rows count (None: all rows before ``as_of``)."""
+    match spec:
+        case DaysSince(table=table):
+            return ((table, None),)
+        case TopValue(table=table, window=window):
+            return ((table, window),)
+        case _:
+            return tuple((aggregate.table, aggregate.window) for aggregate in list_aggregates(spec))
+
+
 def validate_tag(spec: TagSpec, tags: Mapping[str, Type]) -> None:
     """Check tables, columns, functions and values (``tags``: for expressions); BadInput says what is wrong."""
     for aggregate in list_aggregates(spec):
@@ -299,7 +358,7 @@ def _validate_aggregate(aggregate: Aggregate) -> None:
         )
     if aggregate.column is not None:
         kind = source.type_of(aggregate.column)
-        if aggregate.function in ("sum", "average"):
+        if aggregate.function in ("sum", "average", "deviation"):
             _require_numeric(aggregate.column, kind)
     for condition in aggregate.conditions:
         validate_value(

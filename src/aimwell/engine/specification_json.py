@@ -1,21 +1,17 @@
 """Specifications as plain JSON, for the store's definitions and for YAML files that people write.
 
-A rule is one of ``{tag, is, value}``, ``{tag, one_of}``, ``{tag, between}``, ``{tag, is_empty}``, ``{all}``,
-``{any}``, ``{not}`` and ``{event, at_least, days}``. It reads no table and writes none.
+Rules have a module of their own, ``engine.rule_json``. It reads no table and writes none.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
 from aimwell.core.text import say
-from aimwell.engine.rule import All, Between, Compare, EventRule, IsEmpty, Not, OneOf, Rule
-from aimwell.engine.rule import Any as AnyOne
 from aimwell.engine.specification import (
     FUNCTIONS,
-    OPERATORS,
     Aggregate,
     Condition,
     DaysSince,
@@ -28,54 +24,6 @@ from aimwell.engine.specification import (
     Value,
     Window,
 )
-
-
-def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """``rule`` as it is kept in definitions and YAML files."""
-    match rule:
-        case Compare(tag=tag, operator=operator, value=value):
-            return {"tag": tag, "is": operator, "value": value}
-        case OneOf(tag=tag, values=values):
-            return {"tag": tag, "one_of": list(values)}
-        case Between(tag=tag, low=low, high=high):
-            return {"tag": tag, "between": [low, high]}
-        case IsEmpty(tag=tag):
-            return {"tag": tag, "is_empty": True}
-        case All(rules=parts):
-            return {"all": [rule_to_json(part) for part in parts]}
-        case AnyOne(rules=parts):
-            return {"any": [rule_to_json(part) for part in parts]}
-        case Not(rule=inner):
-            return {"not": rule_to_json(inner)}
-        case EventRule(name=name, at_least=at_least, days=days):
-            return {"event": name, "at_least": at_least, "days": days}
-
-
-def rule_from_json(body: object) -> Rule:
-    """Read back what ``rule_to_json`` wrote; BadInput when ``body`` is no rule."""
-    match body:
-        case {"tag": str(tag), "is": str(operator), "value": str() | int() | float() as value, **rest} if (
-            not rest
-        ):
-            if operator in OPERATORS:
-                return Compare(tag, operator, value)
-        case {"tag": str(tag), "one_of": list(values), **rest} if not rest and _are_values(values):
-            return OneOf(tag, tuple(values))
-        case {"tag": str(tag), "between": [low, high], **rest} if not rest and _are_values([low, high]):
-            return Between(tag, low, high)
-        case {"tag": str(tag), "is_empty": True, **rest} if not rest:
-            return IsEmpty(tag)
-        case {"all": list(parts), **rest} if not rest:
-            return All(tuple(rule_from_json(part) for part in parts))
-        case {"any": list(parts), **rest} if not rest:
-            return AnyOne(tuple(rule_from_json(part) for part in parts))
-        case {"not": inner, **rest} if not rest:
-            return Not(rule_from_json(inner))
-        case {"event": str(name), **rest} if set(rest) <= {"at_least", "days"}:
-            at_least, days = rest.get("at_least", 1), rest.get("days")
-            if _is_whole(at_least) and (days is None or _is_whole(days)):
-                return EventRule(name, cast(int, at_least), cast("int | None", days))
-    raise _not_readable(body)
 
 
 def tag_to_json(spec: TagSpec) -> dict[str, Any]:
@@ -160,20 +108,10 @@ def _window_from_json(body: object) -> Window | None:
     return Window(**body) if isinstance(body, dict) else None
 
 
-def _are_values(values: list[Any]) -> bool:
-    return all(isinstance(value, str | int | float) for value in values)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _not_readable(body: object) -> BadInput:
     return BadInput(
         "engine.bad_specification",
         say("This is not a specification that Aimwell knows: {body}.", body=str(body)[:200]),
-        remedy=say(
-            "A rule is one of tag+is+value, tag+one_of, tag+between, tag+is_empty, all, any, not, event."
-        ),
+        remedy=say("A tag is one of measure, ratio, trend, days_since, top_value, expression."),
         where={"value": str(body)[:200]},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -72,9 +72,11 @@ def select(columns: Iterable[str], end: Iterable[str]) -> str:
     return "\n".join(["    SELECT", listed, *end])
 
 
-def with_parts(parts: Mapping[str, str]) -> str:
-    """The WITH clause of CTEs by name."""
-    return "WITH " + ",\n".join(f"{name} AS (\n{body}\n)" for name, body in parts.items())
+def with_parts(parts: Mapping[str, str], kept: Collection[str] = ()) -> str:
+    """The WITH clause of CTEs by name; those ``kept`` are computed once, whatever the planner thinks of it."""
+    return "WITH " + ",\n".join(
+        f"{name} AS {'MATERIALIZED ' if name in kept else ''}(\n{body}\n)" for name, body in parts.items()
+    )
 
 
 def dedent(body: str) -> str:

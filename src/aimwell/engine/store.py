@@ -11,10 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import aimwell.engine.ledger_tables  # adds its tables to METADATA
+import aimwell.engine.hot_tables  # adds its tables to METADATA
+import aimwell.engine.ledger_tables
+import aimwell.engine.privacy_tables
+import aimwell.engine.segment_tables
 import aimwell.engine.store_tables  # noqa: F401  (the same)
 from aimwell.core.time import now
 from aimwell.engine.store_tables import AUDIT_LOG, DEFINITIONS
+
+_READS_ONLY = "aimwell_reads_only"
 
 
 class Store:
@@ -39,6 +44,13 @@ class Store:
     def begin(self) -> Iterator[sa.Connection]:
         """A transaction: committed at the end, rolled back on an exception."""
         with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads, all its queries one state of the store; it waits for no writer."""
+        level = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.execution_options(**{_READS_ONLY: True}, **level).begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -132,4 +144,5 @@ def _make_sqlite_durable(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        only_reads = connection.get_execution_options().get(_READS_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

@@ -8,10 +8,9 @@ traced back and recomputed.
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -26,24 +25,54 @@ from aimwell.core.seeds import derive_seed
 from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from aimwell.core.time import now
-from aimwell.engine.files import DataFile, FileVerifier, write_files
-from aimwell.engine.manifest import list_files, list_hashes, list_versions
+from aimwell.engine.engines import open_session
+from aimwell.engine.files import DataFile, FileVerifier, write_files, write_stream
+from aimwell.engine.hot_events import HotRows
+from aimwell.engine.hot_tables import HOT_BATCHES
+from aimwell.engine.leases import hold_lease, is_alive, name_process
+from aimwell.engine.manifest import (
+    Snapshot,
+    changed_meanwhile,
+    find_moved,
+    list_changes,
+    read_snapshot,
+    write_version,
+)
+from aimwell.engine.published import PublishedReader, open_published
 from aimwell.engine.session import Session
 from aimwell.engine.settings import FILE_NAME, Settings, check_settings, load_settings, write_settings
 from aimwell.engine.store import Store
-from aimwell.engine.store_tables import RUNS, TABLE_FILES, TABLE_VERSIONS
+from aimwell.engine.store_tables import RUNS
+from aimwell.engine.translated_session import TranslatedSession
+from aimwell.engine.views import name_stored
 
 Mode = Literal["replace", "append"]
 
 
 class Reader:
-    """A read-only snapshot of the warehouse."""
+    """A read-only snapshot of the warehouse. ``position``: the newest batch of hot rows that it knows."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session | TranslatedSession, position: int = 0) -> None:
         self._session = session
+        self.position = position
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql``; values are bound as ``$name``; every table of ``core.tables`` is a view."""
+        return self._session.query(sql, parameters)
+
+    def query_batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """The rows of ``sql`` batch by batch, for answers larger than memory; no other query may run meanwhile."""
+        return self._session.query_batches(sql, parameters)
+
+    def query_within(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, seconds: float, memory: str
+    ) -> pa.Table:
+        """Like ``query``, for SQL that a person wrote: NotReady when it takes more time or memory (such as 512MB).
+
+        An engine on a cluster has limits of its own.
+        """
+        if isinstance(self._session, Session):
+            return self._session.query_within(sql, parameters, seconds=seconds, memory=memory)
         return self._session.query(sql, parameters)
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -60,7 +89,7 @@ class Run(Reader):
 
     def __init__(
         self,
-        session: Session,
+        session: Session | TranslatedSession,
         *,
         run_id: str,
         step: str,
@@ -78,6 +107,11 @@ class Run(Reader):
         self._files = files
         self._staged: dict[str, tuple[Mode, list[DataFile]]] = {}
 
+    @property
+    def warehouse_folder(self) -> Path:
+        """The folder of the files."""
+        return self._folder
+
     def replace(self, table: str, data: pa.Table) -> None:
         """Make ``data`` the whole content of ``table``; ContractBroken when it is not as declared."""
         self._stage(table, data, "replace")
@@ -87,15 +121,38 @@ class Run(Reader):
         if data.num_rows:
             self._stage(table, data, "append")
 
+    def replace_stream(self, table: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Like ``replace``, in bounded memory; the number of rows. Keys are the caller's duty."""
+        return self._stage_stream(table, batches, "replace")
+
+    def append_stream(self, table: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Like ``append``, in bounded memory; the number of rows."""
+        return self._stage_stream(table, batches, "append")
+
     def put(self, table: str, data: pa.Table, *, column: str, value: str) -> None:
         """Write ``data`` in place of the rows of ``table`` whose ``column`` is ``value``; all others stay."""
         name = TABLES[table].column(column).name
-        kept = self.query(f"SELECT * FROM {table} WHERE {name} <> $value OR {name} IS NULL", {"value": value})
-        if kept.num_rows == self.query(f"SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py():
+        stored = name_stored(table)
+        kept = self.query(
+            f"SELECT * FROM {stored} WHERE {name} <> $value OR {name} IS NULL", {"value": value}
+        )
+        if kept.num_rows == self.query(f"SELECT COUNT(*) AS n FROM {stored}")["n"][0].as_py():
             self.append(table, data)
         else:
             rows = TABLES[table].validate(data)
             self.replace(table, pa.concat_tables([TABLES[table].validate(kept), rows]))
+
+    def list_files(self, table: str) -> list[str]:
+        """The files of ``table`` as this run sees it."""
+        return list(self._files.get(table, ()))
+
+    def list_hot(self) -> list[str]:
+        """The tables that have rows which no file holds yet: they stand in views such as ``hot_events``."""
+        return self._session.list_hot()
+
+    def show_files(self, name: str, table: str, paths: Iterable[str]) -> None:
+        """Make some files of ``table`` a view called ``name``, whatever this run makes of the table itself."""
+        self._session.show(replace(TABLES[table], name=name), paths)
 
     @property
     def staged(self) -> dict[str, tuple[Mode, list[DataFile]]]:
@@ -104,12 +161,22 @@ class Run(Reader):
 
     def _stage(self, name: str, data: pa.Table, mode: Mode) -> None:
         table = TABLES[name]
-        written = write_files(self._folder, table, table.validate(data), self.id)
+        self._keep(name, write_files(self._folder, table, table.validate(data), self.id), mode)
+
+    def _stage_stream(self, name: str, batches: Iterable[pa.RecordBatch], mode: Mode) -> int:
+        written = write_stream(self._folder, TABLES[name], batches, self.id)
+        if written or mode == "replace":
+            self._keep(name, written, mode)
+        return sum(file.rows for file in written)
+
+    def _keep(self, name: str, written: list[DataFile], mode: Mode) -> None:
+        table = TABLES[name]
         earlier_mode, earlier = self._staged.get(name, (mode, []))
         if mode == "replace":
             _remove_files(self._folder, earlier)
             self._staged[name] = ("replace", written)
             self._files[name] = []
+            self._session.hold(table, None)
         else:
             self._staged[name] = (earlier_mode, earlier + written)
         self._files[name] = self._files.get(name, []) + [file.path for file in written]
@@ -124,6 +191,7 @@ class Workspace:
         self.settings = settings
         self.store = store
         self.warehouse_folder = path / "warehouse"
+        self.hot = HotRows(store)
         self._verifier = FileVerifier(self.warehouse_folder)
 
     @classmethod
@@ -178,46 +246,57 @@ class Workspace:
         self.store.close()
 
     @contextmanager
-    def read(self) -> Iterator[Reader]:
-        """A read-only snapshot, for as long as the block lasts."""
-        session, _, _ = self._open_session()
-        try:
-            yield Reader(session)
-        finally:
-            session.close()
+    def read(self, step: str | None = None) -> Iterator[Reader]:
+        """A read-only snapshot, for as long as the block lasts; ``step`` names whose engine answers."""
+        with hold_lease(self.warehouse_folder):
+            session, snapshot = self._open_session(step)
+            try:
+                yield Reader(session, snapshot.position)
+            finally:
+                session.close()
+
+    @contextmanager
+    def published(self) -> Iterator[PublishedReader]:
+        """The newest published file of tags and events, read-only; NotReady when there is none."""
+        with open_published(self.warehouse_folder, self.settings.engine) as reader:
+            yield reader
 
     @contextmanager
     def run(
         self, step: str, *, as_of: date, parameters: Mapping[str, Any] | None = None, seed: int | None = None
     ) -> Iterator[Run]:
         """One atomic unit of work: all its tables become visible at the end of the block, or none."""
-        session, files, versions = self._open_session()
-        run = Run(
-            session,
-            run_id=new_id("run"),
-            step=step,
-            as_of=as_of,
-            seed=derive_seed(self.settings.seed, step, as_of.isoformat()) if seed is None else seed,
-            folder=self.warehouse_folder,
-            files=files,
-        )
-        self._start(run, dict(parameters or {}), versions)
-        try:
-            yield run
-            self._commit(run, versions)
-        except BaseException:
-            self._give_up(run)
-            raise
-        finally:
-            session.close()
+        with hold_lease(self.warehouse_folder):
+            session, snapshot = self._open_session(step)
+            run = Run(
+                session,
+                run_id=new_id("run"),
+                step=step,
+                as_of=as_of,
+                seed=derive_seed(self.settings.seed, step, as_of.isoformat()) if seed is None else seed,
+                folder=self.warehouse_folder,
+                files=dict(snapshot.files),
+            )
+            self._start(run, dict(parameters or {}), snapshot.versions)
+            try:
+                yield run
+                self._commit(run, snapshot)
+            except BaseException:
+                self._give_up(run)
+                raise
+            finally:
+                session.close()
 
-    def _open_session(self) -> tuple[Session, dict[str, list[str]], dict[str, int]]:
-        with self.store.begin() as connection:
-            files = list_files(connection)
-            versions = list_versions(connection)
-            hashes = list_hashes(connection)
-        self._verifier.verify(hashes)
-        return Session(self.settings.engine, self.warehouse_folder, files), files, versions
+    def _open_session(self, step: str | None) -> tuple[Session | TranslatedSession, Snapshot]:
+        with self.store.snapshot() as connection:
+            snapshot = read_snapshot(connection)
+        self._verifier.verify(snapshot.hashes)
+        session = open_session(self.settings.engine, self.warehouse_folder, snapshot.files, step=step)
+        for name, rows in snapshot.read_hot().items():
+            if name in TABLES:
+                session.hold(TABLES[name], rows)
+                session.show(TABLES[name], snapshot.files.get(name, []))
+        return session, snapshot
 
     def _start(self, run: Run, parameters: dict[str, Any], versions: dict[str, int]) -> None:
         with self.store.begin() as connection:
@@ -231,7 +310,7 @@ class Workspace:
                     inputs=versions,
                     seed=run.seed,
                     code_version=__version__,
-                    process=_name_process(),
+                    process=name_process(),
                     status="running",
                     started_at=now(),
                 )
@@ -241,7 +320,7 @@ class Workspace:
         """Remove what runs of processes that no longer exist had written aside."""
         query = sa.select(RUNS.c.run_id, RUNS.c.process).where(RUNS.c.status == "running")
         for run_id, process in connection.execute(query).all():
-            if not _is_alive(process):
+            if not is_alive(process):
                 _remove_run(self.warehouse_folder, run_id)
                 connection.execute(
                     sa.update(RUNS)
@@ -249,17 +328,15 @@ class Workspace:
                     .values(status="interrupted", finished_at=now())
                 )
 
-    def _commit(self, run: Run, versions: dict[str, int]) -> None:
+    def _commit(self, run: Run, snapshot: Snapshot) -> None:
         with self.store.begin() as connection:
-            current = list_versions(connection)
             for table, (mode, written) in run.staged.items():
-                if current.get(table) != versions.get(table):
-                    raise Conflict(
-                        "engine.changed_meanwhile",
-                        say("The table {table} was changed by another run meanwhile.", table=table),
-                        remedy=say("Run the step again."),
-                    )
-                _record_version(connection, run.id, table, mode, written, current.get(table, 0) + 1)
+                _check_commutes(connection, table, mode, run.step, snapshot)
+                write_version(connection, table, mode, written, run_id=run.id)
+                if mode == "replace":
+                    # Hot rows that the run saw are part of what it replaced; those that came later stay.
+                    seen = (HOT_BATCHES.c.table_name == table, HOT_BATCHES.c.position <= snapshot.position)
+                    connection.execute(sa.delete(HOT_BATCHES).where(*seen))
             ended = connection.execute(
                 sa.update(RUNS)
                 .where(RUNS.c.run_id == run.id, RUNS.c.status == "running")
@@ -287,36 +364,20 @@ class Workspace:
             _remove_run(self.warehouse_folder, run.id)
 
 
-def _record_version(
-    connection: sa.Connection, run_id: str, table: str, mode: Mode, written: list[DataFile], version: int
-) -> None:
-    connection.execute(
-        sa.insert(TABLE_VERSIONS).values(
-            table_name=table,
-            version=version,
-            run_id=run_id,
-            mode=mode,
-            rows=sum(file.rows for file in written),
-            created_at=now(),
-        )
-    )
-    if mode == "replace":
-        connection.execute(
-            sa.update(TABLE_FILES)
-            .where(TABLE_FILES.c.table_name == table, TABLE_FILES.c.removed_in.is_(None))
-            .values(removed_in=version)
-        )
-    for file in written:
-        connection.execute(
-            sa.insert(TABLE_FILES).values(
-                path=file.path,
-                table_name=table,
-                added_in=version,
-                rows=file.rows,
-                bytes=file.bytes,
-                sha256=file.sha256,
-            )
-        )
+def _check_commutes(connection: sa.Connection, table: str, mode: Mode, step: str, snapshot: Snapshot) -> None:
+    """Conflict when what others did to ``table`` meanwhile gives another result than one after the other.
+
+    What moves or merges files changes no row that a run saw. Rows added by another step have keys of their own;
+    two runs of one step may have added the same rows, each finding their keys new.
+    """
+    before = snapshot.versions.get(table, 0)
+    # Hot rows that were moved into files are new to a run only when they came after its snapshot.
+    moves_are_same = mode == "append" or find_moved(connection, table, before) <= snapshot.position
+    for other_mode, other_step in list_changes(connection, table, before):
+        same_rows = other_mode == "merge" or (other_mode == "move" and moves_are_same)
+        new_keys = other_mode == mode == "append" and other_step != step
+        if not same_rows and not new_keys:
+            raise changed_meanwhile(table)
 
 
 def _remove_run(folder: Path, run_id: str) -> None:
@@ -327,21 +388,3 @@ def _remove_run(folder: Path, run_id: str) -> None:
 def _remove_files(folder: Path, files: list[DataFile]) -> None:
     for file in files:
         (folder / file.path).unlink(missing_ok=True)
-
-
-def _name_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _is_alive(process: str) -> bool:
-    host, _, number = process.rpartition(":")
-    if host != socket.gethostname():
-        # Nothing can be known of a process elsewhere: what it wrote aside is left alone.
-        return True
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

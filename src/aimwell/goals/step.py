@@ -30,7 +30,7 @@ def set_goal(
 ) -> StepResult:
     """Keep the goal, measure its baseline and judge its feasibility; BadInput when a value does not fit."""
     settings = workspace.settings
-    with workspace.read() as reader:
+    with workspace.read("goals") as reader:
         goal = Goal(
             name=name,
             metric=metric or _choose_metric(reader),

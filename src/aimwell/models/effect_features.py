@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimwell.core.time import find_knowledge_end
+from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.session import Queryable
 from aimwell.models.effect_design import CustomerFeatures
 
@@ -96,15 +97,9 @@ WHERE line.ordered_on < $until AND line.ordered_on >= $since
 GROUP BY line.customer_id, matched.name
 ORDER BY line.customer_id, matched.name
 """
-REACH_SQL = """
+REACH_SQL = f"""
 WITH latest AS (
-    SELECT
-        customer_id, channel, allowed,
-        ROW_NUMBER() OVER (
-            PARTITION BY customer_id, channel ORDER BY since DESC, purpose, CASE WHEN allowed THEN 1 ELSE 0 END
-        ) AS place
-    FROM consents
-    WHERE purpose = 'marketing' AND since < $until
+{select_consents(purpose="marketing")}
 ),
 allowed AS (
     SELECT
@@ -116,7 +111,6 @@ allowed AS (
             WHEN channel = 'push' THEN 16 WHEN channel = 'web' THEN 32 ELSE 64
         END) AS pattern
     FROM latest
-    WHERE place = 1
     GROUP BY customer_id
 )
 SELECT
@@ -163,8 +157,8 @@ def load_sheet(source: Queryable, *, until: date, departments: tuple[str | None,
     recent = np.column_stack([column["revenue_28"], column["revenue_84"], column["days_84"]])
     reach = np.zeros(len(ids), dtype=np.int64)
     # Consents count until now, as they do for plans: undated ones would otherwise be missing from old days.
-    midnight = {"until": find_knowledge_end(until, "UTC").isoformat()}
-    for row in source.query(REACH_SQL.replace("$until", "CAST($until AS TIMESTAMPTZ)"), midnight).to_pylist():
+    instant = bind_instant(find_knowledge_end(until, "UTC"))
+    for row in source.query(REACH_SQL, instant).to_pylist():
         reach[place[row["customer_id"]]] = int(row["pattern"])
     return CustomerSheet(ids, CustomerFeatures(modifiers, affinity, _measure_size(column)), recent, reach)
 

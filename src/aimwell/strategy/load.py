@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from aimwell.core.time import find_knowledge_end
+from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
 from aimwell.strategy.actions import IDENTIFIERS, Action
@@ -28,23 +29,13 @@ SELECT
 FROM customers
 ORDER BY customer_id
 """
-# Of two answers at the same instant the refusal counts.
-CONSENTS_SQL = """
-WITH ranked AS (
-    SELECT
-        customer_id,
-        channel,
-        allowed,
-        ROW_NUMBER() OVER (
-            PARTITION BY customer_id, channel
-            ORDER BY since DESC, CASE WHEN allowed THEN 1 ELSE 0 END, source
-        ) AS rank
-    FROM consents
-    WHERE purpose = 'marketing' AND since < $until
+CONSENTS_SQL = f"""
+WITH latest AS (
+{select_consents(purpose="marketing")}
 )
 SELECT customer_id, channel
-FROM ranked
-WHERE rank = 1 AND allowed
+FROM latest
+WHERE allowed
 """
 CONTACTS_SQL = """
 SELECT customer_id, COUNT(DISTINCT event_id) AS contacts
@@ -108,7 +99,7 @@ def read_audience(queryable: Queryable, settings: Settings, *, as_of: date) -> A
     place = {customer: index for index, customer in enumerate(customers)}
     channels = {name: np.zeros(len(customers), dtype=np.bool_) for name in settings.channels}
     until = find_knowledge_end(as_of, settings.business.zone)
-    for row in queryable.query(CONSENTS_SQL, {"until": until}).to_pylist():
+    for row in queryable.query(CONSENTS_SQL, bind_instant(until)).to_pylist():
         if row["channel"] in channels and row["customer_id"] in place:
             channels[row["channel"]][place[row["customer_id"]]] = True
     for name, flags in channels.items():

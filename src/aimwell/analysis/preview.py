@@ -1,0 +1,362 @@
+"""Whom a rule would hold, before it is kept: size, shares, breakdown, overlap with segments, examples; at once.
+
+A ``Previewer`` holds one snapshot: customers numbered in the order of their ids, the columns that rules have asked
+for as arrays, the figures that were measured, and the segments as bitmaps. A rule over tags is then decided in
+memory; a figure over events is measured once by the engine, reading only the days of its window.
+Reads tags, customers, the sources of figures, segments and segment_members; writes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any as AnyType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from aimwell.analysis.bitmaps import SegmentBitmaps, number_members, read_bitmaps
+from aimwell.analysis.catalogue import VALUE_TITLES
+from aimwell.core.tables import Type
+from aimwell.core.text import Text
+from aimwell.engine.compile_facts import Facts
+from aimwell.engine.rule import (
+    ATTRIBUTE,
+    All,
+    Any,
+    Between,
+    Compare,
+    InSegment,
+    IsEmpty,
+    Measured,
+    Nearest,
+    Not,
+    OneOf,
+    Rule,
+    is_attribute,
+)
+from aimwell.engine.rule import Sequence as StepSequence
+from aimwell.engine.rule_check import validate_rule
+from aimwell.engine.specification import Aggregate, DaysSince, Operator, Value
+from aimwell.engine.sql_text import quote_name, select, with_parts
+from aimwell.engine.workspace import Reader
+
+CHANNELS = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"}
+"""Channels with the attribute that holds their address."""
+_MOST_VALUES = 12
+_POSITIONS = "preview_positions"
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value per customer: numbers, days since 1970, flags, or codes of texts (−1: empty)."""
+
+    values: NDArray[AnyType]
+    known: Flags | None
+    codes: Mapping[str, int] | None = None
+
+    def keep_known(self, flags: Flags) -> Flags:
+        """``flags`` where there is a value, else false."""
+        return flags if self.known is None else flags & self.known
+
+
+class Previewer:
+    """One snapshot of tags and segments, on which many people may try out rules at the same time."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        types: Mapping[str, Type],
+        *,
+        as_of: date,
+        segments: Mapping[str, Rule] | None = None,
+        bitmaps: SegmentBitmaps | None = None,
+    ) -> None:
+        self._reader = reader
+        self._types = types
+        self._as_of = as_of
+        self._rules = dict(segments or {})
+        self._lock = threading.Lock()
+        self._columns: dict[str, Column] = {}
+        self._figures: dict[Aggregate | DaysSince | StepSequence, Column] = {}
+        ids = reader.query("SELECT customer_id FROM tags").column("customer_id").combine_chunks()
+        self._stored = ids
+        # Tags are written in the order of the customers; where they are not, columns are put in order.
+        self._order = None if _is_sorted(ids) else pc.sort_indices(ids)
+        self.customers = ids if self._order is None else ids.take(self._order)
+        positions = pa.table(
+            {"customer_id": self.customers, "position": pa.array(np.arange(len(ids)), pa.int64())}
+        )
+        reader.register(_POSITIONS, positions)
+        self._bitmaps = bitmaps if bitmaps is not None else read_bitmaps(reader)
+        self._breakdowns = self._prepare_breakdowns()
+        revenue = self._find_column("revenue_365d") if "revenue_365d" in types else None
+        self._revenue = None if revenue is None else np.nan_to_num(revenue.values.astype(np.float64))
+
+    def preview(self, rule: Rule, *, examples: int = 10) -> dict[str, AnyType]:
+        """Size, shares, breakdown, overlap and the first members of ``rule``; BadInput when it does not fit.
+
+        Shares are 0–1: ``share`` of the customers, ``revenue_share`` of the revenue of 365 days (None without any).
+        """
+        validate_rule(rule, self._types, segments=self._rules)
+        inside = self.decide(rule)
+        members = number_members(inside)
+        size, everybody = len(members), len(self.customers)
+        return {
+            "size": size,
+            "customers": everybody,
+            "share": size / everybody if everybody else 0.0,
+            "revenue_share": self._share_revenue(inside),
+            "breakdown": self._break_down(inside, size),
+            "channels": self._count_reachable(inside),
+            "overlap": self._count_overlap(self._bitmaps.count_shared(members), size),
+            "examples": self.customers.take(pa.array(np.flatnonzero(inside)[:examples])).to_pylist(),
+        }
+
+    def decide(self, rule: Rule) -> Flags:
+        """Whether ``rule`` holds, for each of ``customers``."""
+        match rule:
+            case All(rules=parts):
+                return self._fold(np.logical_and, parts, empty=True)
+            case Any(rules=parts):
+                return self._fold(np.logical_or, parts, empty=False)
+            case Not(rule=inner):
+                return ~self.decide(inner)
+            case InSegment(segment=segment):
+                return self.decide(self._rules[segment])
+            case Measured(of=of, operator=operator, value=value):
+                return _compare(self._find_figure(of), operator, value)
+            case StepSequence():
+                return self._find_figure(rule).values.astype(np.bool_)
+            case Nearest():
+                return self._find_nearest(rule)
+            case _:
+                return self._decide_tag(rule)
+
+    def warm(self, tags: Sequence[str]) -> None:
+        """Load the columns of these tags and attributes now rather than when a rule first asks for them."""
+        for tag in tags:
+            self._find_column(tag)
+
+    def _decide_tag(self, rule: Rule) -> Flags:
+        match rule:
+            case IsEmpty(tag=tag):
+                known = self._find_column(tag).known
+                return np.zeros(len(self.customers), np.bool_) if known is None else ~known
+            case Compare(tag=tag, operator=operator, value=value):
+                return _compare(self._find_column(tag, value), operator, value)
+            case Between(tag=tag, low=low, high=high):
+                column = self._find_column(tag, low)
+                return _compare(column, ">=", low) & _compare(column, "<=", high)
+            case OneOf(tag=tag, values=values):
+                flags = [_compare(self._find_column(tag, value), "=", value) for value in values]
+                return np.logical_or.reduce(flags) if flags else np.zeros(len(self.customers), np.bool_)
+        raise AssertionError(rule)
+
+    def _fold(self, join: np.ufunc, parts: tuple[Rule, ...], *, empty: bool) -> Flags:
+        if not parts:
+            return np.full(len(self.customers), empty)
+        found = self.decide(parts[0])
+        for part in parts[1:]:
+            found = join(found, self.decide(part))
+        return found
+
+    def _find_nearest(self, rule: Nearest) -> Flags:
+        columns = [self._find_column(axis.tag) for axis in rule.axes]
+        places = []
+        for axis, column in zip(rule.axes, columns, strict=True):
+            value = column.values.astype(np.float64)
+            value = np.copysign(np.log1p(np.abs(value)), value) if axis.log else value
+            places.append((value - axis.centre) / axis.scale)
+        points = np.asarray(rule.points, dtype=np.float64)
+        scores = np.column_stack(places) @ points.T - (points**2).sum(axis=1) / 2
+        found: Flags = np.argmax(np.nan_to_num(scores, nan=-np.inf), axis=1) == rule.which
+        for column in columns:
+            found = column.keep_known(found)
+        return found
+
+    # ------------------------------------------------------------ columns
+
+    def _find_column(self, tag: str, like: Value | None = None) -> Column:
+        """The column of a tag or attribute; an attribute as numbers when it is compared with one."""
+        as_number = is_attribute(tag) and isinstance(like, int | float) and self._types[tag] is Type.TEXT
+        key = f"{tag} #" if as_number else tag
+        found = self._columns.get(key)
+        if found is None:
+            with self._lock:
+                found = self._columns.setdefault(key, self._load_column(tag, as_number=as_number))
+        return found
+
+    def _load_column(self, tag: str, *, as_number: bool) -> Column:
+        if not is_attribute(tag):
+            table = self._reader.query(f"SELECT customer_id, {quote_name(tag)} AS value FROM tags")
+            # One snapshot answers in one order; where an engine does not, the values are put in their places.
+            if table.column("customer_id").combine_chunks().equals(self._stored):
+                values = table.column("value").combine_chunks()
+                return _read_column(values if self._order is None else values.take(self._order))
+            return self._place(table)
+        name = quote_name(tag.removeprefix(ATTRIBUTE))
+        shown = f"TRY_CAST({name} AS DOUBLE)" if as_number else name
+        return self._place(self._reader.query(f"SELECT customer_id, {shown} AS value FROM customers"))
+
+    def _place(self, table: pa.Table) -> Column:
+        """The values of ``table`` at the places of their customers; empty for all others."""
+        places = pc.index_in(self.customers, value_set=table.column("customer_id").combine_chunks())
+        return _read_column(table.column("value").combine_chunks().take(places))
+
+    def _find_figure(self, of: Aggregate | DaysSince | StepSequence) -> Column:
+        """A figure, or whether a sequence was done, for each customer."""
+        found = self._figures.get(of)
+        if found is None:
+            with self._lock:
+                found = self._figures.setdefault(of, self._measure(of))
+        return found
+
+    def _measure(self, of: Aggregate | DaysSince | StepSequence) -> Column:
+        facts = Facts(self._as_of)
+        if isinstance(of, StepSequence):
+            value, empty = facts.render_deed(of), False
+        else:
+            value, _ = facts.render_figure(of)
+            empty = isinstance(of, Aggregate) and of.function in ("count", "count_distinct", "sum")
+        name = facts.joined[0]
+        parts = facts.render_parts()
+        body = select(
+            ["p.position AS position", f"{value} AS value"],
+            [f"    FROM {name}", f"    INNER JOIN {_POSITIONS} AS p ON p.customer_id = {name}.customer_id"],
+        )
+        table = self._reader.query(f"{with_parts(parts)}\n{body}", facts.binder.values)
+        places = table.column("position").to_numpy()
+        measured = _read_column(table.column("value").combine_chunks())
+        values = np.zeros(len(self.customers), measured.values.dtype)
+        values[places] = measured.values
+        if empty or isinstance(of, StepSequence):
+            return Column(values, None)
+        known = np.zeros(len(self.customers), np.bool_)
+        known[places] = True if measured.known is None else measured.known
+        return Column(values, known, measured.codes)
+
+    # ------------------------------------------------------------ what is said of the members
+
+    def _prepare_breakdowns(self) -> dict[str, Column]:
+        """By lifecycle stage, value tier and region, as far as they are known."""
+        names = {
+            "lifecycle_stage": "lifecycle_stage",
+            "value_tier": "value_tier",
+            "region": f"{ATTRIBUTE}region",
+        }
+        found = {name: self._find_column(tag) for name, tag in names.items() if tag in self._types}
+        return {name: column for name, column in found.items() if column.codes}
+
+    def _break_down(self, inside: Flags, size: int) -> dict[str, list[dict[str, AnyType]]]:
+        """Members by value, most first; everybody's count beside it, so that a share can be compared."""
+        found = {}
+        for name, column in self._breakdowns.items():
+            codes = column.codes or {}
+            own = np.bincount(column.values[inside] + 1, minlength=len(codes) + 1)
+            rows = [
+                {
+                    "value": value,
+                    "title": _name_value(name, value).both(),
+                    "size": int(own[code + 1]),
+                    "share": int(own[code + 1]) / size if size else 0.0,
+                }
+                for value, code in codes.items()
+                if own[code + 1]
+            ]
+            rows.sort(key=lambda row: (-own[codes[str(row["value"])] + 1], str(row["value"])))
+            found[name] = rows[:_MOST_VALUES]
+        return found
+
+    def _count_reachable(self, inside: Flags) -> dict[str, int]:
+        """Members who have an address and a consent for each channel."""
+        found = {}
+        for channel, address in CHANNELS.items():
+            if f"consent_{channel}" in self._types and f"{address}_known" in self._types:
+                reachable = _compare(self._find_column(f"consent_{channel}"), "=", True)
+                reachable &= _compare(self._find_column(f"{address}_known"), "=", True)
+                found[channel] = int(np.count_nonzero(inside & reachable))
+        return found
+
+    def _count_overlap(self, shared: Mapping[str, int], size: int) -> list[dict[str, AnyType]]:
+        rows = [
+            {"segment": name, "size": count, "share": count / size if size else 0.0}
+            for name, count in shared.items()
+            if count
+        ]
+        return sorted(rows, key=lambda row: (-row["size"], row["segment"]))
+
+    def _share_revenue(self, inside: Flags) -> float | None:
+        if self._revenue is None:
+            return None
+        total = float(self._revenue.sum())
+        return round(float(self._revenue[inside].sum()) / total, 6) if total > 0 else None
+
+
+def _is_sorted(ids: pa.Array) -> bool:
+    return len(ids) < 2 or bool(pc.all(pc.less(ids[:-1], ids[1:])).as_py())
+
+
+def _read_column(values: pa.Array) -> Column:
+    """Arrow values as numbers beside the flags of which are known."""
+    known = None if values.null_count == 0 else np.asarray(pc.is_valid(values).to_numpy(zero_copy_only=False))
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        encoded = pc.dictionary_encode(values)
+        codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+        words = {str(word): code for code, word in enumerate(encoded.dictionary.to_pylist())}
+        return Column(np.asarray(codes, dtype=np.int32), known, words)
+    if pa.types.is_boolean(kind):
+        filled = pc.fill_null(values, False) if known is not None else values
+        return Column(np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.bool_), known)
+    if pa.types.is_date(kind):
+        values = values.cast(pa.date32()).cast(pa.int32())
+    elif pa.types.is_decimal(kind):
+        values = values.cast(pa.float64())
+    filled = pc.fill_null(values, 0) if known is not None else values
+    return Column(np.asarray(filled.to_numpy(zero_copy_only=False)), known)
+
+
+def _compare(column: Column, operator: Operator, value: Value) -> Flags:
+    """One comparison with every value; false where there is none."""
+    wanted: AnyType = value
+    if column.codes is not None:
+        wanted = column.codes.get(str(value), -2)
+    elif isinstance(value, str):
+        wanted = (date.fromisoformat(value) - date(1970, 1, 1)).days
+    compare = {
+        "=": np.equal,
+        "!=": np.not_equal,
+        "<": np.less,
+        "<=": np.less_equal,
+        ">": np.greater,
+        ">=": np.greater_equal,
+    }[operator]
+    return column.keep_known(compare(column.values, wanted))
+
+
+def _name_value(name: str, value: str) -> Text:
+    known = VALUE_TITLES.get(name, {}).get(value)
+    return known if known is not None else Text("{words}", (("words", value),))
+
+
+def preview_rule(
+    reader: Reader,
+    rule: Rule,
+    types: Mapping[str, Type],
+    *,
+    as_of: date,
+    segments: Mapping[str, Rule] | None = None,
+    examples: int = 10,
+) -> dict[str, AnyType]:
+    """One preview of ``rule`` on a snapshot of its own, with the SQL that says the same."""
+    from aimwell.analysis.segments import render_rule_sql
+
+    found = Previewer(reader, types, as_of=as_of, segments=segments).preview(rule, examples=examples)
+    return {**found, "sql": render_rule_sql(rule, types, as_of=as_of, segments=segments)}

@@ -1,0 +1,271 @@
+"""Windows that expire exactly: when members of a segment must be looked at again, and looking at them.
+
+"No purchase in 30 days" changes when the 30th day ends, not when the next analysis runs. Every segment has a list of
+the coming days on which a row enters or leaves one of its windows, with the number of customers concerned; on such a
+day only they are decided again. Tags that are plain figures (``orders_90d``, ``recency_days``) are measured anew for
+them; tags that compare customers with each other (``rfm_r``, ``is_best_20``) stay as the last analysis left them.
+Reads segments, segment_members, tags and the sources of figures; writes segments, segment_members and the store's
+``segment_schedule``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from aimwell.analysis.catalogue import find_tags
+from aimwell.analysis.segments import Segment, evaluate_customers
+from aimwell.core.tables import SEGMENTS
+from aimwell.core.text import Text
+from aimwell.core.time import business_day, now, zone
+from aimwell.engine.compile_due import compile_due, list_boundaries, read_due_day
+from aimwell.engine.rule import (
+    All,
+    Any,
+    Between,
+    Compare,
+    IsEmpty,
+    Measured,
+    Not,
+    OneOf,
+    Rule,
+)
+from aimwell.engine.rule_json import rule_from_json
+from aimwell.engine.segment_tables import SEGMENT_SCHEDULE
+from aimwell.engine.session import Queryable
+from aimwell.engine.specification import Aggregate, DaysSince, Measure
+from aimwell.engine.sql_text import quote_name
+from aimwell.engine.workspace import Reader, Run, Workspace
+
+HORIZON = 400
+"""So many days ahead are kept: a window of a year and some."""
+_ZERO = ("count", "count_distinct", "sum")
+
+
+@dataclass(frozen=True)
+class Due:
+    """On this business day so many customers of a segment must be looked at again."""
+
+    segment: str
+    due_on: date
+    customers: int
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did: up to which business day, how many customers were looked at, who came and went."""
+
+    as_of: date
+    looked_at: int
+    entered: int
+    left: int
+
+
+Spell = tuple[str, str, date, date | None, str]
+
+
+def expand_tags(rule: Rule, figures: Mapping[str, Aggregate | DaysSince]) -> Rule:
+    """``rule`` with tags that are plain figures measured by themselves, so that their windows are its windows."""
+    match rule:
+        case All(rules=parts):
+            return All(tuple(expand_tags(part, figures) for part in parts))
+        case Any(rules=parts):
+            return Any(tuple(expand_tags(part, figures) for part in parts))
+        case Not(rule=inner):
+            return Not(expand_tags(inner, figures))
+        case Compare(tag=tag, operator=operator, value=value) if tag in figures:
+            return Measured(figures[tag], operator, value)
+        case OneOf(tag=tag, values=values) if tag in figures:
+            return Any(tuple(Measured(figures[tag], "=", value) for value in values))
+        case Between(tag=tag, low=low, high=high) if tag in figures:
+            return All((Measured(figures[tag], ">=", low), Measured(figures[tag], "<=", high)))
+        case IsEmpty(tag=tag) if tag in figures:
+            return _expand_empty(rule, figures[tag])
+        case _:
+            return rule
+
+
+def find_figures(reader: Queryable) -> dict[str, Aggregate | DaysSince]:
+    """The tags that are plain figures, and known: a tag that nobody has stays empty whatever its source holds."""
+    columns = reader.query("SELECT * FROM tags LIMIT 0").column_names
+    found: dict[str, Aggregate | DaysSince] = {}
+    for tag in find_tags(columns):
+        if tag.name in columns and isinstance(tag.spec, Measure | DaysSince):
+            found[tag.name] = tag.spec.of if isinstance(tag.spec, Measure) else tag.spec
+    if not found:
+        return {}
+    counts = ", ".join(f"COUNT({quote_name(name)}) AS {quote_name(name)}" for name in found)
+    known = reader.query(f"SELECT {counts} FROM tags").to_pylist()[0]
+    return {name: of for name, of in found.items() if known[name]}
+
+
+def find_schedule(reader: Queryable, rules: Mapping[str, Rule], *, after: date) -> list[Due]:
+    """The coming days on which windows of these segments let rows go or take them, with the customers concerned."""
+    figures = find_figures(reader)
+    expanded = {name: expand_tags(rule, figures) for name, rule in rules.items()}
+    query = compile_due(expanded, after=after, until=after + timedelta(days=HORIZON), segments=expanded)
+    if query is None:
+        return []
+    counted = f"SELECT segment, due, COUNT(*) AS customers FROM (\n{query.sql}\n) AS rows_due GROUP BY segment, due"
+    rows = reader.query(f"{counted} ORDER BY segment, due", query.parameters).to_pylist()
+    return [Due(row["segment"], read_due_day(row["due"]), row["customers"]) for row in rows]
+
+
+def keep_schedule(workspace: Workspace, coming: Iterable[Due]) -> None:
+    """Replace the schedule in the store by ``coming``."""
+    zone_name = workspace.settings.business.zone
+    rows = [
+        {
+            "segment": one.segment,
+            "due_on": one.due_on,
+            "due_at": find_day_start(one.due_on, zone_name),
+            "customers": one.customers,
+        }
+        for one in coming
+    ]
+    with workspace.store.begin() as connection:
+        connection.execute(sa.delete(SEGMENT_SCHEDULE))
+        if rows:
+            connection.execute(sa.insert(SEGMENT_SCHEDULE), rows)
+
+
+def list_schedule(workspace: Workspace) -> list[dict[str, object]]:
+    """What is kept: segment, due_on, due_at and customers, the next first."""
+    query = sa.select(SEGMENT_SCHEDULE).order_by(SEGMENT_SCHEDULE.c.due_at, SEGMENT_SCHEDULE.c.segment)
+    with workspace.store.begin() as connection:
+        return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def find_next_due(workspace: Workspace) -> datetime | None:
+    """The instant at which the next window ends; None when none is scheduled."""
+    with workspace.store.begin() as connection:
+        return connection.execute(sa.select(sa.func.min(SEGMENT_SCHEDULE.c.due_at))).scalar()
+
+
+def refresh_due(workspace: Workspace, at: datetime | None = None) -> Refreshed | None:
+    """Decide again whoever is due up to the instant ``at`` (now when omitted), day by day.
+
+    The same members, entry and exit days as a full evaluation on each of those days. None when no segment has a due
+    day in between, or there are no segments.
+    """
+    until = business_day(at or now(), workspace.settings.business.zone)
+    with workspace.read() as reader:
+        kept = _read_kept(reader)
+        if kept is None or kept[1] >= until:
+            return None
+        rules, after = kept
+        figures = find_figures(reader)
+        expanded = {name: expand_tags(rule, figures) for name, rule in rules.items()}
+        if not _list_due(reader, expanded, after, until):
+            return None
+    with workspace.run("segments", as_of=until) as run:
+        refreshed = _refresh(run, rules, after, until)
+        coming = find_schedule(run, rules, after=until)
+    keep_schedule(workspace, coming)
+    return refreshed
+
+
+def find_day_start(day: date, zone_name: str) -> datetime:
+    """The first instant of a business day: when the day before it has ended."""
+    return datetime.combine(day, time(), zone(zone_name)).astimezone(UTC)
+
+
+def _read_kept(reader: Queryable) -> tuple[dict[str, Rule], date] | None:
+    """The segments' rules as they were last decided, and the day of that."""
+    rows = reader.query("SELECT segment, rule, as_of FROM segments ORDER BY segment").to_pylist()
+    if not rows:
+        return None
+    rules = {str(row["segment"]): rule_from_json(json.loads(row["rule"])) for row in rows}
+    return rules, min(row["as_of"] for row in rows)
+
+
+def _list_due(reader: Queryable, rules: Mapping[str, Rule], after: date, until: date) -> dict[date, set[str]]:
+    """The customers who are due on each day, whatever the segment."""
+    query = compile_due(rules, after=after, until=until, segments=rules)
+    found: dict[date, set[str]] = {}
+    for row in reader.query(query.sql, query.parameters).to_pylist() if query else []:
+        found.setdefault(read_due_day(row["due"]), set()).add(row["customer_id"])
+    return found
+
+
+def _refresh(run: Run, rules: Mapping[str, Rule], after: date, until: date) -> Refreshed:
+    figures = find_figures(run)
+    expanded = {name: expand_tags(rule, figures) for name, rule in rules.items()}
+    moving = [name for name, rule in expanded.items() if list_boundaries(rule, expanded)]
+    segments = tuple(Segment(name, Text(name), rule, built_in=False) for name, rule in expanded.items())
+    due = _list_due(run, expanded, after, until)
+    everyone = set().union(*due.values()) if due else set()
+    spells = _read_spells(run, everyone)
+    entered = left = 0
+    for day in sorted(due):
+        membership = evaluate_customers(run, segments, due[day], as_of=day)
+        names = membership.customers.to_pylist()
+        for index, segment in enumerate(segments):
+            if segment.name in moving:
+                for customer, inside in zip(names, membership.inside[:, index].tolist(), strict=True):
+                    change = _change(spells, (segment.name, customer), inside, day, run.id)
+                    entered, left = entered + (change > 0), left + (change < 0)
+    _write(run, spells, everyone, until)
+    return Refreshed(until, len(everyone), entered, left)
+
+
+def _change(
+    spells: dict[tuple[str, str], list[Spell]], key: tuple[str, str], inside: bool, day: date, run_id: str
+) -> int:
+    """Open or close the last spell of a customer in a segment; 1 when entered, −1 when left, else 0."""
+    own = spells.setdefault(key, [])
+    is_open = bool(own) and own[-1][3] is None
+    if inside and not is_open:
+        own.append((*key, day, None, run_id))
+        return 1
+    if not inside and is_open:
+        own[-1] = (*own[-1][:3], day, run_id)
+        return -1
+    return 0
+
+
+def _read_spells(run: Reader, customers: set[str]) -> dict[tuple[str, str], list[Spell]]:
+    run.register("customers_due", pa.table({"customer_id": pa.array(sorted(customers), pa.string())}))
+    rows = run.query(
+        "SELECT segment, customer_id, entered_on, left_on, run_id FROM segment_members "
+        "WHERE customer_id IN (SELECT customer_id FROM customers_due) ORDER BY segment, customer_id, entered_on"
+    ).to_pylist()
+    spells: dict[tuple[str, str], list[Spell]] = {}
+    for row in rows:
+        spells.setdefault((row["segment"], row["customer_id"]), []).append(tuple(row.values()))
+    return spells
+
+
+def _write(run: Run, spells: Mapping[tuple[str, str], list[Spell]], customers: set[str], until: date) -> None:
+    """Everybody else's rows as they were, and those of the customers who were looked at."""
+    names = ("segment", "customer_id", "entered_on", "left_on", "run_id")
+    rows = [spell for own in spells.values() for spell in own]
+    kinds = (pa.string(), pa.string(), pa.date32(), pa.date32(), pa.string())
+    columns = [pa.array([row[place] for row in rows], kind) for place, kind in enumerate(kinds)]
+    run.register("spells_due", pa.table(columns, names=list(names)))
+    listed = ", ".join(names)
+    members = run.query(
+        f"SELECT {listed} FROM segment_members AS m WHERE NOT EXISTS "
+        "(SELECT 1 FROM customers_due AS d WHERE d.customer_id = m.customer_id) "
+        f"UNION ALL SELECT {listed} FROM spells_due ORDER BY segment, customer_id, entered_on"
+    )
+    run.replace("segment_members", members)
+    sizes = run.query(
+        "SELECT s.segment, s.title, s.rule, s.sql, $as_of AS as_of, $run_id AS run_id, COUNT(m.customer_id) AS size "
+        "FROM segments AS s LEFT JOIN segment_members AS m ON m.segment = s.segment AND m.left_on IS NULL "
+        "GROUP BY s.segment, s.title, s.rule, s.sql ORDER BY s.segment",
+        {"as_of": until, "run_id": run.id},
+    )
+    run.replace("segments", SEGMENTS.validate(sizes))
+
+
+def _expand_empty(rule: IsEmpty, of: Aggregate | DaysSince) -> Rule:
+    if isinstance(of, DaysSince):
+        # What has happened happened at least a day ago.
+        return Not(Measured(of, ">=", 0))
+    return Any(()) if of.function in _ZERO else rule

@@ -1,0 +1,165 @@
+"""A segment as a file for one channel: who is in it, may be contacted there, and can be reached.
+
+One reason leaves a customer out: suppressed, no consent, or no address; all three are counted, so that exported and
+left out add up to the segment. The file opens in Excel as it is (UTF-8 with a byte-order mark), and no cell can be
+taken for a formula. Reads segment_members, customers, consents and the store's suppressions; writes one file and
+the audit log.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from aimwell.core.errors import BadInput
+from aimwell.core.ids import new_id
+from aimwell.core.text import say
+from aimwell.core.time import now
+from aimwell.engine.consent import bind_instant, select_consents
+from aimwell.engine.permissions import list_suppressions
+from aimwell.engine.workspace import Reader, Workspace
+
+CHANNELS = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"}
+"""Channels that an export can be for, with the attribute that holds their address."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_PHONE = re.compile(r"\+?[0-9][0-9 ().-]{4,20}")
+_MEMBERS = """\
+WITH latest AS (
+{consents}
+)
+SELECT
+    m.customer_id,
+    c.{address} AS address,
+    COALESCE(l.allowed, FALSE) AS allowed
+FROM segment_members AS m
+LEFT JOIN customers AS c ON c.customer_id = m.customer_id
+LEFT JOIN latest AS l ON l.customer_id = m.customer_id
+WHERE m.segment = $segment AND m.left_on IS NULL
+ORDER BY m.customer_id"""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how many were left out for which reason."""
+
+    path: str
+    segment: str
+    channel: str
+    written: int
+    suppressed: int
+    without_consent: int
+    without_address: int
+
+
+def export_segment(
+    workspace: Workspace,
+    name: str,
+    channel: str,
+    path: Path,
+    *,
+    at: datetime | None = None,
+    actor: str = "cli",
+) -> Exported:
+    """Write the members of ``name`` who may be contacted through ``channel`` to the CSV file ``path``.
+
+    Consent counts as it stands at the instant ``at`` (now when omitted). The file appears whole or not at all.
+    BadInput when the channel has no address, or there is no such segment; the audit log holds counts, nobody's data.
+    """
+    if channel not in CHANNELS:
+        raise BadInput(
+            "analysis.no_export_channel",
+            say("A segment cannot be exported for the channel '{channel}'.", channel=channel),
+            remedy=say("Choose one of: {names}.", names=", ".join(CHANNELS)),
+            where={"value": channel},
+        )
+    with workspace.read() as reader:
+        members = _read_members(reader, name, channel, at or now())
+    with workspace.store.begin() as connection:
+        suppressed = {
+            one.customer_id for one in list_suppressions(connection) if one.channel in ("all", channel)
+        }
+    reachable: list[tuple[str, str]] = []
+    counts = {"suppressed": 0, "without_consent": 0, "without_address": 0}
+    for customer, address, allowed in members:
+        reason = _find_reason(customer in suppressed, allowed, usable_address(channel, address))
+        if reason is None:
+            reachable.append((customer, str(address).strip()))
+        else:
+            counts[reason] += 1
+    write_csv(path, ("customer_id", CHANNELS[channel]), reachable)
+    detail: dict[str, Any] = {"channel": channel, "written": len(reachable), **counts}
+    workspace.store.audit("segment.exported", f"segment/{name}", detail, actor=actor)
+    return Exported(str(path), name, channel, len(reachable), **counts)
+
+
+def usable_address(channel: str, address: str | None) -> bool:
+    """Whether a provider could do anything with it; the last word is the channel's."""
+    text = (address or "").strip()
+    if channel == "email":
+        name, _, host = text.rpartition("@")
+        return bool(name) and "." in host and not re.search(r"[\s,;<>]", text)
+    return bool(_PHONE.fullmatch(text)) if channel in ("sms", "call") else bool(text)
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A file that Excel opens: UTF-8 with a byte-order mark, every cell quoted, no cell a formula."""
+    aside = path.with_name(f"{path.name}.{new_id('part')}")
+    try:
+        with aside.open("w", encoding="utf-8-sig", newline="") as stream:
+            writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
+            writer.writerow(list(header))
+            writer.writerows([escape_cell(cell) for cell in row] for row in rows)
+        os.replace(aside, path)
+    except OSError as error:
+        raise BadInput(
+            "analysis.cannot_write",
+            say("The file {file} cannot be written.", file=str(path)),
+            remedy=say("Choose a folder that exists and may be written to."),
+            where={"file": str(path)},
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def escape_cell(cell: str) -> str:
+    """What a spreadsheet would take for a formula gets an apostrophe; telephone numbers stay as they are.
+
+    A plus sign followed by digits only cannot call a function, and no provider takes ``'+86…``.
+    """
+    plain = cell.replace("\x00", "")
+    if plain.lstrip(" ").startswith(_FORMULA) and not re.fullmatch(r"\+[0-9]{5,15}", plain):
+        return "'" + plain
+    return plain
+
+
+def _read_members(
+    reader: Reader, name: str, channel: str, at: datetime
+) -> list[tuple[str, str | None, bool]]:
+    known = reader.query("SELECT segment FROM segments ORDER BY segment").column("segment").to_pylist()
+    if name not in known:
+        raise BadInput(
+            "analysis.unknown_segment",
+            say("There is no segment '{name}'.", name=name),
+            remedy=say("Compute the segments with: aimwell analysis run"),
+            where={"value": name},
+        )
+    consents = select_consents(purpose="marketing", any_refusal=True, where="channel = $channel")
+    sql = _MEMBERS.format(consents=consents, address=CHANNELS[channel])
+    table: pa.Table = reader.query(sql, {"segment": name, "channel": channel, **bind_instant(at)})
+    return [(row["customer_id"], row["address"], row["allowed"]) for row in table.to_pylist()]
+
+
+def _find_reason(is_suppressed: bool, allowed: bool, has_address: bool) -> str | None:
+    if is_suppressed:
+        return "suppressed"
+    if not allowed:
+        return "without_consent"
+    return None if has_address else "without_address"

@@ -1,0 +1,194 @@
+"""``aimwell data identity``: who is one person, why, and taking it back.  身份识别"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, state
+from aimwell.core.text import Text, say
+
+if TYPE_CHECKING:
+    from aimwell.core.steps import StepResult
+
+app = typer.Typer(help="Find which records are one person.  身份识别", no_args_is_help=True)
+
+Record = Annotated[str, typer.Argument(help="A customer number as its source delivered it.  原始客户编号")]
+
+
+@app.command()
+def find(
+    context: typer.Context,
+    probabilistic: Annotated[
+        bool, typer.Option("--probabilistic", help="By likeness too: names, dates, places.  按相似度识别")
+    ] = False,
+    least: Annotated[
+        float, typer.Option(help="From which probability on likeness joins.  合并所需的最低概率")
+    ] = 0.95,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show, write nothing.  仅预览，不写入")
+    ] = False,
+) -> None:
+    """Join the records of one person by what identifies them.  识别并合并同一客户"""
+    from aimwell.data.identity.step import find_identities
+
+    result = find_identities(
+        state(context).workspace, probabilistic=probabilistic, least=least, dry_run=dry_run
+    )
+    emit_result(context, result, lambda console: _draw_found(console, result))
+
+
+@app.command("list")
+def list_all(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="How many customers are shown.  显示数量")] = 20,
+) -> None:
+    """List the customers that are made of several records.  由多条记录合并的客户"""
+    from aimwell.data.identity.step import list_identities
+
+    payload = list_identities(state(context).workspace, limit=limit)
+
+    def draw(console: Console) -> None:
+        table = make_table(str(say("Customer")), str(say("Records")), str(say("Source")))
+        for customer in payload["customers"]:
+            for place, row in enumerate(customer["records"]):
+                add_row(table, "" if place else customer["customer"], row["record"], row["source"] or "")
+        console.print(table)
+        _print(
+            console,
+            say(
+                "{shown} of {total} customers with several records are shown.",
+                shown=len(payload["customers"]),
+                total=payload["total"],
+            ),
+        )
+
+    emit(context, payload, draw)
+
+
+@app.command()
+def explain(context: typer.Context, one: Record, other: Record) -> None:
+    """Say why two records are one person, or that they are not.  解释为何是同一人"""
+    from aimwell.data.identity.explain import explain as explain_records
+
+    payload = explain_records(state(context).workspace, one, other)
+    emit(context, payload, lambda console: _draw_explained(console, payload))
+
+
+@app.command()
+def split(context: typer.Context, one: Record, other: Record) -> None:
+    """Take two records apart for good; nothing is lost.  拆分两条记录"""
+    from aimwell.data.identity.step import split_records
+
+    payload = split_records(state(context).workspace, one, other)
+    message = say(
+        "'{one}' and '{other}' are two customers again, and no search will join them.", one=one, other=other
+    )
+    emit(context, payload | {"message": message.both()}, lambda console: _print(console, message))
+
+
+@app.command()
+def join(context: typer.Context, one: Record, other: Record) -> None:
+    """Join two records by hand.  手动合并两条记录"""
+    from aimwell.data.identity.step import join_records
+
+    payload = join_records(state(context).workspace, one, other)
+    message = say(
+        "'{one}' and '{other}' are now the customer '{customer}'.",
+        one=one,
+        other=other,
+        customer=payload["customers"][0],
+    )
+    emit(context, payload | {"message": message.both()}, lambda console: _print(console, message))
+
+
+@app.command()
+def review(context: typer.Context) -> None:
+    """Show contradictions and identifiers that join nobody.  待人工复核"""
+    from aimwell.data.identity.step import review as review_records
+
+    payload = review_records(state(context).workspace)
+    emit(context, payload, lambda console: _draw_review(console, payload))
+
+
+def _draw_found(console: Console, result: StepResult) -> None:
+    summary = result.summary
+    table = make_table(str(say("Identity")))
+    table.add_column(str(say("Count")), justify="right")
+    rows = (
+        (say("Records"), summary["records"]),
+        (say("Identifiers"), summary["identifiers"]),
+        (say("New links by identifiers"), summary["new_links"]["deterministic"]),
+        (say("New links by likeness"), summary["new_links"]["probabilistic"]),
+        (say("Joined records"), summary["joined_records"]),
+        (say("Customers in all"), summary["customers"]),
+        (say("Contradictions to review"), summary["contradictions"]),
+        (say("Identifiers that join nobody"), summary["refused"]),
+        (say("Pairs that were split"), summary["kept_apart"]),
+    )
+    for title, number in rows:
+        table.add_row(str(title), f"{number:,}")
+    console.print(table)
+    likely = summary["probabilistic"]
+    if likely and likely["expected_precision"] is not None:
+        _print(
+            console,
+            say(
+                "By likeness: {candidates} pairs compared; the model expects {precision} of its joins to be right.",
+                candidates=f"{likely['candidates']:,}",
+                precision=f"{likely['expected_precision']:.1%}",
+            ),
+        )
+    if not summary["written"]:
+        _print(console, say("Nothing was written: this was a trial."))
+    if summary["contradictions"] or summary["refused"]:
+        _print(console, say("See what needs a person's eye: aimwell data identity review"))
+
+
+def _draw_explained(console: Console, payload: dict[str, Any]) -> None:
+    console.print(in_language(payload["verdict"]), markup=False, highlight=False)
+    for link in payload["links"]:
+        console.print(f"  {link['left']} — {link['right']}", markup=False, highlight=False)
+        for reason in link["reasons"]:
+            console.print(f"    • {in_language(reason)}", markup=False, highlight=False)
+
+
+def _draw_review(console: Console, payload: dict[str, Any]) -> None:
+    from aimwell.data.identity.explain import name_kind
+
+    if payload["contradictions"]:
+        table = make_table(
+            str(say("Record")), str(say("Record")), str(say("Shared")), str(say("Contradiction"))
+        )
+        for row in payload["contradictions"]:
+            shared = "、".join(str(name_kind(kind)) for kind in row["kinds"])
+            add_row(table, row["left"], row["right"], shared, str(name_kind(row["differs"])))
+        console.print(table)
+    if payload["refused"]:
+        table = make_table(str(say("Identifier")), str(say("Value")), str(say("Records")), str(say("Reason")))
+        for row in payload["refused"]:
+            why = (
+                say("a stand-in, not a person's own") if row["blocked"] else say("too many records share it")
+            )
+            add_row(table, str(name_kind(row["kind"])), row["value"], f"{row['records']:,}", str(why))
+        console.print(table)
+    if payload["split"]:
+        table = make_table(str(say("Record")), str(say("Record")))
+        for row in payload["split"]:
+            add_row(table, row["left"], row["right"])
+        console.print(table)
+    _print(
+        console,
+        say(
+            "{contradictions} contradictions, {refused} identifiers that join nobody, {split} pairs that were split.",
+            contradictions=payload["contradictions_total"],
+            refused=payload["refused_total"],
+            split=payload["split_total"],
+        ),
+    )
+
+
+def _print(console: Console, text: Text) -> None:
+    console.print(str(text), markup=False, highlight=False)

@@ -1,0 +1,304 @@
+"""``aimwell analysis segment``: try out a rule, keep it, build segments, see when windows expire, export members."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aimwell.cli.output import emit, in_language, state
+from aimwell.core.errors import BadInput
+from aimwell.core.text import Text, say
+
+if TYPE_CHECKING:
+    from aimwell.analysis.drafts import Draft
+    from aimwell.engine.workspace import Reader
+
+app = typer.Typer(help="Try out, build, keep and export segments.  分群", no_args_is_help=True)
+
+RuleOption = Annotated[
+    str,
+    typer.Option(
+        "--rule", help="Such as: recency_days > 30 and did 'Product Viewed' 3 times in 30 days.  分群规则"
+    ),
+]
+
+
+@app.command("preview")
+def preview_segment(context: typer.Context, rule: RuleOption) -> None:
+    """Show whom a rule would hold, without keeping it.  预览分群"""
+    from aimwell.analysis.catalogue import describe_tag_rule
+    from aimwell.analysis.preview import preview_rule
+    from aimwell.analysis.rule_text import parse_rule
+    from aimwell.analysis.segments import check_rule, list_rules, load_segments, read_as_of, read_rule_types
+
+    parsed, workspace = parse_rule(rule), state(context).workspace
+    with workspace.read() as reader:
+        as_of = read_as_of(reader)
+        rules = list_rules(load_segments(workspace.store, read_rule_types(reader))[0])
+        types = check_rule(reader, parsed, rules)
+        found = preview_rule(reader, parsed, types, as_of=as_of, segments=rules)
+    words = describe_tag_rule(parsed)
+    payload = {"rule_text": words.both(), "as_of": as_of.isoformat(), **found}
+    emit(context, payload, lambda console: _draw_preview(console, words, found))
+
+
+@app.command("save")
+def save_segment_command(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _.  分群代码")],
+    rule: RuleOption,
+    title: Annotated[str | None, typer.Option(help="The name for people.  分群名称")] = None,
+) -> None:
+    """Keep a rule as a segment; the next run of the analysis fills it.  保存分群"""
+    from aimwell.analysis.rule_text import parse_rule
+    from aimwell.analysis.segments import (
+        check_rule,
+        list_rules,
+        load_segments,
+        read_as_of,
+        read_rule_types,
+        save_segment,
+    )
+
+    parsed, workspace = parse_rule(rule), state(context).workspace
+    with workspace.read() as reader:
+        read_as_of(reader)
+        rules = list_rules(load_segments(workspace.store, read_rule_types(reader))[0])
+        check_rule(reader, parsed, rules, name=name)
+    version = save_segment(workspace.store, name, parsed, title=title)
+    message = say(
+        "The segment {name} is kept (version {version}). Next: aimwell analysis run",
+        name=name,
+        version=version,
+    )
+    payload = {"segment": name, "version": version, "message": message.both()}
+    emit(context, payload, lambda console: console.print(str(message), highlight=False))
+
+
+@app.command("build")
+def build_segments(
+    context: typer.Context,
+    by: Annotated[
+        str, typer.Option("--by", help="An attribute or tag such as region; tree; clusters.  分群方式")
+    ],
+    tags: Annotated[str | None, typer.Option(help="For clusters: tags, with commas.  聚类所用标签")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=2, max=20, help="For clusters: how many.  聚类个数")
+    ] = None,
+    outcome: Annotated[str | None, typer.Option(help="For a tree: the rule of a response.  响应规则")] = None,
+    days: Annotated[
+        int, typer.Option(min=1, max=365, help="For a tree: days of its window.  响应窗口天数")
+    ] = 28,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep them as segments.  保存为分群")] = False,
+) -> None:
+    """Propose segments: one per value, the leaves of a response tree, or clusters.  生成分群"""
+    from aimwell.analysis.drafts import save_drafts
+
+    workspace = state(context).workspace
+    with workspace.read() as reader:
+        if by == "clusters":
+            drafts, notes = _build_clusters(reader, workspace.settings.seed, tags, count)
+        elif by == "tree":
+            drafts, notes = _build_tree(reader, outcome or f"bought in {days} days", days)
+        else:
+            drafts, notes = _build_traditional(reader, by)
+    versions = save_drafts(workspace.store, drafts) if keep else {}
+    rows = [_show_draft(draft) for draft in drafts]
+    payload = {"by": by, "segments": rows, "kept": versions, "notes": [note.both() for note in notes]}
+    emit(context, payload, lambda console: _draw_drafts(console, rows, notes, kept=bool(versions)))
+
+
+@app.command("schedule")
+def show_schedule(context: typer.Context) -> None:
+    """Show on which days windows of segments expire.  分群到期安排"""
+    from aimwell.analysis.schedule import list_schedule
+
+    rows = list_schedule(state(context).workspace)
+
+    def draw(console: Console) -> None:
+        table = Table(str(say("Segment")), str(say("Day")), str(say("Customers")))
+        for row in rows[:50]:
+            table.add_row(escape(str(row["segment"])), str(row["due_on"]), f"{row['customers']:,}")
+        console.print(table)
+
+    emit(context, {"schedule": rows}, draw)
+
+
+@app.command("refresh")
+def refresh_segments(context: typer.Context) -> None:
+    """Decide again the customers whose windows have expired by now.  更新到期成员"""
+    from aimwell.analysis.schedule import refresh_due
+
+    done = refresh_due(state(context).workspace)
+    if done is None:
+        message = say("No window has expired since the last analysis.")
+        payload: dict[str, Any] = {"as_of": None, "looked_at": 0, "entered": 0, "left": 0}
+    else:
+        message = say(
+            "As of {day}: {looked} customers looked at, {entered} entered a segment, {left} left one.",
+            day=done.as_of.isoformat(),
+            looked=done.looked_at,
+            entered=done.entered,
+            left=done.left,
+        )
+        payload = {
+            "as_of": done.as_of.isoformat(),
+            "looked_at": done.looked_at,
+            "entered": done.entered,
+            "left": done.left,
+        }
+    payload["message"] = message.both()
+    emit(context, payload, lambda console: console.print(str(message), highlight=False))
+
+
+@app.command("export")
+def export_members(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The segment.  分群代码")],
+    channel: Annotated[str, typer.Option(help="email, sms, call or mail.  渠道")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.  输出文件")],
+) -> None:
+    """Write the members who may be contacted through a channel to a CSV file.  导出分群"""
+    from aimwell.analysis.segment_export import export_segment
+
+    done = export_segment(state(context).workspace, name, channel, out)
+    message = say(
+        "{written} customers in {file}. Left out: {suppressed} suppressed, {refused} without consent, "
+        "{unknown} without an address.",
+        written=done.written,
+        file=done.path,
+        suppressed=done.suppressed,
+        refused=done.without_consent,
+        unknown=done.without_address,
+    )
+    payload = {
+        "file": done.path,
+        "segment": name,
+        "channel": channel,
+        "written": done.written,
+        "left_out": {
+            "suppressed": done.suppressed,
+            "without_consent": done.without_consent,
+            "without_address": done.without_address,
+        },
+        "message": message.both(),
+    }
+    emit(context, payload, lambda console: console.print(str(message), highlight=False, markup=False))
+
+
+def _build_traditional(reader: Reader, by: str) -> tuple[tuple[Draft, ...], list[Text]]:
+    from aimwell.analysis.segments import read_as_of, read_rule_types
+    from aimwell.analysis.traditional import build_traditional
+
+    read_as_of(reader)
+    return build_traditional(reader, by, read_rule_types(reader)), []
+
+
+def _build_clusters(
+    reader: Reader, seed: int, tags: str | None, count: int | None
+) -> tuple[tuple[Draft, ...], list[Text]]:
+    from aimwell.analysis.clusters import TAGS, build_clusters
+    from aimwell.analysis.segments import read_as_of, read_rule_types
+
+    read_as_of(reader)
+    chosen = tuple(name.strip() for name in tags.split(",")) if tags else TAGS
+    found = build_clusters(reader, read_rule_types(reader), seed=seed, tags=chosen, count=count)
+    notes = [
+        say(
+            "{count} clusters: silhouette {silhouette}, stability {stability}",
+            count=one.count,
+            silhouette=f"{one.silhouette:.3f}",
+            stability=f"{one.stability:.3f}",
+        )
+        for one in found.tried
+    ]
+    if found.left_out:
+        notes.append(say("{n} customers lack one of the tags and are in no cluster.", n=found.left_out))
+    return found.drafts, notes
+
+
+def _build_tree(reader: Reader, outcome: str, days: int) -> tuple[tuple[Draft, ...], list[Text]]:
+    from aimwell.analysis.response_tree import build_response_tree
+    from aimwell.analysis.rule_text import parse_rule
+    from aimwell.analysis.segments import check_rule, read_as_of
+    from aimwell.engine.compile_due import list_boundaries
+
+    as_of, parsed = read_as_of(reader), parse_rule(outcome)
+    types = check_rule(reader, parsed, {})
+    reach = max((one.offset for one in list_boundaries(parsed)), default=0)
+    if not 1 < reach <= days + 1:
+        raise BadInput(
+            "analysis.outcome_beyond_window",
+            say(
+                "The outcome must be something that was done within the {days} days of the window.", days=days
+            ),
+            remedy=say(
+                "An example: --days {days} --outcome \"did 'Coupon Redeemed' in {days} days\"", days=days
+            ),
+            where={"value": outcome[:200]},
+        )
+    found = build_response_tree(reader, types, parsed, as_of=as_of, days=days)
+    note = say(
+        "Grown on {grown} customers, checked on {checked} in the later window: {rate} responded, area under the "
+        "curve {area}.",
+        grown=found.grown_on,
+        checked=found.checked_on,
+        rate=f"{found.rate:.1%}",
+        area=f"{found.area:.3f}",
+    )
+    return found.drafts, [note]
+
+
+def _show_draft(draft: Draft) -> dict[str, Any]:
+    from aimwell.analysis.catalogue import describe_tag_rule
+    from aimwell.analysis.rule_writing import write_rule
+
+    return {
+        "name": draft.name,
+        "title": draft.title.both(),
+        "rule": write_rule(draft.rule),
+        "rule_text": describe_tag_rule(draft.rule).both(),
+        "size": draft.size,
+        "figures": dict(draft.figures),
+    }
+
+
+def _draw_drafts(console: Console, rows: list[dict[str, Any]], notes: list[Text], *, kept: bool) -> None:
+    table = Table(str(say("Segment")), str(say("Name")), str(say("Customers")))
+    for row in rows:
+        table.add_row(escape(row["name"]), escape(in_language(row["title"])), f"{row['size']:,}")
+    console.print(table)
+    for note in notes:
+        console.print(f"• {note}", highlight=False, markup=False)
+    closing = say("Kept. Next: aimwell analysis run") if kept else say("Nothing is kept yet: add --keep.")
+    console.print(str(closing), highlight=False)
+
+
+def _draw_preview(console: Console, words: Text, found: dict[str, Any]) -> None:
+    console.print(str(words), style="bold", highlight=False, markup=False)
+    console.print(
+        str(say("{size} of {customers} customers", size=found["size"], customers=found["customers"]))
+    )
+    if found["revenue_share"] is not None:
+        console.print(str(say("{share} of the revenue", share=f"{found['revenue_share']:.1%}")))
+    titles = {
+        "lifecycle_stage": say("Lifecycle stage"),
+        "value_tier": say("Value class"),
+        "region": say("Region"),
+    }
+    for name, rows in found["breakdown"].items():
+        parts = "; ".join(f"{in_language(row['title'])} {row['size']:,} ({row['share']:.0%})" for row in rows)
+        console.print(f"{titles[name]}: {parts or '–'}", highlight=False, markup=False)
+    if found["channels"]:
+        parts = ", ".join(f"{channel} {count:,}" for channel, count in found["channels"].items())
+        console.print(str(say("Can be reached by: {channels}", channels=parts)), highlight=False)
+    if found["overlap"]:
+        parts = ", ".join(f"{row['segment']} {row['share']:.0%}" for row in found["overlap"][:8])
+        console.print(str(say("Also in: {segments}", segments=parts)), highlight=False, markup=False)
+    if found["examples"]:
+        console.print(str(say("For example: {ids}", ids=", ".join(found["examples"]))), markup=False)

@@ -1,0 +1,273 @@
+"""Moves hot rows into Parquet files, and merges small files into larger ones.
+
+Both change where rows stand and no row. Files are written first; one transaction then takes the hot rows out, puts
+the files into the manifest and is the only moment that readers can notice: a crash before it leaves files that
+nobody lists (``engine.vacuum`` removes them), a crash after it leaves nothing to do.
+
+Inside a file rows are sorted by customer and time. The files of a month are merged as their sizes grow
+geometrically, so that a row is rewritten a logarithmic number of times and a month has few files.
+Writes files, the manifest and ``runs``; takes from ``hot_batches``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from aimwell import __version__
+from aimwell.core.errors import Conflict
+from aimwell.core.ids import new_id
+from aimwell.core.tables import TABLES, Table, Type
+from aimwell.core.time import now
+from aimwell.engine.file_stream import write_batches
+from aimwell.engine.files import DataFile
+from aimwell.engine.hot_events import WINDOW, merge_digests
+from aimwell.engine.hot_tables import HOT_BATCHES, HOT_CONSUMERS
+from aimwell.engine.leases import hold_lease, name_process
+from aimwell.engine.manifest import Mode, changed_meanwhile, decode_batches, write_version
+from aimwell.engine.session import Session
+from aimwell.engine.settings import Settings
+from aimwell.engine.store import Store
+from aimwell.engine.store_tables import RUNS, TABLE_FILES
+
+MOST_ROWS = 500_000
+"""Hot rows that one call moves at most: what it may hold in memory."""
+MOST_FILES = 8
+"""Files of one month (or of one table without months) after merging."""
+STEP = "worker"
+_MONTH = re.compile(r"-(\d{4}-\d{2})\.parquet$")
+
+
+class Place(Protocol):
+    """What of a workspace is needed here (``engine.workspace.Workspace``)."""
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        ...
+
+    @property
+    def warehouse_folder(self) -> Path:
+        """The folder of the files."""
+        ...
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one call did: rows that changed their place, files that were written, files that they replace."""
+
+    rows: int = 0
+    written: int = 0
+    removed: int = 0
+
+
+def compact(place: Place, *, most_rows: int = MOST_ROWS, window: int = WINDOW) -> Moved:
+    """Move hot rows into files, oldest first; those that a consumer of the stream has not read stay hot.
+
+    Several workers may try at once: one of them moves a batch, the others leave no trace.
+    """
+    with place.store.snapshot() as connection:
+        chosen = _choose_batches(connection, most_rows)
+        parts = _read_batches(connection, chosen)
+    run_id = new_id("move")
+    written = {name: _write_rows(place, TABLES[name], blobs, run_id) for name, blobs in parts.items()}
+    files = [file for several in written.values() for file in several]
+    try:
+        with place.store.begin() as connection:
+            merge_digests(connection, window=window)
+            if chosen:
+                _take_out(connection, chosen)
+                _record_run(connection, run_id, {"position": chosen[-1][0]})
+            for name, several in written.items():
+                write_version(connection, name, "move", several, run_id=run_id)
+    except BaseException as error:
+        _remove_files(place.warehouse_folder, files)
+        if isinstance(error, Conflict):
+            return Moved()
+        raise
+    return Moved(sum(file.rows for file in files), len(files))
+
+
+def merge_files(place: Place, *, most_files: int = MOST_FILES) -> Moved:
+    """Merge files of the same month wherever there are more than ``most_files``."""
+    total = Moved()
+    with hold_lease(place.warehouse_folder):
+        with place.store.snapshot() as connection:
+            groups = _group_files(connection)
+        for (name, month), sizes in sorted(groups.items()):
+            if len(sizes) > most_files:
+                done = _merge_group(place, TABLES[name], month, _choose_files(sizes, most_files))
+                total = Moved(
+                    total.rows + done.rows, total.written + done.written, total.removed + done.removed
+                )
+    return total
+
+
+def _choose_batches(connection: sa.Connection, most_rows: int) -> list[tuple[int, str]]:
+    """Key of every batch to move, up to the first consumer's position and as many rows as fit."""
+    query = (
+        sa.select(HOT_BATCHES.c.position, HOT_BATCHES.c.table_name, HOT_BATCHES.c.rows)
+        .where(HOT_BATCHES.c.table_name.in_(list(TABLES)))
+        .order_by(HOT_BATCHES.c.position, HOT_BATCHES.c.table_name)
+    )
+    slowest = connection.execute(sa.select(sa.func.min(HOT_CONSUMERS.c.position))).scalar()
+    if slowest is not None:
+        query = query.where(HOT_BATCHES.c.position <= slowest)
+    chosen: list[tuple[int, str]] = []
+    rows = 0
+    for position, name, count in connection.execute(query):
+        if chosen and rows + count > most_rows:
+            break
+        chosen.append((position, name))
+        rows += count
+    return chosen
+
+
+def _read_batches(connection: sa.Connection, chosen: Sequence[tuple[int, str]]) -> dict[str, list[bytes]]:
+    parts: dict[str, list[bytes]] = defaultdict(list)
+    if chosen:
+        wanted = set(chosen)
+        query = (
+            sa.select(HOT_BATCHES.c.position, HOT_BATCHES.c.table_name, HOT_BATCHES.c.data)
+            .where(HOT_BATCHES.c.position.between(chosen[0][0], chosen[-1][0]))
+            .order_by(HOT_BATCHES.c.position)
+        )
+        for position, name, data in connection.execute(query):
+            if (position, name) in wanted:
+                parts[name].append(data)
+    return dict(parts)
+
+
+def _take_out(connection: sa.Connection, chosen: Sequence[tuple[int, str]]) -> None:
+    taken = 0
+    for name in sorted({name for _, name in chosen}):
+        positions = [position for position, one in chosen if one == name]
+        # All batches of a table up to the last chosen one were chosen, so a range says it.
+        gone = connection.execute(
+            sa.delete(HOT_BATCHES).where(
+                HOT_BATCHES.c.table_name == name,
+                HOT_BATCHES.c.position.between(positions[0], positions[-1]),
+            )
+        )
+        taken += gone.rowcount
+    if taken != len(chosen):
+        raise changed_meanwhile("hot_batches")
+
+
+def _record_run(connection: sa.Connection, run_id: str, parameters: dict[str, int]) -> None:
+    at = now()
+    connection.execute(
+        sa.insert(RUNS).values(
+            run_id=run_id,
+            step=STEP,
+            as_of=at.date(),
+            parameters=parameters,
+            inputs={},
+            seed=0,
+            code_version=__version__,
+            process=name_process(),
+            status="done",
+            started_at=at,
+            finished_at=at,
+        )
+    )
+
+
+def _write_rows(place: Place, table: Table, blobs: Sequence[bytes], run_id: str) -> list[DataFile]:
+    """The rows of the batches as one file per month."""
+    rows = table.validate(decode_batches(blobs))
+    rows = rows.sort_by([(name, "ascending") for name in _list_order(table)])
+    written = []
+    for month, part in _split(table, rows):
+        path = _name_file(place.warehouse_folder, table, run_id, month)
+        written.append(
+            write_batches(place.warehouse_folder, path, part.schema, part.combine_chunks().to_batches())
+        )
+    return written
+
+
+def _split(table: Table, rows: pa.Table) -> list[tuple[str, pa.Table]]:
+    if table.month_column is None:
+        return [("", rows)]
+    months = pc.strftime(pc.cast(rows[table.month_column], pa.timestamp("s")), format="%Y-%m")
+    distinct = sorted(pc.unique(months).to_pylist())
+    return [(month, rows.filter(pc.equal(months, month))) for month in distinct]
+
+
+def _list_order(table: Table) -> list[str]:
+    """Customer, then time, then the key: what a file is sorted by."""
+    instants = [column.name for column in table.columns if column.type is Type.INSTANT][:1]
+    customer = [column.name for column in table.columns if column.name == "customer_id"]
+    return list(dict.fromkeys([*customer, *(instants if customer else []), *table.key]))
+
+
+def _name_file(folder: Path, table: Table, run_id: str, month: str) -> Path:
+    suffix = f"-{month}" if month else ""
+    return folder / table.name / f"{run_id}-{os.urandom(4).hex()}{suffix}.parquet"
+
+
+def _group_files(connection: sa.Connection) -> dict[tuple[str, str], list[tuple[int, str]]]:
+    """Rows and path of every file of the newest versions, by table and month."""
+    groups: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    query = sa.select(TABLE_FILES.c.table_name, TABLE_FILES.c.path, TABLE_FILES.c.rows).where(
+        TABLE_FILES.c.removed_in.is_(None)
+    )
+    for name, path, rows in connection.execute(query):
+        found = _MONTH.search(path)
+        groups[name, found[1] if found else ""].append((rows, path))
+    return groups
+
+
+def _choose_files(sizes: Sequence[tuple[int, str]], most_files: int) -> list[str]:
+    """The smallest files, so many that few enough remain, and on while the next is not much larger than all before."""
+    ordered = sorted(sizes)
+    needed = len(ordered) - most_files + 1
+    chosen: list[str] = []
+    together = 0
+    for rows, path in ordered:
+        if len(chosen) >= max(needed, 2) and rows > 2 * together:
+            break
+        chosen.append(path)
+        together += rows
+    return chosen
+
+
+def _merge_group(place: Place, table: Table, month: str, paths: Sequence[str]) -> Moved:
+    run_id = new_id("merge")
+    target = _name_file(place.warehouse_folder, table, run_id, month)
+    session = Session(place.settings.engine, place.warehouse_folder, {table.name: list(paths)})
+    try:
+        schema, batches = session.stream(table, _list_order(table))
+        file = write_batches(place.warehouse_folder, target, schema, batches)
+    finally:
+        session.close()
+    mode: Mode = "merge"
+    try:
+        with place.store.begin() as connection:
+            _record_run(connection, run_id, {})
+            write_version(connection, table.name, mode, [file], run_id=run_id, removed=paths)
+    except BaseException as error:
+        _remove_files(place.warehouse_folder, [file])
+        if isinstance(error, Conflict):
+            return Moved()
+        raise
+    return Moved(file.rows, 1, len(paths))
+
+
+def _remove_files(folder: Path, files: Sequence[DataFile]) -> None:
+    for file in files:
+        (folder / file.path).unlink(missing_ok=True)

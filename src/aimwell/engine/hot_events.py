@@ -1,0 +1,167 @@
+"""Hot events: rows of the last minutes, durable in the store before any file holds them.
+
+``HotRows.append`` writes a batch and remembers its message ids in one transaction; what was taken in before is
+left out, so that a sender may repeat itself at will. A reader's snapshot (``engine.manifest``) has files and hot
+rows of one transaction, and so sees every row exactly once; ``engine.compaction`` moves hot rows into files.
+
+Ids are remembered for ``window`` days by the day of their arrival. A message that happened before the window is
+looked up in the files instead, so that repeats are told at any age. Writes the store's ``hot_batches``,
+``hot_digests`` and ``hot_gate``; the statements are portable (SQLite, PostgreSQL).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from aimwell.core.time import now
+from aimwell.engine.hot_tables import HOT_BATCHES, HOT_DIGESTS, HOT_GATE, LIVE_FOLLOWERS, LIVE_STATES
+from aimwell.engine.manifest import encode_batch
+from aimwell.engine.seen_ids import SeenIds, digest_ids, find_repeats, pack_digests, unpack_digests
+from aimwell.engine.store import Store
+
+WINDOW = 7
+"""Days for which message ids are remembered when nothing else is said."""
+
+
+@dataclass(frozen=True)
+class HotBatch:
+    """Messages and the rows that they become: ``rows`` has, per table, the rows and the message of each row.
+
+    ``ids`` has the id of each message, unique for all time; a message that was taken in before brings no rows.
+    """
+
+    ids: Sequence[str]
+    rows: Mapping[str, tuple[pa.Table, NDArray[np.int64]]]
+    known: NDArray[np.bool_] | None = field(default=None)
+    """Messages that the files are known to hold already, shape (len(ids),)."""
+
+
+class HotRows:
+    """The hot rows as one process sees them; may be shared by threads."""
+
+    def __init__(self, store: Store, *, window: int = WINDOW) -> None:
+        self._store = store
+        self.window = window
+        self._lock = threading.Lock()
+        self._seen = SeenIds()
+        self._position = -1
+        self._first_day = date.min
+
+    def append(self, batch: HotBatch, *, received_on: date | None = None) -> NDArray[np.bool_]:
+        """Write the rows of all messages that are new, durably; says for each message whether it was new.
+
+        When this returns, every message is in the store, now or from before; when it raises, none of the new is.
+        """
+        today = received_on or now().date()
+        digests = digest_ids(batch.ids)
+        repeated = find_repeats(digests)
+        if batch.known is not None:
+            repeated |= batch.known
+        with self._lock:
+            fresh = self._append(batch, digests, repeated, today)
+            # Only what was committed is remembered: a failed transaction leaves no trace here either.
+            self._seen.add(digests[fresh])
+        return fresh
+
+    def _append(
+        self, batch: HotBatch, digests: NDArray[np.uint64], repeated: NDArray[np.bool_], today: date
+    ) -> NDArray[np.bool_]:
+        with self._store.begin() as connection:
+            position = take_turn(connection)
+            self._catch_up(connection, position, today)
+            fresh = ~(repeated | self._seen.find(digests))
+            if fresh.any():
+                self._write(connection, position, batch, fresh, digests[fresh], today)
+        self._position = position
+        return fresh
+
+    def _write(
+        self,
+        connection: sa.Connection,
+        position: int,
+        batch: HotBatch,
+        fresh: NDArray[np.bool_],
+        digests: NDArray[np.uint64],
+        today: date,
+    ) -> None:
+        everything = bool(fresh.all())
+        rows = []
+        for name, (table, parents) in batch.rows.items():
+            kept = table if everything else table.filter(pa.array(fresh[parents]))
+            if kept.num_rows:
+                data = encode_batch(kept.combine_chunks())
+                rows.append({"position": position, "table_name": name, "rows": kept.num_rows, "data": data})
+        if rows:
+            connection.execute(sa.insert(HOT_BATCHES), rows)
+        connection.execute(
+            sa.insert(HOT_DIGESTS).values(position=position, received_on=today, digests=pack_digests(digests))
+        )
+
+    def _catch_up(self, connection: sa.Connection, position: int, today: date) -> None:
+        """Learn what other processes took in since this one's last turn."""
+        first = today - timedelta(days=self.window)
+        if first > self._first_day:
+            # A day has passed (or nothing was read yet): forget what is too old by reading the rest anew.
+            self._seen, self._position, self._first_day = SeenIds(), -1, first
+        elif position == self._position + 1:
+            return
+        query = (
+            sa.select(HOT_DIGESTS.c.digests)
+            .where(HOT_DIGESTS.c.position > self._position, HOT_DIGESTS.c.received_on >= first)
+            .order_by(HOT_DIGESTS.c.position)
+        )
+        packed = b"".join(connection.execute(query).scalars())
+        self._seen.add(unpack_digests(packed))
+        self._position = position - 1
+
+
+def take_turn(connection: sa.Connection) -> int:
+    """The next position. The row's lock is held until the end, so that batches commit in the order of positions."""
+    connection.execute(sa.update(HOT_GATE).values(turn=HOT_GATE.c.turn + 1))
+    return int(connection.execute(sa.select(HOT_GATE.c.turn)).scalar_one())
+
+
+def merge_digests(connection: sa.Connection, *, window: int = WINDOW) -> None:
+    """Forget digests older than ``window`` days and a spare day, and keep those of each other day in few rows."""
+    before = now().date() - timedelta(days=window + 1)
+    connection.execute(sa.delete(HOT_DIGESTS).where(HOT_DIGESTS.c.received_on < before))
+    days = connection.execute(
+        sa.select(HOT_DIGESTS.c.received_on)
+        .where(sa.func.length(HOT_DIGESTS.c.digests) < _SMALL)
+        .group_by(HOT_DIGESTS.c.received_on)
+        .having(sa.func.count() >= _MANY)
+    ).scalars()
+    for day in list(days):
+        small = (HOT_DIGESTS.c.received_on == day, sa.func.length(HOT_DIGESTS.c.digests) < _SMALL)
+        found = connection.execute(
+            sa.select(HOT_DIGESTS.c.position, HOT_DIGESTS.c.digests)
+            .where(*small)
+            .order_by(HOT_DIGESTS.c.position)
+        ).all()
+        connection.execute(sa.delete(HOT_DIGESTS).where(*small))
+        # Under the newest position: a process that has not read all of them yet reads them again, which is harmless.
+        connection.execute(
+            sa.insert(HOT_DIGESTS).values(
+                position=found[-1].position,
+                received_on=day,
+                digests=b"".join(row.digests for row in found),
+            )
+        )
+
+
+def forget_states(connection: sa.Connection) -> None:
+    """Throw away what live rules remember, of everybody: each follower begins anew at its next step (an erasure)."""
+    connection.execute(sa.delete(LIVE_STATES))
+    connection.execute(sa.update(LIVE_FOLLOWERS).values(turn=LIVE_FOLLOWERS.c.turn + 1, body={}))
+
+
+_SMALL = 1 << 20
+_MANY = 64

@@ -1,0 +1,246 @@
+"""The published file: tags and events as one DuckDB database, for quick reads by many processes at once.
+
+It is a cache that can be built again from the warehouse at any time. Events stand in a table per month, sorted by
+customer and time; a new edition is a copy of the last one in which only the months and tables that changed are made
+anew. DuckDB lets no process open a file that another one writes, so an edition is written aside and never changed
+once it has its name; ``published.json`` says which one counts. Whoever has an older edition open keeps it.
+Reads tags, events and identities; writes ``published-<edition>.duckdb`` and the pointer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from aimwell.core.errors import NotReady
+from aimwell.core.ids import new_id
+from aimwell.core.text import say
+from aimwell.core.time import now
+from aimwell.engine.compaction import Place
+from aimwell.engine.files import sync_folder
+from aimwell.engine.leases import hold_lease
+from aimwell.engine.manifest import Snapshot, read_snapshot
+from aimwell.engine.session import Session
+from aimwell.engine.settings import EngineSettings
+
+POINTER = "published.json"
+_MONTH = re.compile(r"-(\d{4})-(\d{2})\.parquet$")
+_TRIES = 10
+_NONE = "events_none"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One published file: what is in it and of which state of the warehouse (``parts``: files behind each table)."""
+
+    file: str
+    versions: Mapping[str, int]
+    parts: Mapping[str, str]
+    published_at: datetime
+
+
+class PublishedReader:
+    """Queries on one edition; every query sees the same rows, whatever is published meanwhile."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, edition: Edition) -> None:
+        self._connection = connection
+        self.edition = edition
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The rows of ``sql`` over ``tags`` and ``events``; values are bound as ``$name``."""
+        return self._connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
+
+
+def publish(place: Place, *, full: bool = False) -> Edition | None:
+    """Publish tags and the events that stand in files; None when the newest edition has them already.
+
+    ``full`` builds everything anew. The last edition is the start of the next one, so only what changed is read.
+    """
+    folder = place.warehouse_folder
+    with hold_lease(folder):
+        with place.store.snapshot() as connection:
+            snapshot = read_snapshot(connection)
+        last = None if full else read_pointer(folder)
+        parts = _list_parts(snapshot)
+        if last is not None and dict(last.parts) == parts:
+            return None
+        name = f"{new_id('published').replace('_', '-')}.duckdb"
+        edition = Edition(name, {table: snapshot.versions.get(table, 0) for table in _TABLES}, parts, now())
+        aside = folder / f"{name}.writing"
+        try:
+            _write_edition(place, snapshot, edition, _start(folder, aside, last))
+            with aside.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            aside.replace(folder / name)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    _write_pointer(folder, edition)
+    return edition
+
+
+def read_pointer(folder: Path) -> Edition | None:
+    """The edition that counts now, or None when there is none."""
+    try:
+        found = json.loads((folder / POINTER).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return Edition(
+        found["file"], found["versions"], found["parts"], datetime.fromisoformat(found["published_at"])
+    )
+
+
+@contextmanager
+def open_published(folder: Path, settings: EngineSettings) -> Iterator[PublishedReader]:
+    """The newest edition, read-only; NotReady when nothing was published yet."""
+    connection, edition = _connect(folder, settings)
+    try:
+        yield PublishedReader(connection, edition)
+    finally:
+        connection.close()
+
+
+def list_old_editions(folder: Path) -> list[Path]:
+    """Published files that no longer count, and what was left of editions that were never finished."""
+    current = read_pointer(folder)
+    kept = set() if current is None else {current.file}
+    return [
+        path
+        for path in sorted(folder.glob("published-*.duckdb*"))
+        if path.name.partition(".wal")[0] not in kept
+    ]
+
+
+_TABLES = ("tags", "events", "identities")
+
+
+def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyConnection, Edition]:
+    for _ in range(_TRIES):
+        edition = read_pointer(folder)
+        if edition is None:
+            break
+        try:
+            connection = duckdb.connect(
+                str(folder / edition.file),
+                read_only=True,
+                config={"memory_limit": settings.memory_limit, "threads": settings.threads},
+            )
+        except duckdb.IOException:
+            # Between the pointer and the file a newer edition may have come and this one gone: look again.
+            if (folder / edition.file).exists():
+                raise
+            continue
+        connection.execute("SET TimeZone = 'UTC'")
+        said = connection.execute("SELECT parts FROM publication").fetchall()[0][0]
+        if json.loads(said) == dict(edition.parts):
+            return connection, edition
+        connection.close()
+        break
+    raise NotReady(
+        "engine.not_published",
+        say("No published file is there, or it is not the one that was published."),
+        remedy=say("Start the worker, which publishes it: aimwell worker"),
+    )
+
+
+def _list_parts(snapshot: Snapshot) -> dict[str, str]:
+    """Each table of the edition with the files that it is made of, in one text."""
+    identities = ",".join(sorted(snapshot.files.get("identities", [])))
+    months: dict[str, list[str]] = defaultdict(list)
+    for path in snapshot.files.get("events", []):
+        # A file without a month in its name is that of a table without rows.
+        if found := _MONTH.search(path):
+            months[f"events_{found[1]}_{found[2]}"].append(path)
+    parts = {name: ",".join(sorted(paths)) + ";" + identities for name, paths in sorted(months.items())}
+    return {"tags": ",".join(sorted(snapshot.files.get("tags", []))), **parts}
+
+
+def _start(folder: Path, aside: Path, last: Edition | None) -> tuple[Path, Mapping[str, str]]:
+    """A copy of the last edition and what it holds, or an empty file."""
+    aside.unlink(missing_ok=True)
+    if last is None:
+        return aside, {}
+    try:
+        shutil.copyfile(folder / last.file, aside)
+    except FileNotFoundError:
+        return aside, {}
+    return aside, last.parts
+
+
+def _write_edition(
+    place: Place, snapshot: Snapshot, edition: Edition, start: tuple[Path, Mapping[str, str]]
+) -> None:
+    """Make every table whose files changed, drop those that are gone, and the view over all months."""
+    path, there = start
+    session = Session(place.settings.engine, place.warehouse_folder, snapshot.files)
+    try:
+        session.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS published")
+        for name in sorted(set(there) - set(edition.parts)):
+            session.execute(f"DROP TABLE IF EXISTS published.{name}")
+        for name, files in edition.parts.items():
+            if there.get(name) != files:
+                session.execute(f"CREATE OR REPLACE TABLE published.{name} AS {_select_part(name)}")
+        if len(edition.parts) == 1:
+            session.execute(f"CREATE OR REPLACE TABLE published.{_NONE} AS SELECT * FROM events LIMIT 0")
+        session.execute("DETACH published")
+    finally:
+        session.close()
+    _describe_edition(path, edition)
+
+
+def _describe_edition(path: Path, edition: Edition) -> None:
+    """Add the view over all months, and what the edition is made of."""
+    months = [name for name in edition.parts if name != "tags"] or [_NONE]
+    union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in months)
+    with duckdb.connect(str(path), config={"threads": 1}) as connection:
+        connection.execute(f"CREATE OR REPLACE VIEW events AS {union}")
+        connection.execute(
+            "CREATE OR REPLACE TABLE publication AS"
+            " SELECT $versions AS versions, $parts AS parts, $at AS published_at",
+            {
+                "versions": json.dumps(dict(edition.versions)),
+                "parts": json.dumps(dict(edition.parts)),
+                "at": edition.published_at.isoformat(),
+            },
+        )
+        connection.execute("CHECKPOINT")
+
+
+def _select_part(name: str) -> str:
+    if name == "tags":
+        return "SELECT * FROM tags ORDER BY customer_id"
+    _, year, month = name.split("_")
+    first = date(int(year), int(month), 1)
+    after = date(first.year + first.month // 12, first.month % 12 + 1, 1)
+    return (
+        f"SELECT * FROM events WHERE occurred_on >= DATE '{first}' AND occurred_on < DATE '{after}'"
+        " ORDER BY customer_id, occurred_at, event_id"
+    )
+
+
+def _write_pointer(folder: Path, edition: Edition) -> None:
+    body = {
+        "file": edition.file,
+        "versions": dict(edition.versions),
+        "parts": dict(edition.parts),
+        "published_at": edition.published_at.isoformat(),
+    }
+    aside = folder / f"{POINTER}.{os.getpid()}"
+    with aside.open("w", encoding="utf-8") as stream:
+        json.dump(body, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(folder / POINTER)
+    sync_folder(folder)

@@ -1,0 +1,103 @@
+"""Segments as bitmaps: the same sets as plain Python's, and a cache that is whole or not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroaring import BitMap
+
+from aimwell.analysis.bitmaps import FILE, SegmentBitmaps, build_bitmaps, load_bitmaps, number_members
+from aimwell.analysis.rule_text import parse_rule
+from aimwell.analysis.segments import BUILT_IN, find_members, read_rule_types
+from aimwell.analysis.step import describe
+from aimwell.core.errors import BadInput
+from aimwell.engine.rule import All, Any, InSegment, Not, Rule
+from tests.analysis.shop import AS_OF, load_shop, make_workspace
+
+SIZE = 12
+SETS = st.lists(st.sets(st.integers(0, SIZE - 1)), min_size=3, max_size=3)
+RULES: st.SearchStrategy[Rule] = st.recursive(
+    st.sampled_from(["s0", "s1", "s2"]).map(InSegment),
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(All, st.lists(inner, max_size=3).map(tuple)),
+        st.builds(Any, st.lists(inner, max_size=3).map(tuple)),
+    ),
+    max_leaves=6,
+)
+
+
+def build(sets: list[set[int]]) -> SegmentBitmaps:
+    ids = pa.array([f"c{number:02d}" for number in range(SIZE)])
+    return SegmentBitmaps(ids, {f"s{number}": BitMap(members) for number, members in enumerate(sets)})
+
+
+def work_out(rule: Rule, sets: list[set[int]]) -> set[int]:
+    match rule:
+        case InSegment(segment=name):
+            return sets[int(name[1:])]
+        case All(rules=parts):
+            return set.intersection(set(range(SIZE)), *(work_out(part, sets) for part in parts))
+        case Any(rules=parts):
+            return set().union(*(work_out(part, sets) for part in parts))
+        case Not(rule=inner):
+            return set(range(SIZE)) - work_out(inner, sets)
+    raise AssertionError(rule)
+
+
+@given(RULES, SETS)
+def test_set_algebra_equals_plain_sets(rule: Rule, sets: list[set[int]]) -> None:
+    bitmaps = build(sets)
+    assert set(bitmaps.select(rule)) == work_out(rule, sets)
+    assert bitmaps.count(rule) == len(work_out(rule, sets))
+    assert [set(members) for members in bitmaps.members.values()] == sets, "nothing is changed by asking"
+
+
+@given(SETS)
+def test_overlaps_equal_plain_sets(sets: list[set[int]]) -> None:
+    bitmaps = build(sets)
+    assert bitmaps.count_overlaps() == [[len(one & other) for other in sets] for one in sets]
+    asked = bitmaps.select(InSegment("s0"))
+    assert bitmaps.count_shared(asked) == {f"s{n}": len(sets[0] & other) for n, other in enumerate(sets)}
+    assert bitmaps.list_customers(asked, most=2) == [f"c{number:02d}" for number in sorted(sets[0])][:2]
+
+
+def test_only_segments_can_be_combined() -> None:
+    bitmaps = build([{1}, {2}, {3}])
+    for text, code in (
+        ("in segment gone", "analysis.unknown_segment"),
+        ("age > 3", "analysis.not_a_combination"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            bitmaps.select(parse_rule(text))
+        assert caught.value.code == code
+    assert list(number_members(np.array([True, False, True]))) == [0, 2]
+
+
+def test_the_cache_is_read_when_whole_and_current_and_built_anew_otherwise(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    describe(workspace, as_of=AS_OF)
+    folder, versions = tmp_path / "cache", {"tags": 1, "segments": 1, "segment_members": 1}
+    with workspace.read() as reader:
+        expected = build_bitmaps(find_members(reader, BUILT_IN, read_rule_types(reader), as_of=AS_OF))
+        built = load_bitmaps(folder, reader, versions)
+        whole = (folder / FILE).read_bytes()
+        read = load_bitmaps(folder, reader, versions)
+        for found in (built, read):
+            assert found.customers.to_pylist() == ["ann", "ben", "cid"]
+            assert {name: set(one) for name, one in found.members.items()} == {
+                name: set(one) for name, one in expected.members.items()
+            }
+        for damaged in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b"nonsense", b""):
+            (folder / FILE).write_bytes(damaged)
+            assert load_bitmaps(folder, reader, versions).members == built.members
+            assert (folder / FILE).read_bytes() == whole
+        load_bitmaps(folder, reader, {**versions, "tags": 2})
+        assert (folder / FILE).read_bytes() != whole
+    assert [path.name for path in folder.iterdir()] == [FILE]

@@ -1,0 +1,107 @@
+"""A preview in memory: the same customers as the SQL finds, and what is said of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from aimwell.analysis.bitmaps import SegmentBitmaps
+from aimwell.analysis.preview import Previewer
+from aimwell.analysis.rule_text import parse_rule
+from aimwell.analysis.segments import list_rules, load_segments, read_rule_types
+from aimwell.analysis.step import describe
+from aimwell.core.errors import BadInput
+from aimwell.core.tables import TABLES
+from aimwell.engine.rule import Rule
+from aimwell.engine.workspace import Reader
+from tests.analysis.shop import AS_OF, load_shop, make_workspace
+from tests.engine.rule_world import LINKED, TYPES, World, decide, draw_segments, draw_world
+from tests.engine.scratch import Scratch
+
+
+class ScratchReader(Reader):
+    """What a previewer needs of a reader, over tables in memory."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self.query = scratch.query  # type: ignore[method-assign]
+        self.register = scratch.connection.register  # type: ignore[method-assign,assignment]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(LINKED, draw_segments(), draw_world())
+def test_memory_and_plain_python_agree_on_every_rule(
+    rule: Rule, segments: dict[str, Rule], world: World
+) -> None:
+    scratch = world.open()
+    for name in ("segments", "segment_members"):
+        scratch.connection.register(name, TABLES[name].build([]))
+    previewer = Previewer(
+        ScratchReader(scratch), TYPES, as_of=AS_OF, segments=segments, bitmaps=SegmentBitmaps(None, {})
+    )
+    expected = [decide(rule, world, number, segments) for number in range(len(world.tags))]
+    assert previewer.decide(rule).tolist() == expected
+    found = previewer.preview(rule)
+    assert (found["size"], found["customers"]) == (sum(expected), len(expected))
+
+
+@pytest.fixture
+def previewer(tmp_path: Path) -> Iterator[Previewer]:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    describe(workspace, as_of=AS_OF)
+    with workspace.read() as reader:
+        types = read_rule_types(reader)
+        rules = list_rules(load_segments(workspace.store, types)[0])
+        yield Previewer(reader, types, as_of=AS_OF, segments=rules)
+
+
+def test_what_is_said_of_the_members(previewer: Previewer) -> None:
+    found = previewer.preview(parse_rule("orders_total >= 1"))
+    assert (found["size"], found["customers"], found["examples"]) == (2, 3, ["ann", "ben"])
+    assert found["share"] == pytest.approx(2 / 3)
+    assert found["revenue_share"] == 1.0
+    assert [(row["value"], row["size"]) for row in found["breakdown"]["lifecycle_stage"]] == [("active", 2)]
+    assert found["breakdown"]["lifecycle_stage"][0]["title"]["zh"] != "active"
+    assert [(row["value"], row["size"]) for row in found["breakdown"]["region"]] == [("North", 1)]
+    # Ann has an address and said yes; Ben said yes and has none.
+    assert (found["channels"]["email"], found["channels"]["sms"]) == (1, 0)
+    overlap = {row["segment"]: row["size"] for row in found["overlap"]}
+    assert (overlap["active_customers"], overlap["one_time_buyers"]) == (2, 1)
+    assert "prospects" not in overlap
+
+
+def test_nobody_is_a_preview_too(previewer: Previewer) -> None:
+    found = previewer.preview(parse_rule("nobody"))
+    assert (found["size"], found["share"], found["revenue_share"], found["examples"]) == (0, 0.0, 0.0, [])
+
+
+def test_a_rule_that_cannot_be_is_refused(previewer: Previewer) -> None:
+    with pytest.raises(BadInput):
+        previewer.preview(parse_rule("recency = 3"))
+    with pytest.raises(BadInput):
+        previewer.preview(parse_rule("in segment nowhere"))
+
+
+def test_many_people_may_try_at_once(previewer: Previewer) -> None:
+    rules = [
+        "recency_days > 3",
+        "did 'Coupon Redeemed' in 90 days",
+        "in segment best_customers",
+        "bought",
+    ] * 4
+    sizes: dict[int, int] = {}
+
+    def ask(number: int) -> None:
+        sizes[number] = previewer.preview(parse_rule(rules[number]))["size"]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(rules))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sizes[number] for number in range(4)] == [1, 1, 1, 2]
+    assert all(sizes[number] == sizes[number % 4] for number in range(len(rules)))

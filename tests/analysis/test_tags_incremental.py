@@ -1,0 +1,177 @@
+"""Computing only what changed gives the same tags, to the bit, as computing everything: random shops and days."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from aimwell.analysis.tags import ComputedTags, compute_tags
+from aimwell.core.tables import TABLES
+from aimwell.engine.workspace import Run, Workspace
+from tests.analysis.shop import PRODUCTS, make_workspace
+
+START = date(2024, 3, 31)
+EVENTS = ("Product Viewed", "Product Added", "Message Sent", "Email Opened", "Coupon Redeemed")
+PEOPLE = st.sampled_from(["a", "b", "c", "d"])
+DAYS = st.one_of(
+    st.integers(-9, 12), st.sampled_from([27, 28, 30, 31, 60, 89, 90, 91, 180, 364, 365, 366, 730])
+)
+LINES = st.lists(
+    st.tuples(
+        PEOPLE,
+        st.integers(1, 6),
+        DAYS,
+        st.sampled_from(["bread", "milk", "ball", None]),
+        st.integers(-900, 3000),
+        st.integers(0, 23),
+    ),
+    max_size=6,
+)
+SEEN = st.lists(
+    st.tuples(PEOPLE, st.sampled_from(EVENTS), DAYS, st.sampled_from(["bread", "ball"])), max_size=6
+)
+SIGNALS = st.lists(
+    st.tuples(PEOPLE, st.sampled_from(["satisfaction", "complaint"]), DAYS, st.integers(0, 10)), max_size=3
+)
+STEP = st.tuples(st.sampled_from([0, 1, 1, 2, 7, 30]), LINES, SEEN, SIGNALS)
+
+
+class Deliveries:
+    """Rows with keys of their own, however often something is delivered."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._count = 0
+
+    def deliver(self, lines: list[Any], events: list[Any], signals: list[Any]) -> None:
+        with self._workspace.run("data", as_of=START) as run:
+            self._append(run, "order_lines", [self._build_line(*line) for line in lines])
+            self._append(run, "events", [self._build_event(*event) for event in events])
+            self._append(run, "signals", [self._build_signal(*signal) for signal in signals])
+
+    def _append(self, run: Run, table: str, rows: list[dict[str, Any]]) -> None:
+        run.append(table, TABLES[table].build(rows))
+
+    def _next(self) -> str:
+        self._count += 1
+        return f"n{self._count}"
+
+    def _build_line(
+        self, customer: str, order: int, days: int, product: str | None, cents: int, hour: int
+    ) -> dict[str, Any]:
+        day = START - timedelta(days=days)
+        return {
+            "line_id": self._next(),
+            "order_id": f"{customer}{order}",
+            "customer_id": customer,
+            "product_id": product,
+            "ordered_at": datetime(day.year, day.month, day.day, tzinfo=UTC),
+            "ordered_on": day,
+            "ordered_hour": hour,
+            "quantity": -0.1 if cents < 0 else 0.1 * (cents % 7 + 1),
+            "revenue": Decimal(cents) / 100,
+            "discount": Decimal(cents % 5) / 10,
+            "store_id": f"S{cents % 3}",
+            "source": "t",
+            "simulated": False,
+        }
+
+    def _build_event(self, customer: str, name: str, days: int, product: str) -> dict[str, Any]:
+        day = START - timedelta(days=days)
+        return {
+            "event_id": self._next(),
+            "customer_id": customer,
+            "name": name,
+            "occurred_at": datetime(day.year, day.month, day.day, tzinfo=UTC),
+            "occurred_on": day,
+            "product_id": product,
+            "channel": "web" if days % 2 else "app",
+            "campaign_id": f"k{days % 3}",
+            "source": "t",
+            "simulated": False,
+        }
+
+    def _build_signal(self, customer: str, kind: str, days: int, score: int) -> dict[str, Any]:
+        day = START - timedelta(days=days)
+        return {
+            "signal_id": self._next(),
+            "customer_id": customer,
+            "kind": kind,
+            "name": "nps" if score % 2 else "delivery",
+            "score": score / 3,
+            "given_at": datetime(day.year, day.month, day.day, tzinfo=UTC),
+            "given_on": day,
+            "source": "t",
+        }
+
+
+def fill(workspace: Workspace) -> Deliveries:
+    """A shop in which every kind of row is there, so that later deliveries bring no new kind."""
+    with workspace.run("data", as_of=START) as run:
+        run.replace("products", TABLES["products"].build(PRODUCTS))
+        people = [{"customer_id": name, "email": f"{name}@x.cn", "source": "t"} for name in "abe"]
+        run.replace("customers", TABLES["customers"].build(people))
+    deliveries = Deliveries(workspace)
+    deliveries.deliver(
+        [("a", 1, 100, "bread", 500, 9), ("b", 1, 12, "milk", 700, 20)],
+        [("a", name, 40, "bread") for name in EVENTS],
+        [("b", "satisfaction", 50, 9), ("b", "complaint", 20, 3), ("a", "complaint", 20, 4)],
+    )
+    return deliveries
+
+
+def compute(workspace: Workspace, as_of: date) -> tuple[ComputedTags, pa.Table]:
+    with workspace.run("analysis", as_of=as_of) as run:
+        computed = compute_tags(workspace, run)
+    with workspace.read() as reader:
+        return computed, read(reader)
+
+
+class _Abandoned(Exception):
+    """Ends a run without leaving anything."""
+
+
+def compute_everything(workspace: Workspace, as_of: date) -> pa.Table:
+    found = None
+    try:
+        with workspace.run("analysis", as_of=as_of) as run:
+            compute_tags(workspace, run, everything=True)
+            found = read(run)
+            raise _Abandoned
+    except _Abandoned:
+        assert found is not None
+        return found
+
+
+def read(reader: Any) -> pa.Table:
+    return reader.query("SELECT * FROM tags ORDER BY customer_id").drop_columns(["run_id"])
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(st.lists(STEP, min_size=1, max_size=4))
+def test_only_what_changed_gives_the_same_as_everything(steps: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = make_workspace(Path(folder))
+        deliveries, as_of = fill(workspace), START
+        compute(workspace, as_of)
+        for days, lines, events, signals in steps:
+            deliveries.deliver(lines, events, signals)
+            as_of += timedelta(days=days)
+            computed, found = compute(workspace, as_of)
+            assert not computed.changes.is_full, computed.changes.explain()
+            expected = compute_everything(workspace, as_of)
+            wrong = [name for name in expected.column_names if not found[name].equals(expected[name])]
+            assert wrong == [], [(found[name].to_pylist(), expected[name].to_pylist()) for name in wrong]
+        workspace.close()

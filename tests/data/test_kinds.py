@@ -1,0 +1,180 @@
+"""Workbooks, JSON, packed files and databases come through the same door as text."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+import zipfile
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from openpyxl import Workbook
+
+from aimwell.core.errors import BadInput
+from aimwell.data.step import add_source
+from tests.data.shop import count, make_workspace, query, write
+
+
+def make_book(path: Path, *, sheets: int = 1) -> Path:
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet["A1"] = "2026 年订单"
+    sheet.merge_cells("A1:D1")
+    for row in (
+        ["会员编号", "下单时间", "数量", "金额"],
+        ["001", datetime(2026, 1, 2, 9, 30), 2, 12.5],
+        [13800138000, datetime(2026, 1, 3), 1, "#N/A"],
+    ):
+        sheet.append(row)
+    sheet["D4"].data_type = "e"
+    for number in range(1, sheets):
+        book.create_sheet(f"more{number}").append(["x"])
+    book.save(path)
+    return path
+
+
+def test_a_workbook_with_a_title_a_phone_and_a_failed_formula(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    result = add_source(shop, make_book(tmp_path / "o.xlsx"), accept=True)
+    assert (result.summary["rows"], result.summary["reasons"]) == (2, {"missing_value": 1})
+    assert [row["customer_id"] for row in query(shop, "SELECT customer_id FROM order_lines")] == ["001"]
+    reject = query(shop, "SELECT row_number, column_name, record FROM rejects")[0]
+    assert (reject["row_number"], reject["column_name"]) == (4, "金额")
+    record = json.loads(str(reject["record"]))
+    assert (record["会员编号"], record["金额"]) == ("13800138000", "#N/A")
+
+
+def test_several_sheets_are_one_question(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = make_book(tmp_path / "o.xlsx", sheets=2)
+    with pytest.raises(BadInput, match="--sheet"):
+        add_source(shop, path, accept=True)
+    assert add_source(shop, path, sheet="Sheet", accept=True).summary["accepted"] == 1
+
+
+def test_a_protected_workbook_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "o.xlsx"
+    path.write_bytes(
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le")
+    )
+    with pytest.raises(BadInput) as caught:
+        add_source(make_workspace(tmp_path), path, accept=True)
+    assert caught.value.code == "data.password"
+
+
+def test_a_workbook_that_unfolds_to_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "o.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("[Content_Types].xml", "<x/>")
+        archive.writestr("xl/workbook.xml", "<x/>")
+        with archive.open("xl/worksheets/sheet1.xml", "w", force_zip64=True) as stream:
+            for _ in range(900):
+                stream.write(b" " * (1 << 20))
+    with pytest.raises(BadInput) as caught:
+        add_source(make_workspace(tmp_path), path, accept=True)
+    assert caught.value.code == "data.workbook_too_large"
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_json_is_flattened_and_a_bad_line_is_set_aside(tmp_path: Path, array: bool) -> None:
+    shop = make_workspace(tmp_path)
+    rows = [
+        {"user": {"id": "007"}, "event": "view", "timestamp": "2026-01-02 10:00:00", "n": 440101199001011234},
+        {"user": {"id": "8"}, "event": "buy", "timestamp": "2026-01-02 11:00:00", "late": True},
+    ]
+    text = json.dumps(rows) if array else "\n".join([json.dumps(rows[0]), "{cut", json.dumps(rows[1])])
+    result = add_source(shop, write(tmp_path, text, name="e.json" if array else "e.jsonl"), accept=True)
+    assert result.summary["table"] == "events"
+    assert result.summary["reasons"] == ({} if array else {"bad_json": 1})
+    events = query(shop, "SELECT customer_id, properties FROM events ORDER BY occurred_at")
+    assert [event["customer_id"] for event in events] == ["007", "8"]
+    assert "440101199001011234" in str(events[0]["properties"])
+
+
+def test_a_packed_file(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = tmp_path / "o.csv.gz"
+    path.write_bytes(gzip.compress(b"customer_id,order_date,amount\n001,2026-01-02,5\n"))
+    assert add_source(shop, path, accept=True).summary["source"] == "o"
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(BadInput) as caught:
+        add_source(shop, path, accept=True)
+    assert caught.value.code == "data.broken_archive"
+
+
+def test_a_sqlite_database_is_read_and_not_written(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = tmp_path / "erp.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE sales (customer_id TEXT, order_date TEXT, amount NUMERIC)")
+        connection.execute("INSERT INTO sales VALUES ('001', '2026-01-02', 12.5)")
+    connection.close()
+    address = f"sqlite:///{path}"
+    with pytest.raises(BadInput, match="--table"):
+        add_source(shop, address, accept=True)
+    assert add_source(shop, address, database_table="sales", accept=True).summary["accepted"] == 1
+    asked = add_source(
+        shop, address, query="SELECT * FROM sales WHERE amount > 1", source="sales", accept=True
+    )
+    assert asked.summary["known"] == 1 and count(shop, "order_lines") == 1
+    with pytest.raises(BadInput) as refused:
+        add_source(shop, address, query="DELETE FROM sales", accept=True)
+    assert refused.value.code in ("data.database", "data.no_query")
+
+
+def test_the_password_of_an_address_is_not_shown(tmp_path: Path) -> None:
+    address = "postgresql+psycopg://me:s3cret@127.0.0.1:1/db?password=s3cret"
+    with pytest.raises(BadInput) as caught:
+        add_source(make_workspace(tmp_path), address, database_table="t", accept=True)
+    assert "s3cret" not in caught.value.render("en") + str(caught.value.where)
+
+
+def test_a_confirmed_mapping_is_remembered(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    text = "who,when,paid\n001,2026-01-02,5\n"
+    said = {"customer_id": "who", "ordered_at": "when", "revenue": "paid"}
+    add_source(shop, write(tmp_path, text), table="order_lines", mapping=said, source="till", accept=True)
+    more = write(tmp_path, text.replace("001", "002"), name="february.csv")
+    assert add_source(shop, more, source="till").summary["added"]["order_lines"] == 1
+
+
+def test_a_repaired_reject_does_not_come_back_with_the_original(tmp_path: Path) -> None:
+    from aimwell.data.step import write_rejected
+
+    shop = make_workspace(tmp_path)
+    path = write(tmp_path, "customer_id,order_date,amount\n1,2026-01-02,5\n2,2026/2/30,5\n")
+    add_source(shop, path, accept=True)
+    out = tmp_path / "rejects.csv"
+    write_rejected(shop, out)
+    out.write_text(out.read_text("utf-8-sig").replace("2026/2/30,5", "2026-02-28,5"), encoding="utf-8")
+    assert add_source(shop, out, accept=True).summary["accepted"] == 1
+    assert count(shop, "rejects") == 0
+    again = write(tmp_path, path.read_text() + "3,2026-03-01,5\n")
+    assert add_source(shop, again, accept=True).summary["rejected"] == 1
+    assert (count(shop, "order_lines"), count(shop, "rejects")) == (3, 0)
+
+
+def test_signals_are_loadable(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(tmp_path, "会员编号,调查日期,满意度,意见\n001,2026-01-02,9,很好\n")
+    assert add_source(shop, path, accept=True).summary["table"] == "signals"
+    assert query(shop, "SELECT kind, score, text FROM signals") == [
+        {"kind": "satisfaction", "score": 9.0, "text": "很好"}
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030", "big5"])
+def test_encodings_of_chinese_files(tmp_path: Path, encoding: str) -> None:
+    shop = make_workspace(tmp_path)
+    text = (
+        "會員編號,下單時間,商品名稱,金額\n001,2026-01-02,鮮牛奶,5\n"
+        if encoding == "big5"
+        else ("会员编号,下单时间,商品名称,金额\n001,2026-01-02,鲜牛奶,5\n")
+    )
+    path = write(tmp_path, text, encoding=encoding)
+    said = {"customer_id": text.split(",")[0], "ordered_at": text.split(",")[1]}
+    add_source(shop, path, table="order_lines", mapping=said, accept=True)
+    assert query(shop, "SELECT customer_id FROM order_lines") == [{"customer_id": "001"}]

@@ -1,0 +1,111 @@
+"""Loads are killed with SIGKILL at random moments; nothing may be lost, doubled or left lying about."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from aimwell.data.records import CHUNK
+from aimwell.data.step import add_source
+from aimwell.engine.workspace import Workspace
+
+ROWS = 60_000
+KILLS = 6
+SCRIPT = """
+import sys
+from aimwell.data import encoding, records
+from aimwell.data.step import add_source
+from aimwell.engine.workspace import Workspace
+encoding.read_text.__kwdefaults__["size"] = 1 << 17
+records.cut_chunks.__kwdefaults__["size"] = 1 << 17  # many pieces, so that kills fall between them
+print("ready", flush=True)
+add_source(Workspace.open(sys.argv[1]), sys.argv[2], table="order_lines", accept=True, progress=print)
+"""
+
+
+def write_orders(path: Path) -> None:
+    lines = ["order_id,customer_id,order_date,qty,amount"]
+    lines += [
+        f"o{n},c{n % 997},2025-{1 + n % 12:02}-{1 + n % 28:02},{1 + n % 5},{n % 100}.50" for n in range(ROWS)
+    ]
+    lines[30_000] = "cut,line"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def start(shop: Path, path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(shop), str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "ready"
+    return process
+
+
+def read_counts(workspace: Workspace) -> tuple[int, int, int]:
+    with workspace.read() as reader:
+        row = reader.query(
+            """
+            SELECT (SELECT count(*) FROM order_lines) AS lines,
+                (SELECT count(DISTINCT line_id) FROM order_lines) AS ids, (SELECT count(*) FROM rejects) AS rejects
+            """
+        ).to_pylist()[0]
+    return int(row["lines"]), int(row["ids"]), int(row["rejects"])
+
+
+def list_unfinished(shop: Path) -> list[Path]:
+    staged = list((shop / "staging").glob("*/*")) if (shop / "staging").exists() else []
+    return staged + list((shop / "warehouse").rglob("*.writing"))
+
+
+def test_killed_loads_lose_and_double_nothing(tmp_path: Path) -> None:
+    shop, path = tmp_path / "shop", tmp_path / "orders.csv"
+    Workspace.create(shop).close()
+    write_orders(path)
+    chance = random.Random("load")
+    done = (ROWS - 1, ROWS - 1, 1)
+    for _ in range(KILLS):
+        with start(shop, path) as process:
+            time.sleep(chance.random() * 2.5)
+            process.kill()
+        workspace = Workspace.open(shop)
+        # All of the file or nothing of it, at whatever moment the process died.
+        assert read_counts(workspace) in ((0, 0, 0), done)
+        workspace.close()
+    with start(shop, path) as process:
+        assert process.wait(120) == 0
+    workspace = Workspace.open(shop)
+    assert read_counts(workspace) == done
+    assert list_unfinished(shop) == []
+    again = add_source(workspace, path, table="order_lines", accept=True)
+    assert again.summary["unchanged"] and read_counts(workspace) == done
+    workspace.close()
+
+
+def test_reading_goes_on_from_what_was_staged(tmp_path: Path) -> None:
+    shop, path = tmp_path / "shop", tmp_path / "orders.csv"
+    Workspace.create(shop).close()
+    write_orders(path)
+    assert path.stat().st_size < CHUNK
+    process = start(shop, path)
+    deadline = time.monotonic() + 60
+    while not (staged := list((shop / "staging").glob("*/piece-000002.parquet"))):
+        assert time.monotonic() < deadline and process.poll() is None, "nothing was staged"
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    written = staged[0].with_name("piece-000000.parquet").stat().st_mtime_ns
+    with start(shop, path) as second:
+        while second.poll() is None:
+            first = staged[0].with_name("piece-000000.parquet")
+            try:
+                assert first.stat().st_mtime_ns == written, "the first piece was read anew"
+            except FileNotFoundError:
+                break
+            time.sleep(0.01)
+        assert second.wait(120) == 0
+    workspace = Workspace.open(shop)
+    assert read_counts(workspace) == (ROWS - 1, ROWS - 1, 1)
+    workspace.close()
