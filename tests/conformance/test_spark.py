@@ -14,7 +14,12 @@ from tests.conformance.questions import Question, list_questions
 from tests.conformance.rows import find_differences
 from tests.conformance.world import AS_OF
 
-QUESTIONS = dict(list_questions())
+# Spark takes a second for each: what differs by a value only is asked once.
+QUESTIONS = {
+    name: question
+    for name, question in list_questions()
+    if not name.startswith("delivered") and "366 days" not in name
+}
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

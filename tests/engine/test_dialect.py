@@ -44,6 +44,14 @@ def test_what_stands_inside_a_changed_part_is_changed_too() -> None:
     assert "lowerUTF8(upperUTF8(s))" in text
 
 
+def test_quotients_are_real_numbers_and_halves_go_away_from_zero() -> None:
+    assert (
+        translate("SELECT a / 30.0 AS x FROM t", "spark").sql == "SELECT CAST(a AS DOUBLE) / 30.0 AS x FROM t"
+    )
+    for dialect in BOTH:
+        assert "FLOOR" in translate("SELECT ROUND(a, 2) AS x FROM t", dialect).sql
+
+
 def test_the_tables_of_a_query_are_known() -> None:
     sql = "WITH a AS (SELECT 1 AS x FROM events) SELECT a.x FROM a LEFT JOIN tags AS t ON t.y = a.x"
     for dialect in BOTH:

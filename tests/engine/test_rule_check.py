@@ -48,7 +48,7 @@ def refuse(rule: Rule, **known: object) -> BadInput:
         (Sequence((Step("events"), SEEN)), "engine.bad_event_rule"),
         (Sequence((SEEN, Step("events", SEEN.conditions, -1))), "engine.bad_wait"),
         (Sequence((Step("events", SEEN.conditions, 3), SEEN)), "engine.bad_wait"),
-        (OneOf("customers.age", ("12", 13)), "engine.wrong_type"),
+        (OneOf("customers.age", ("12", 13)), "engine.mixed_values"),
         (Compare("customers.aeg", "=", "12"), "engine.unknown_tag"),
         (Nearest((Axis("city", 0, 1),), ((0.0,),), 0), "engine.wrong_type"),
         (Nearest((Axis("recency_days", 0, 1),), ((0.0,), (1.0, 2.0)), 0), "engine.bad_points"),

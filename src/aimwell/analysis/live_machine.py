@@ -205,7 +205,8 @@ class Machine:
 
     def decide_stranger(self) -> Flags:
         """Which rules hold for somebody who did nothing, shape (rules,)."""
-        return self.decide(Counts.join([]), Deeds.join([]), np.zeros(1, np.int64), 0)[0][0]
+        inside, _ = self.decide(Counts.join([]), Deeds.join([]), np.zeros(1, np.int64), 0)
+        return np.asarray(inside[0], dtype=np.bool_)
 
     def _compile(self, rule: Rule) -> Callable[[list[Flags], int], Flags]:
         match rule:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aimwell.analysis.live_machine import COLUMNS, NEVER, Machine
-from aimwell.analysis.live_state import Counts, Deeds, Run, Whole, read_run
+from aimwell.analysis.live_state import Counts, Deeds, Run, Whole, list_distinct, read_run
 from aimwell.core.errors import Conflict
 from aimwell.core.text import say
 from aimwell.core.time import business_day, now
@@ -40,6 +41,7 @@ from aimwell.engine.hot_tables import (
 from aimwell.engine.manifest import decode_batches, encode_batch, list_changes, list_versions
 from aimwell.engine.rule import Rule
 from aimwell.engine.rule_json import rule_to_json
+from aimwell.engine.store_tables import Instant
 from aimwell.engine.workspace import Workspace
 
 MOST_ROWS = 100_000
@@ -50,8 +52,7 @@ _FIRST = date(1970, 1, 1)
 _READ = ("customer_id", "occurred_at", "occurred_on", *COLUMNS)
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A customer entered (``inside``) or left the group of a rule."""
 
     rule: str
@@ -263,7 +264,7 @@ class LiveRules:
         runs = list(self._runs)
         if len(counts) or len(deeds):
             runs.append(Run(self._find_number(runs), counts, deeds))
-        touched = np.unique(np.concatenate([counts.customer, deeds.customer, due]).astype(np.int64))
+        touched = list_distinct(np.concatenate([counts.customer, deeds.customer, due]).astype(np.int64))
         inside, answers_due = self._decide(runs, touched, day)
         while len(runs) > 1 and len(runs[-2]) < 2 * len(runs[-1]):
             later, earlier = runs.pop(), runs.pop()
@@ -313,11 +314,7 @@ class LiveRules:
         return numbers
 
     def _commit(self, found: _Next, position: int, day: int) -> list[Change]:
-        before = self._inside[found.customers]
-        changes = [
-            Change(self.machine.names[rule], self._names[found.customers[row]], bool(found.inside[row, rule]))
-            for row, rule in np.argwhere(found.inside != before).tolist()
-        ]
+        changes = self._find_changes(found)
         kept = {run.number for run in found.runs}
         by_number = {run.number: run for run in self._runs}
         written = [run for run in found.runs if by_number.get(run.number) is not run]
@@ -339,13 +336,24 @@ class LiveRules:
             connection.execute(sa.delete(LIVE_STATES).where(*old))
             if parts:
                 connection.execute(sa.insert(LIVE_STATES), parts)
-            if changes:
-                rows = [{**vars(change), "consumer": self.consumer, "at": at} for change in changes]
-                connection.execute(sa.insert(LIVE_CHANGES), rows)
+            keep_changes(connection, self.consumer, changes, at)
         self._turn, self._position, self._day, self._versions = self._turn + 1, position, day, versions
         self._runs, self._stored = found.runs, kept
         self._inside[found.customers], self._due[found.customers] = found.inside, found.due
         return changes
+
+    def _find_changes(self, found: _Next) -> list[Change]:
+        rows, rules = np.nonzero(found.inside != self._inside[found.customers])
+        names, people = self.machine.names, self._names
+        return [
+            Change(names[rule], people[customer], inside)
+            for rule, customer, inside in zip(
+                rules.tolist(),
+                found.customers[rows].tolist(),
+                found.inside[rows, rules].tolist(),
+                strict=True,
+            )
+        ]
 
     def _find_versions(self, connection: sa.Connection) -> dict[str, int]:
         """The versions up to which nothing but moves and merges happened."""
@@ -367,6 +375,26 @@ class LiveRules:
             }
             for part, start in enumerate(range(0, table.num_rows, PART_ROWS))
         ]
+
+
+def keep_changes(connection: sa.Connection, consumer: str, changes: Sequence[Change], at: datetime) -> None:
+    """Write down who entered and who left at the instant ``at``."""
+    if not changes:
+        return
+    shared = {"consumer": consumer, "at": at}
+    insert = sa.insert(LIVE_CHANGES)
+    if connection.dialect.name != "sqlite":
+        connection.execute(insert, [{**change._asdict(), **shared} for change in changes])
+        return
+    # Of a hundred thousand changes, most of the time would go into naming the same five parameters.
+    names = [*Change._fields, *shared]
+    statement = insert.compile(dialect=connection.dialect, column_keys=names)
+    shown = {**shared, "at": Instant().process_bind_param(at, connection.dialect)}
+    columns: list[Iterable[Any]] = [
+        repeat(shown[name], len(changes)) if name in shown else [getattr(change, name) for change in changes]
+        for name in statement.positiontup or ()
+    ]
+    connection.exec_driver_sql(str(statement), list(zip(*columns, strict=True)))
 
 
 def _follows_elsewhere() -> Conflict:

@@ -188,7 +188,8 @@ class Run:
         counts, deeds = self.counts, self.deeds
         codes = np.concatenate([counts.customer, deeds.customer])
         # Only the customers of this run are named in it.
-        own, places = np.unique(codes, return_inverse=True)
+        own = list_distinct(codes)
+        places = np.searchsorted(own, codes)
         customer = pa.DictionaryArray.from_arrays(
             pa.array(places.astype(np.int32)), pa.array([names[code] for code in own.tolist()], pa.string())
         )
@@ -208,9 +209,7 @@ class Run:
 
 def read_run(number: int, rows: pa.Table, customers: Whole) -> Run:
     """A run from its rows; ``customers`` has the number of each row's customer."""
-    leaf, day, value, at = (
-        rows[name].to_numpy().astype(np.int64) for name in ("leaf", "day", "value", "at")
-    )
+    leaf, day, value, at = (rows[name].to_numpy().astype(np.int64) for name in ("leaf", "day", "value", "at"))
     is_deed = np.asarray(rows["event"].is_valid().to_numpy(), dtype=np.bool_)
     deed, count = np.flatnonzero(is_deed), np.flatnonzero(~is_deed)
     ids = rows["event"].take(pa.array(deed))
@@ -219,6 +218,12 @@ def read_run(number: int, rows: pa.Table, customers: Whole) -> Run:
         Counts.build(customers[count], leaf[count], day[count], value[count]),
         Deeds.build(customers[deed], leaf[deed], day[deed], at[deed], value[deed], ids),
     )
+
+
+def list_distinct(values: Whole) -> Whole:
+    """Each value once, sorted."""
+    ordered = np.sort(values)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 
 def _find_rows(key: Whole, low: Whole, high: Whole) -> NDArray[np.intp]:

@@ -37,7 +37,9 @@ from aimwell.engine.rule import (
     Not,
     OneOf,
     Rule,
+    collect_segments,
     is_attribute,
+    list_rule_tags,
 )
 from aimwell.engine.rule import Sequence as StepSequence
 from aimwell.engine.rule_check import validate_rule
@@ -105,6 +107,8 @@ class Previewer:
         Shares are 0–1: ``share`` of the customers, ``revenue_share`` of the revenue of 365 days (None without any).
         """
         validate_rule(rule, self._types, segments=self._rules)
+        needed = collect_segments({"rule": rule}, self._rules)
+        self.warm([tag for one in (rule, *needed.values()) for tag in list_rule_tags(one)])
         inside = self.decide(rule)
         members = number_members(inside)
         size, everybody = len(members), len(self.customers)
@@ -140,9 +144,13 @@ class Previewer:
                 return self._decide_tag(rule)
 
     def warm(self, tags: Sequence[str]) -> None:
-        """Load the columns of these tags and attributes now rather than when a rule first asks for them."""
-        for tag in tags:
-            self._find_column(tag)
+        """Load the columns of these tags now, in one query, rather than when a rule first asks for each."""
+        with self._lock:
+            wanted = [
+                tag for tag in dict.fromkeys(tags) if not is_attribute(tag) and tag not in self._columns
+            ]
+            if wanted:
+                self._columns |= self._load_tags(wanted)
 
     def _decide_tag(self, rule: Rule) -> Flags:
         match rule:
@@ -195,20 +203,24 @@ class Previewer:
 
     def _load_column(self, tag: str, *, as_number: bool) -> Column:
         if not is_attribute(tag):
-            table = self._reader.query(f"SELECT customer_id, {quote_name(tag)} AS value FROM tags")
-            # One snapshot answers in one order; where an engine does not, the values are put in their places.
-            if table.column("customer_id").combine_chunks().equals(self._stored):
-                values = table.column("value").combine_chunks()
-                return _read_column(values if self._order is None else values.take(self._order))
-            return self._place(table)
+            return self._load_tags([tag])[tag]
         name = quote_name(tag.removeprefix(ATTRIBUTE))
         shown = f"TRY_CAST({name} AS DOUBLE)" if as_number else name
-        return self._place(self._reader.query(f"SELECT customer_id, {shown} AS value FROM customers"))
-
-    def _place(self, table: pa.Table) -> Column:
-        """The values of ``table`` at the places of their customers; empty for all others."""
+        table = self._reader.query(f"SELECT customer_id, {shown} AS value FROM customers")
         places = pc.index_in(self.customers, value_set=table.column("customer_id").combine_chunks())
         return _read_column(table.column("value").combine_chunks().take(places))
+
+    def _load_tags(self, tags: Sequence[str]) -> dict[str, Column]:
+        """One snapshot answers in one order; where an engine does not, the values are put in their places."""
+        listed = ", ".join(quote_name(tag) for tag in tags)
+        table = self._reader.query(f"SELECT customer_id, {listed} FROM tags")
+        ids = table.column("customer_id").combine_chunks()
+        order = self._order if ids.equals(self._stored) else pc.index_in(self.customers, value_set=ids)
+        columns = {tag: table.column(tag).combine_chunks() for tag in tags}
+        return {
+            tag: _read_column(values if order is None else values.take(order))
+            for tag, values in columns.items()
+        }
 
     def _find_figure(self, of: Aggregate | DaysSince | StepSequence) -> Column:
         """A figure, or whether a sequence was done, for each customer."""

@@ -111,7 +111,9 @@ def find_schedule(reader: Queryable, rules: Mapping[str, Rule], *, after: date) 
     query = compile_due(expanded, after=after, until=after + timedelta(days=HORIZON), segments=expanded)
     if query is None:
         return []
-    counted = f"SELECT segment, due, COUNT(*) AS customers FROM (\n{query.sql}\n) AS rows_due GROUP BY segment, due"
+    counted = (
+        f"SELECT segment, due, COUNT(*) AS customers FROM (\n{query.sql}\n) AS rows_due GROUP BY segment, due"
+    )
     rows = reader.query(f"{counted} ORDER BY segment, due", query.parameters).to_pylist()
     return [Due(row["segment"], read_due_day(row["due"]), row["customers"]) for row in rows]
 

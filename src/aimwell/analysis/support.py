@@ -6,7 +6,7 @@ products, events, signals, customers, consents; writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -25,13 +25,15 @@ SELECT
     COUNT(store_id) AS store_id,
     COUNT(ordered_hour) AS ordered_hour,
     MIN(ordered_on) AS first_day
-FROM order_lines
+FROM {rows}
 WHERE ordered_on < $as_of"""
 _PRODUCTS = """\
 SELECT COUNT(department) AS department, COUNT(category) AS category, COUNT(brand) AS brand
 FROM products"""
-_EVENTS = "SELECT DISTINCT name FROM events WHERE occurred_on < $as_of ORDER BY name"
-_SIGNALS = "SELECT DISTINCT kind, name FROM signals WHERE given_on < $as_of ORDER BY kind, name"
+_EVENTS = "SELECT DISTINCT name FROM {rows} WHERE occurred_on < $as_of ORDER BY name"
+_SIGNALS = "SELECT DISTINCT kind, name FROM {rows} WHERE given_on < $as_of ORDER BY kind, name"
+ROWS: Mapping[str, Sequence[str]] = {name: (name,) for name in ("order_lines", "events", "signals")}
+"""Where the rows of each dated table stand: in the table."""
 _CONSENTS = "SELECT DISTINCT channel FROM consents WHERE purpose = 'marketing' ORDER BY channel"
 
 
@@ -41,6 +43,8 @@ class Support:
 
     names: frozenset[str]
     history_days: int
+    first_day: date | None = None
+    """The day of the first order."""
 
     def find_unsupported(self, tags: Iterable[Tag]) -> dict[str, str]:
         """The tags that must stay empty, each with the first thing that it lacks."""
@@ -54,26 +58,41 @@ class Support:
         return missing
 
 
-def probe_support(reader: Queryable, *, as_of: date, attributes: Iterable[str] = ()) -> Support:
-    """Look once at each table and say what it holds before ``as_of``."""
-    lines = reader.query(_LINES, {"as_of": as_of}).to_pylist()[0]
-    first_day = lines.pop("first_day")
-    names = {"order_lines"} if lines.pop("lines") else set()
-    names |= {f"order_lines.{name}" for name, count in lines.items() if count}
+def probe_support(
+    reader: Queryable,
+    *,
+    as_of: date,
+    attributes: Iterable[str] = (),
+    earlier: Support | None = None,
+    rows: Mapping[str, Sequence[str]] = ROWS,
+) -> Support:
+    """Look once at each table and say what it holds before ``as_of``.
+
+    ``earlier``: what was known before ``rows`` came, which names the relations with the new rows of each table.
+    """
+    names = set(earlier.names) if earlier else set()
+    first_days = [earlier.first_day] if earlier else []
+    for name in rows["order_lines"]:
+        lines = reader.query(_LINES.format(rows=name), {"as_of": as_of}).to_pylist()[0]
+        first_days.append(lines.pop("first_day"))
+        names |= {"order_lines"} if lines.pop("lines") else set()
+        names |= {f"order_lines.{column}" for column, count in lines.items() if count}
     products = reader.query(_PRODUCTS).to_pylist()[0]
     if "order_lines.product_id" in names:
         names |= {f"products.{name}" for name, count in products.items() if count}
-    events = reader.query(_EVENTS, {"as_of": as_of}).column("name").to_pylist()
-    names |= {f"events:{name}" for name in events}
-    if any(name != "Message Sent" for name in events):
-        names.add("events")
-    signals = reader.query(_SIGNALS, {"as_of": as_of}).to_pylist()
-    if signals:
-        names |= {"signals"} | {f"signals:{row['kind']}" for row in signals}
-        names |= {"signals:nps"} & {f"signals:{row['name']}" for row in signals}
+    for name in rows["events"]:
+        events = reader.query(_EVENTS.format(rows=name), {"as_of": as_of}).column("name").to_pylist()
+        names |= {f"events:{event}" for event in events}
+        names |= {"events"} if any(event != "Message Sent" for event in events) else set()
+    for name in rows["signals"]:
+        for row in reader.query(_SIGNALS.format(rows=name), {"as_of": as_of}).to_pylist():
+            names |= {"signals", f"signals:{row['kind']}"}
+            names |= {"signals:nps"} & {f"signals:{row['name']}"}
+    names = {name for name in names if not name.startswith(("consents:", "customers"))}
     names |= {f"consents:{name}" for name in reader.query(_CONSENTS).column("channel").to_pylist()}
     names |= {"customers"} | {f"customers.{name}" for name in attributes}
-    return Support(frozenset(names), (as_of - first_day).days if first_day else 0)
+    first_day = min((day for day in first_days if day is not None), default=None)
+    return Support(frozenset(names), (as_of - first_day).days if first_day else 0, first_day)
 
 
 def explain_missing(missing: Mapping[str, str]) -> tuple[Text, ...]:

@@ -13,9 +13,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 
+from aimwell.analysis.support import Support
 from aimwell.core.text import Text, say
 from aimwell.engine.manifest import list_changes
 from aimwell.engine.specification import TagSpec
@@ -27,8 +29,23 @@ from aimwell.engine.workspace import Run
 FACTS = ("order_lines", "events", "signals")
 """The dated tables that tags are measured on."""
 _PARAMETER = "tags_fingerprint"
-_METHOD = 3
+_STATE = "tags_state"
+_METHOD = 4
 """Raised whenever the same definitions give other values than before."""
+
+
+@dataclass(frozen=True)
+class TagsState:
+    """What a run that computed tags knew, for the next to go on from."""
+
+    layout: str
+    """A SHA-256 of all that decides what stands in a row of ``tags``, other than data and day."""
+    customers: int
+    known: Mapping[str, int]
+    """For how many customers each tag is known."""
+    rhythm: float
+    """The usual rhythm; days."""
+    support: Support
 
 
 @dataclass(frozen=True)
@@ -39,11 +56,23 @@ class Changes:
     added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     customers_replaced: bool = False
     reason: Text | None = None
+    same_people: bool = False
+    """Whether customers and consents are what they were."""
+    fingerprint: str = ""
+    """What the measured tags of before are defined by."""
+    state: TagsState | None = None
+    """What else the run knew that computed them."""
 
     @property
     def is_full(self) -> bool:
         """Whether everything is computed."""
         return self.reason is not None
+
+    def settle(self, fingerprint: str) -> Changes:
+        """The same, unless tags are defined otherwise now."""
+        if self.is_full or self.fingerprint == fingerprint:
+            return self
+        return Changes(reason=say("definitions of tags changed, or data that more tags can be had from."))
 
     def explain(self) -> Text:
         """In words, what is computed and why."""
@@ -55,16 +84,31 @@ class Changes:
         )
 
 
-def fingerprint_tags(specs: Mapping[str, TagSpec]) -> str:
-    """A SHA-256 of everything that decides what measured tags are, other than the rows."""
+def show_added(run: Run, changes: Changes) -> dict[str, list[str]]:
+    """Relations that hold the rows of each dated table which the tags of before did not know, as delivered."""
+    relations = {}
+    for table, files in changes.added.items():
+        relations[table] = [f"hot_{table}"] if table in run.list_hot() else []
+        if files:
+            run.show_files(f"added_{table}", table, files)
+            relations[table].append(f"added_{table}")
+    return relations
+
+
+def fingerprint_tags(specs: Mapping[str, TagSpec], *layout: Any) -> str:
+    """A SHA-256 of everything that decides what measured tags are, other than the rows.
+
+    ``layout``: what else decides what stands in a row (JSON).
+    """
     body = {name: tag_to_json(spec) for name, spec in sorted(specs.items())}
-    return hashlib.sha256(json.dumps([_METHOD, body], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_METHOD, body, *layout], sort_keys=True).encode()).hexdigest()
 
 
-def find_changes(store: Store, run: Run, fingerprint: str) -> Changes:
+def find_changes(store: Store, run: Run) -> Changes:
     """Compare the snapshot of ``run`` with what the newest tags rest on."""
+    # Runs that patched tags left the others' rows with the run that computed them; ids of runs grow with time.
     written = run.query(
-        "SELECT MIN(run_id) AS run_id, MIN(as_of) AS as_of, COUNT(*) AS n FROM tags"
+        "SELECT MAX(run_id) AS run_id, MIN(as_of) AS as_of, COUNT(*) AS n FROM tags"
     ).to_pylist()[0]
     if not written["n"]:
         return Changes(reason=say("there were no tags yet."))
@@ -72,7 +116,7 @@ def find_changes(store: Store, run: Run, fingerprint: str) -> Changes:
         earlier = (
             connection.execute(sa.select(RUNS).where(RUNS.c.run_id == written["run_id"])).mappings().first()
         )
-        if earlier is None or earlier["parameters"].get(_PARAMETER) != fingerprint:
+        if earlier is None or _PARAMETER not in earlier["parameters"]:
             return Changes(reason=say("definitions of tags changed, or data that more tags can be had from."))
         if written["as_of"] > run.as_of:
             return Changes(reason=say("the tags there were are of a later day."))
@@ -87,10 +131,20 @@ def find_changes(store: Store, run: Run, fingerprint: str) -> Changes:
                 return Changes(reason=say("rows of {table} were replaced.", table=table))
             added[table] = found
         modes = {change[0] for change in list_changes(connection, "customers", inputs.get("customers", 0))}
-    return Changes(written["as_of"], added, customers_replaced=bool(modes - {"append"}))
+        same = not {"customers", "consents"} & set(run.list_hot()) and all(
+            _is_same(connection, run, table, inputs.get(table, 0)) for table in ("customers", "consents")
+        )
+    return Changes(
+        written["as_of"],
+        added,
+        customers_replaced=bool(modes - {"append"}),
+        same_people=same,
+        fingerprint=earlier["parameters"][_PARAMETER],
+        state=_read_state(earlier["parameters"].get(_STATE)),
+    )
 
 
-def record_fingerprint(store: Store, run: Run, fingerprint: str) -> None:
+def record_state(store: Store, run: Run, fingerprint: str, state: TagsState) -> None:
     """Note in the record of ``run`` what its tags are defined by; it counts only once the run is done."""
     with store.begin() as connection:
         query = sa.select(RUNS.c.parameters).where(RUNS.c.run_id == run.id)
@@ -98,8 +152,29 @@ def record_fingerprint(store: Store, run: Run, fingerprint: str) -> None:
         connection.execute(
             sa.update(RUNS)
             .where(RUNS.c.run_id == run.id)
-            .values(parameters={**parameters, _PARAMETER: fingerprint})
+            .values(parameters={**parameters, _PARAMETER: fingerprint, _STATE: _show_state(state)})
         )
+
+
+def _show_state(state: TagsState) -> dict[str, Any]:
+    first = state.support.first_day
+    return {
+        "layout": state.layout,
+        "customers": state.customers,
+        "known": dict(state.known),
+        "rhythm": state.rhythm,
+        "support": sorted(state.support.names),
+        "history_days": state.support.history_days,
+        "first_day": first.isoformat() if first else None,
+    }
+
+
+def _read_state(body: Mapping[str, Any] | None) -> TagsState | None:
+    if body is None:
+        return None
+    first = date.fromisoformat(body["first_day"]) if body["first_day"] else None
+    support = Support(frozenset(body["support"]), body["history_days"], first)
+    return TagsState(body["layout"], body["customers"], body["known"], body["rhythm"], support)
 
 
 def _find_added(connection: sa.Connection, run: Run, table: str, version: int) -> tuple[str, ...] | None:

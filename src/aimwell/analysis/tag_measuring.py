@@ -9,7 +9,7 @@ Reads order_lines, products, events, signals, customers, and tags as they were; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from aimwell.analysis.tag_changes import Changes
 from aimwell.engine.compile_tags import compile_tags
-from aimwell.engine.specification import BASES, DaysSince, TagSpec, find_windows
+from aimwell.engine.specification import BASES, DaysSince, TagSpec, find_source, find_windows
 from aimwell.engine.sql_text import quote_name, show_day
 from aimwell.engine.tag_plan import Among, find_reach
 from aimwell.engine.workspace import Run
@@ -26,6 +26,10 @@ EVERYBODY = "tags_everybody"
 BEFORE = "tags_before"
 CUSTOMERS_IN_A_RANGE = 250_000
 """Customers who are measured at a time: 200 figures of each fit into a gigabyte."""
+_FEW = 20_000
+"""Customers whose rows are taken into memory to be measured."""
+_GATHERED = "some_"
+_DERIVED = ("is_return", "department", "category", "brand")
 _EVERYBODY = """\
 SELECT customer_id FROM customers
 UNION
@@ -53,17 +57,28 @@ class _Group:
 
 
 class Measuring:
-    """Answers the measured tags of a range of customers; made once per run."""
+    """Answers the measured tags of a range of customers; made once per run.
 
-    def __init__(self, run: Run, specs: Mapping[str, TagSpec], changes: Changes) -> None:
+    ``added``: relations with the rows that are new (``tag_changes.show_added``). ``people``: a table of the only
+    customers to be measured, for those who know that all others stay what they are.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        specs: Mapping[str, TagSpec],
+        changes: Changes,
+        added: Mapping[str, Sequence[str]],
+        people: pa.Table | None = None,
+    ) -> None:
         self._run = run
         self._specs = dict(specs)
         self._changes = changes
         self._groups: list[_Group] = []
-        if not changes.is_full:
-            run.show_files(BEFORE, "tags", run.list_files("tags"))
-            self._name_changed()
-        run.register(EVERYBODY, self._list_everybody())
+        for table, relations in added.items():
+            parts = [_NOBODY, *(_render_owners(name) for name in relations)]
+            run.register(f"changed_{table}", run.query(" UNION ".join(parts)))
+        run.register(EVERYBODY, self._list_everybody() if people is None else people)
         if not changes.is_full:
             self._measure_groups()
 
@@ -84,17 +99,6 @@ class Measuring:
         return self._run.query(query.sql, query.parameters)
 
     # ------------------------------------------------------------ only what changed
-
-    def _name_changed(self) -> None:
-        """``changed_events``…: the customers with rows that the tags of before did not know."""
-        for table, files in self._changes.added.items():
-            parts = [_NOBODY]
-            if files:
-                self._run.show_files(f"added_{table}", table, files)
-                parts.append(_render_owners(f"added_{table}"))
-            if table in self._run.list_hot():
-                parts.append(_render_owners(f"hot_{table}"))
-            self._run.register(f"changed_{table}", self._run.query(" UNION ".join(parts)))
 
     def _list_everybody(self) -> pa.Table:
         as_of = show_day(self._run.as_of)
@@ -119,22 +123,45 @@ class Measuring:
         self._run.register("tags_new", self._run.query(new))
         before, as_of = self._changes.before, self._run.as_of
         assert before is not None
-        for number, (tables, specs) in enumerate(_group_tags(self._specs, before, as_of), 1):
+        groups = _group_tags(self._specs, before, as_of)
+        affected: dict[str, list[str]] = {}
+        for number, (tables, specs) in enumerate(groups, 1):
             edges = {edge for spec in specs.values() for edge in _list_edges(spec, before, as_of)}
             parts = ["SELECT customer_id FROM tags_new"]
             parts += [f"SELECT customer_id FROM changed_{table}" for table in sorted(tables)]
             parts += [_render_edge(edge) for edge in sorted(edges, key=repr)]
-            people, name = f"affected_{number}", f"measured_{number}"
-            self._run.register(
-                people,
-                self._run.query(
-                    f"SELECT e.customer_id FROM {EVERYBODY} AS e"
-                    f" WHERE e.customer_id IN ({' UNION '.join(parts)}) ORDER BY customer_id"
-                ),
+            people = self._run.query(
+                f"SELECT e.customer_id FROM {EVERYBODY} AS e"
+                f" WHERE e.customer_id IN ({' UNION '.join(parts)}) ORDER BY customer_id"
             )
-            query = compile_tags(specs, as_of=as_of, among=Among(table=people))
+            if people.num_rows:
+                self._run.register(f"affected_{number}", people)
+                for table in tables:
+                    affected.setdefault(table, []).append(f"affected_{number}")
+        gathered = {table for table, names in affected.items() if self._gather(table, names)}
+        for number, (tables, specs) in enumerate(groups, 1):
+            people_name, name = f"affected_{number}", f"measured_{number}"
+            if not any(people_name in affected.get(table, ()) for table in tables):
+                continue
+            facts = _GATHERED if tables <= gathered else ""
+            query = compile_tags(specs, as_of=as_of, among=Among(table=people_name, facts=facts))
             self._run.register(name, self._run.query(query.sql, query.parameters))
             self._groups.append(_Group(specs, name))
+
+    def _gather(self, table: str, people: Sequence[str]) -> bool:
+        """Take the rows of few customers out of ``table`` once, rather than search for them with every figure."""
+        everybody = " UNION ".join(f"SELECT customer_id FROM {name}" for name in people)
+        source = find_source(table)
+        found = self._run.query(f"SELECT COUNT(*) AS n FROM ({everybody}) AS few")["n"][0].as_py()
+        if found > _FEW:
+            return False
+        columns = ["customer_id", *(name for name, _ in source.columns if name not in _DERIVED)]
+        rows = (
+            f"SELECT {', '.join(columns)} FROM {table} WHERE {source.day} < {show_day(self._run.as_of)}"
+            f" AND customer_id IN ({everybody})"
+        )
+        self._run.register(_GATHERED + table, self._run.query(rows))
+        return True
 
     def _merge(self, chosen: Mapping[str, TagSpec], among: Among) -> pa.Table:
         """What was measured anew, else what stood in tags; days since a day grow by themselves."""
@@ -143,12 +170,15 @@ class Measuring:
         owner = {name: group.name for group in self._groups for name in group.specs}
         columns = []
         for name, spec in chosen.items():
-            column, group = quote_name(name), owner[name]
+            column, group = quote_name(name), owner.get(name)
             old = f"b.{column} + {passed}" if passed and isinstance(spec, DaysSince) else f"b.{column}"
+            if group is None:
+                columns.append(f"{old} AS {column}")
+                continue
             columns.append(
                 f"CASE WHEN {group}.customer_id IS NOT NULL THEN {group}.{column} ELSE {old} END AS {column}"
             )
-        joined = sorted({owner[name] for name in chosen})
+        joined = sorted({owner[name] for name in chosen if name in owner})
         joins = [f"LEFT JOIN {BEFORE} AS b ON b.customer_id = e.customer_id"]
         joins += [f"LEFT JOIN {name} ON {name}.customer_id = e.customer_id" for name in joined]
         low = [] if among.low is None else ["e.customer_id >= $low"]
@@ -162,6 +192,20 @@ class Measuring:
 
 
 _NOBODY = "SELECT customer_id FROM customers WHERE 1 = 0"
+
+
+def list_patched(run: Run, added: Mapping[str, Sequence[str]]) -> pa.Table:
+    """The customers whose tags of the same day can have changed by the rows of ``added``, sorted."""
+    parts = [_NOBODY]
+    for relations in added.values():
+        owners = " UNION ".join([_NOBODY, *(_render_owners(name) for name in relations)])
+        parts.append(f"SELECT customer_id FROM {BEFORE} WHERE customer_id IN ({owners})")
+    day = find_source("events").day
+    # Who is there for the first time is there by an event that has happened.
+    parts += [
+        f"{_render_owners(name)} WHERE d.{day} < {show_day(run.as_of)}" for name in added.get("events", ())
+    ]
+    return run.query(f"{' UNION '.join(parts)} ORDER BY customer_id")
 
 
 def _render_owners(view: str) -> str:

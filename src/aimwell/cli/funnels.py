@@ -33,7 +33,9 @@ def show_events(context: typer.Context, until: Until = None) -> None:
         rows = list_events(reader, end=end)
 
     def draw(console: Console) -> None:
-        table = make_table(str(say("Event")), str(say("Times")), str(say("Customers")), str(say("First and last day")))
+        table = make_table(
+            str(say("Event")), str(say("Times")), str(say("Customers")), str(say("First and last day"))
+        )
         for row in rows:
             days = f"{row['first_on'].isoformat()} – {row['last_on'].isoformat()}"
             add_row(table, row["name"], f"{row['events']:,}", f"{row['customers']:,}", days)

@@ -29,7 +29,7 @@ from aimwell.core.ids import new_id
 from aimwell.core.tables import TABLES, Table, Type
 from aimwell.core.time import now
 from aimwell.engine.file_stream import write_batches
-from aimwell.engine.files import DataFile
+from aimwell.engine.files import DataFile, is_patch
 from aimwell.engine.hot_events import WINDOW, merge_digests
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_CONSUMERS
 from aimwell.engine.leases import hold_lease, name_process
@@ -228,7 +228,8 @@ def _group_files(connection: sa.Connection) -> dict[tuple[str, str], list[tuple[
     )
     for name, path, rows in connection.execute(query):
         found = _MONTH.search(path)
-        groups[name, found[1] if found else ""].append((rows, path))
+        if not is_patch(path):
+            groups[name, found[1] if found else ""].append((rows, path))
     return groups
 
 

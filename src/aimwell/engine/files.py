@@ -19,6 +19,8 @@ from aimwell.core.errors import NotReady
 from aimwell.core.tables import Table, Type
 from aimwell.core.text import say
 
+_PATCH = "-patch.parquet"
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -38,6 +40,18 @@ def write_files(folder: Path, table: Table, data: pa.Table, run_id: str) -> list
         _write_file(folder, target / f"{run_id}-{os.urandom(4).hex()}{suffix}.parquet", part)
         for suffix, part in _split_by_month(table, data)
     ]
+
+
+def write_patch(folder: Path, table: Table, data: pa.Table, run_id: str) -> DataFile:
+    """Write validated ``data`` as a file that readers lay over the others: see ``is_patch``."""
+    target = folder / table.name
+    target.mkdir(parents=True, exist_ok=True)
+    return _write_file(folder, target / f"{run_id}-{os.urandom(4).hex()}{_PATCH}", data)
+
+
+def is_patch(path: Path | str) -> bool:
+    """Whether the rows of this file stand in place of those with the same key in the table's other files."""
+    return str(path).endswith(_PATCH)
 
 
 def write_stream(

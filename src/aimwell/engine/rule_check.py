@@ -236,7 +236,7 @@ def _bad_wait(days: int | None) -> BadInput:
 
 def _mixed(tag: str) -> BadInput:
     return BadInput(
-        "engine.wrong_type",
+        "engine.mixed_values",
         say("The values of '{name}' are partly text and partly numbers.", name=tag),
         remedy=say("Write all of them in quotes, or none."),
         where={"column": tag},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from aimwell.core.text import say
 from aimwell.engine.settings import EngineSettings
 from aimwell.engine.snapshot import SnapshotViews
 from aimwell.engine.views import have_one_schema, name_stored
+
+
+_WORD = re.compile(r"\w+")
 
 
 class Queryable(Protocol):
@@ -41,14 +45,18 @@ class Session(SnapshotViews):
             },
         )
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._waiting: dict[str, str] = {}
+        self._making = threading.RLock()
         super().__init__(folder, files)
 
     def register(self, name: str, data: pa.Table) -> None:
         """Make ``data`` a view called ``name``."""
+        self._waiting.pop(name, None)
         self._connection.register(name, data)
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that answers nothing (temporary tables)."""
+        self._make_views(sql)
         try:
             self._connection.execute(sql, dict(parameters) if parameters else None)
         except duckdb.OutOfMemoryException as error:
@@ -56,6 +64,7 @@ class Session(SnapshotViews):
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql``; values are bound as ``$name``."""
+        self._make_views(sql)
         try:
             # ``sql`` rather than ``execute``: the latter would copy the rows once more.
             return self._connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
@@ -80,12 +89,14 @@ class Session(SnapshotViews):
 
     def query_batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The rows of ``sql`` batch by batch, for answers larger than memory; no other query may run meanwhile."""
+        self._make_views(sql)
         relation = self._connection.sql(sql, params=dict(parameters) if parameters else None)
         return relation.to_arrow_reader(50_000)
 
     def stream(self, table: Table, order: Sequence[str]) -> tuple[pa.Schema, pa.RecordBatchReader]:
         """All rows of ``table`` as they were delivered, sorted, batch by batch, with their schema."""
         sql = f"SELECT * FROM {name_stored(table.name)} ORDER BY {', '.join(order)}"
+        self._make_views(sql)
         reader = self._connection.sql(sql).to_arrow_reader(128 * 1024)
         return reader.schema, reader
 
@@ -100,7 +111,19 @@ class Session(SnapshotViews):
         return f"read_parquet([{names}], union_by_name = {by_name}, hive_partitioning = false)"
 
     def _name_query(self, name: str, sql: str, columns: Mapping[str, str]) -> None:
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}")
+        # Made when a query first names it: dozens of views cost more than most queries, which read two or three.
+        self._waiting[name] = sql
+
+    def _make_views(self, sql: str) -> None:
+        """Make the views that ``sql`` names, those first that they rest on."""
+        named = [word for word in dict.fromkeys(_WORD.findall(sql.lower())) if word in self._waiting]
+        # Looked at under the lock always: a view that another thread is making is not there yet.
+        with self._making:
+            for word in named:
+                if word in self._waiting:
+                    self._make_views(self._waiting[word])
+                    self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {word} AS {self._waiting[word]}")
+                    del self._waiting[word]
 
 
 def _too_slow(seconds: float) -> AimwellError:

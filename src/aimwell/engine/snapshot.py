@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from aimwell.core.tables import ALL_TABLES, TABLES, Table
+from aimwell.engine.files import is_patch
 from aimwell.engine.views import (
     RESOLVED,
     count_rows,
@@ -42,7 +44,7 @@ class SnapshotViews(ABC):
         stored = read_schema(found)
         hot = {field.name: field.type for field in self._hot.get(table.name, ())}
         columns = type_columns(table, stored, hot)
-        parts = [render_stored(columns, stored, self._read_files(table, found, stored))] if found else []
+        parts = self._render_files(table, found, columns)
         parts += [render_stored(columns, hot, f"hot_{table.name}")] if hot else []
         self._name_query(name_stored(table.name), " UNION ALL ".join(parts) or render_empty(columns), columns)
         self._columns[table.name] = columns
@@ -75,6 +77,21 @@ class SnapshotViews(ABC):
     @abstractmethod
     def _name_query(self, name: str, sql: str, columns: Mapping[str, str]) -> None:
         """Make ``name`` a view of the rows of ``sql``, whose columns have these types."""
+
+    def _render_files(self, table: Table, paths: list[Path], columns: Mapping[str, str]) -> list[str]:
+        """The SELECTs whose union is the rows of these files; a patch stands in place of what it lies over."""
+        base, patches = [path for path in paths if not is_patch(path)], [p for p in paths if is_patch(p)]
+        parts = []
+        if base:
+            stored = read_schema(base)
+            parts.append(render_stored(columns, stored, self._read_files(table, base, stored)))
+        if patches:
+            (key,) = table.key
+            stored = read_schema(patches)
+            over = self._read_files(replace(table, name=f"{table.name}_patch"), patches, stored)
+            parts = [f"{text} WHERE {key} NOT IN (SELECT {key} FROM {over})" for text in parts]
+            parts.append(render_stored(columns, stored, over))
+        return parts
 
     def _resolve(self, name: str) -> None:
         if name in self._columns:

@@ -20,6 +20,8 @@ from aimwell.core.time import now
 from aimwell.engine.store_tables import AUDIT_LOG, DEFINITIONS
 
 _READS_ONLY = "aimwell_reads_only"
+_MOST_LOG_PAGES = 16_384
+"""64 MB: a log that nobody moved into the file meanwhile."""
 
 
 class Store:
@@ -45,6 +47,16 @@ class Store:
         """A transaction: committed at the end, rolled back on an exception."""
         with self.engine.begin() as connection:
             yield connection
+
+    def tidy(self) -> None:
+        """Move what was committed from the log into the file; keeps nobody waiting. Nothing to do but in SQLite."""
+        if self.engine.dialect.name == "sqlite":
+            # Not as a statement of a transaction, in which SQLite moves nothing.
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+            finally:
+                connection.close()
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -138,7 +150,9 @@ def _make_sqlite_durable(engine: sa.Engine) -> None:
     def _connect(connection: Any, _: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        # Whoever's commit fills the log pays for moving it into the file: rarely, for commits of the worker do it too.
+        limits = ("busy_timeout=30000", f"wal_autocheckpoint={_MOST_LOG_PAGES}")
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *limits):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

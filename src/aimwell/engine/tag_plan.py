@@ -78,13 +78,15 @@ _ZERO = ("count", "count_distinct", "sum")
 class Among:
     """Which customers a query is about: from one id up to another (not included), or those of a table; or all.
 
-    ``everybody`` names a table of all customers, for those who know it already.
+    ``everybody`` names a table of all customers, for those who know it already; ``facts`` stands before the names of
+    the dated tables (``some_events``) where only the rows of these customers are to be read.
     """
 
     low: str | None = None
     high: str | None = None
     table: str | None = None
     everybody: str | None = None
+    facts: str = ""
 
     def render(self, column: str, binder: Binder) -> list[str]:
         """The conditions on ``column``, which holds the customer's id."""
@@ -226,7 +228,7 @@ class TagPlan:
                 )
             elif name in needed:
                 columns.append(f"{'p' if name in _PRODUCT_COLUMNS else 'l'}.{name}")
-        end = ["    FROM order_lines AS l"]
+        end = [f"    FROM {self.among.facts}order_lines AS l"]
         if needed & set(_PRODUCT_COLUMNS):
             end.append("    LEFT JOIN products AS p ON p.product_id = l.product_id")
         tests = [f"l.ordered_on < {show_day(self.as_of)}", *self.among.render("l.customer_id", self.binder)]
@@ -265,7 +267,7 @@ class TagPlan:
             *self._bound(f"s.{day}", reach),
             *self.among.render("s.customer_id", self.binder),
         ]
-        inner = f"SELECT {listed} FROM {table} AS s{joined} WHERE {' AND '.join(seen)}"
+        inner = f"SELECT {listed} FROM {self.among.facts}{table} AS s{joined} WHERE {' AND '.join(seen)}"
         return [
             f"    FROM ({inner}) AS {table}_seen",
             *([f"    WHERE {' AND '.join(tests)}"] if tests else []),

@@ -26,7 +26,7 @@ from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from aimwell.core.time import now
 from aimwell.engine.engines import open_session
-from aimwell.engine.files import DataFile, FileVerifier, write_files, write_stream
+from aimwell.engine.files import DataFile, FileVerifier, is_patch, write_files, write_patch, write_stream
 from aimwell.engine.hot_events import HotRows
 from aimwell.engine.hot_tables import HOT_BATCHES
 from aimwell.engine.leases import hold_lease, is_alive, name_process
@@ -46,7 +46,7 @@ from aimwell.engine.store_tables import RUNS
 from aimwell.engine.translated_session import TranslatedSession
 from aimwell.engine.views import name_stored
 
-Mode = Literal["replace", "append"]
+Mode = Literal["replace", "append", "rewrite"]
 
 
 class Reader:
@@ -106,6 +106,7 @@ class Run(Reader):
         self._folder = folder
         self._files = files
         self._staged: dict[str, tuple[Mode, list[DataFile]]] = {}
+        self._outdated: dict[str, list[str]] = {}
 
     @property
     def warehouse_folder(self) -> Path:
@@ -142,6 +143,25 @@ class Run(Reader):
             rows = TABLES[table].validate(data)
             self.replace(table, pa.concat_tables([TABLES[table].validate(kept), rows]))
 
+    def patch(self, table: str, data: pa.Table) -> None:
+        """Put rows in place of those with the same key, and add those whose key is new; all others stay untouched.
+
+        They are written as one small file that readers lay over the others, together with what an earlier patch
+        holds: for few rows of a wide table. Not together with ``replace`` or ``append`` of the same table.
+        """
+        rows = TABLES[table].validate(data)
+        earlier = [path for path in self.list_files(table) if is_patch(path)]
+        if earlier:
+            (key,) = TABLES[table].key
+            self.show_files("patched_before", table, earlier)
+            self.register("patching", rows)
+            kept = self.query(f"SELECT * FROM patched_before WHERE {key} NOT IN (SELECT {key} FROM patching)")
+            rows = pa.concat_tables([TABLES[table].validate(kept), rows], promote_options="default")
+            rows = rows.sort_by([(key, "ascending")])
+        self._outdated[table] = earlier
+        self._files[table] = [path for path in self.list_files(table) if path not in earlier]
+        self._keep(table, [write_patch(self._folder, TABLES[table], rows, self.id)], "rewrite")
+
     def list_files(self, table: str) -> list[str]:
         """The files of ``table`` as this run sees it."""
         return list(self._files.get(table, ()))
@@ -158,6 +178,10 @@ class Run(Reader):
     def staged(self) -> dict[str, tuple[Mode, list[DataFile]]]:
         """What the end of the run will make visible."""
         return self._staged
+
+    def list_outdated(self, table: str) -> list[str]:
+        """The files of ``table`` that what is staged makes superfluous, other than by replacing all."""
+        return self._outdated.get(table, [])
 
     def _stage(self, name: str, data: pa.Table, mode: Mode) -> None:
         table = TABLES[name]
@@ -332,7 +356,8 @@ class Workspace:
         with self.store.begin() as connection:
             for table, (mode, written) in run.staged.items():
                 _check_commutes(connection, table, mode, run.step, snapshot)
-                write_version(connection, table, mode, written, run_id=run.id)
+                gone = run.list_outdated(table)
+                write_version(connection, table, mode, written, run_id=run.id, removed=gone)
                 if mode == "replace":
                     # Hot rows that the run saw are part of what it replaced; those that came later stay.
                     seen = (HOT_BATCHES.c.table_name == table, HOT_BATCHES.c.position <= snapshot.position)

@@ -1,8 +1,9 @@
 """The worker: what has to happen again and again while events come in, in one process beside loaders and readers.
 
 Every second hot rows are moved into files; now and then files are merged, what messages say about people is brought
-in, tags and events are published, and files that nobody needs are deleted. Each task stands for itself: one that
-finds another process at work tries again at its next turn. Several workers may run.
+in, tags and events are published, and files that nobody needs are deleted. Beside them, in a thread of its own so that
+no file keeps it waiting, membership of segments follows the events. Each task stands for itself: one that finds
+another process at work tries again at its next turn. Several workers may run.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Thread
+from weakref import WeakKeyDictionary
 
+from aimwell.analysis.live_members import LiveMembers
 from aimwell.core.errors import Conflict
 from aimwell.data.event_profiles import merge_profiles
 from aimwell.engine.compaction import compact, merge_files
@@ -27,6 +30,8 @@ class Task:
     name: str
     every: float
     act: Callable[[Workspace], int]
+    waits: bool = True
+    """Whether it may wait until the tasks before it are done."""
 
 
 @dataclass
@@ -54,8 +59,28 @@ def _vacuum(workspace: Workspace) -> int:
     return done.replaced + done.orphans
 
 
+class _FollowMembers:
+    """Remembers of each workspace what the segments' last step left."""
+
+    def __init__(self) -> None:
+        self._followers: WeakKeyDictionary[Workspace, LiveMembers] = WeakKeyDictionary()
+
+    def __call__(self, workspace: Workspace) -> int:
+        found = self._followers.get(workspace)
+        if found is None:
+            found = self._followers[workspace] = LiveMembers(workspace)
+        return len(found.step())
+
+
+def _tidy(workspace: Workspace) -> int:
+    workspace.store.tidy()
+    return 0
+
+
 TASKS = (
+    Task("members", 0.2, _FollowMembers(), waits=False),
     Task("move", 1.0, _compact),
+    Task("log", 1.0, _tidy),
     Task("profiles", 20.0, merge_profiles),
     Task("merge", 10.0, _merge),
     Task("publish", 60.0, _publish),
@@ -81,14 +106,42 @@ def work(
 ) -> Tally:
     """Do each task whenever its time has come, until ``stop`` is set."""
     tally = Tally()
+    failures: list[BaseException] = []
+
+    def follow(task: Task) -> None:
+        try:
+            _repeat((task,), workspace, stop, tally, clock)
+        except BaseException as error:
+            # A thread that dies must end the process, not leave it half at work.
+            failures.append(error)
+            stop.set()
+
+    threads = [
+        Thread(target=follow, args=(task,), name=f"worker-{task.name}") for task in tasks if not task.waits
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        _repeat(tuple(task for task in tasks if task.waits), workspace, stop, tally, clock)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    return tally
+
+
+def _repeat(
+    tasks: tuple[Task, ...], workspace: Workspace, stop: Event, tally: Tally, clock: Callable[[], float]
+) -> None:
     due = {task.name: clock() for task in tasks}
     while not stop.is_set():
         for task in tasks:
             if due[task.name] <= clock() and not stop.is_set():
                 _act(task, workspace, tally)
                 due[task.name] = clock() + task.every
-        stop.wait(max(min(due.values()) - clock(), 0.01))
-    return tally
+        stop.wait(max(min(due.values(), default=clock() + 1) - clock(), 0.01))
 
 
 def _act(task: Task, workspace: Workspace, tally: Tally) -> int:
