@@ -28,6 +28,7 @@ class ScratchReader(Reader):
 
     def __init__(self, scratch: Scratch) -> None:
         self.query = scratch.query  # type: ignore[method-assign]
+        self.execute = scratch.connection.execute  # type: ignore[method-assign,assignment]
         self.register = scratch.connection.register  # type: ignore[method-assign,assignment]
 
 

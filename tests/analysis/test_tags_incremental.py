@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from aimwell.analysis import tags
 from aimwell.analysis.tags import ComputedTags, compute_tags
 from aimwell.core.tables import TABLES
+from aimwell.data.erasure import erase_person
 from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.files import is_patch
 from aimwell.engine.hot_events import HotBatch
@@ -194,7 +196,7 @@ def list_patches(workspace: Workspace) -> list[str]:
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -255,7 +257,9 @@ def test_hot_rows_count_before_and_after_they_are_moved_and_merged(tmp_path: Pat
     assert compact(workspace).rows == 3
     assert_same(workspace, START)
     for number in range(12):
-        deliveries.deliver([("b", number, 4, "milk", 100 + number, 11)], [("a", "Product Viewed", 6, "milk")], [])
+        deliveries.deliver(
+            [("b", number, 4, "milk", 100 + number, 11)], [("a", "Product Viewed", 6, "milk")], []
+        )
     assert merge_files(workspace, most_files=2).removed > 0
     assert_same(workspace, START)
     assert_same(workspace, START + timedelta(days=1))
@@ -271,6 +275,20 @@ def test_merging_files_leaves_a_patch_a_patch(tmp_path: Path) -> None:
     merge_files(workspace, most_files=1)
     with workspace.read() as reader:
         assert read(reader).equals(found)
+    workspace.close()
+
+
+def test_a_person_is_erased_from_a_patch(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    deliveries = fill(workspace)
+    compute(workspace, START)
+    deliveries.deliver([], [(name, "Product Viewed", 3, "ball") for name in ("a", "b")], [])
+    before = assert_same(workspace, START)
+    erase_person(workspace, "b", dry_run=False)
+    assert len(list_patches(workspace)) == 1
+    with workspace.read() as reader:
+        left = read(reader)
+    assert left.equals(before.filter(pc.not_equal(before["customer_id"], "b")))
     workspace.close()
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
 from aimwell.core.errors import BadInput
+from aimwell.data.expressions import parse_instant
+from aimwell.data.scratch import Scratch
 from aimwell.data.step import add_source
 from tests.data.shop import make_workspace, query, write
 
@@ -29,3 +31,13 @@ def test_with_the_order_said_the_other_rows_are_set_aside(tmp_path: Path) -> Non
         row["ordered_on"] for row in query(shop, "SELECT ordered_on FROM order_lines ORDER BY ordered_on")
     ]
     assert days == [date(2024, 12, 25), date(2025, 4, 3)]
+
+
+@pytest.mark.parametrize("text", ["5/16/2026", "16/5/2026", "5/16/26", "2026/5/16", "2026-5-16", "5-16-2026"])
+def test_a_short_day_or_month_is_no_year(tmp_path: Path, text: str) -> None:
+    with Scratch() as scratch:
+        found = scratch.rows(
+            f"SELECT {parse_instant('text', day_first=text.startswith('16'))} AS at FROM (SELECT $text AS text)",
+            {"text": text},
+        )
+    assert found[0]["at"] == datetime(2026, 5, 16)

@@ -412,3 +412,25 @@ def test_senders_learn_when_a_commit_fails(workspace: Workspace, monkeypatch: py
             events.put(track()).result(60)
         monkeypatch.undo()
         assert events.put(track()).result(60).status == "accepted"
+
+
+def test_a_repaired_message_takes_its_reject_along(workspace: Workspace, tmp_path: Path) -> None:
+    good = track(messageId="good")
+    bad, unnamed = {**good, "messageId": "bad", "event": ""}, {"type": "track", "event": "x"}
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(json.dumps(one) for one in (good, bad, unnamed)))
+    take_file(workspace, path)
+    assert len(ask(workspace, "SELECT * FROM rejects")) == 2
+    # What was downloaded and repaired comes as another file; the file itself comes again, without its other bad line.
+    repaired = tmp_path / "repaired.jsonl"
+    repaired.write_text(json.dumps({**bad, "event": "Viewed"}))
+    take_file(workspace, repaired)
+    assert len(ask(workspace, "SELECT * FROM rejects")) == 1
+    path.write_text(json.dumps(good))
+    take_file(workspace, path)
+    assert ask(workspace, "SELECT * FROM rejects") == []
+    sources = ask(workspace, "SELECT file, table_name, rows, accepted, rejected FROM sources ORDER BY file")
+    assert [tuple(row.values()) for row in sources] == [
+        ("log.jsonl", "events", 1, 1, 0),
+        ("repaired.jsonl", "events", 1, 1, 0),
+    ]

@@ -7,12 +7,15 @@ import json
 import sqlite3
 import zipfile
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from openpyxl import Workbook
 
 from aimwell.core.errors import BadInput
+from aimwell.data.scratch import Scratch
+from aimwell.data.sources import open_source
 from aimwell.data.step import add_source
 from tests.data.shop import count, make_workspace, query, write
 
@@ -39,7 +42,7 @@ def make_book(path: Path, *, sheets: int = 1) -> Path:
 def test_a_workbook_with_a_title_a_phone_and_a_failed_formula(tmp_path: Path) -> None:
     shop = make_workspace(tmp_path)
     result = add_source(shop, make_book(tmp_path / "o.xlsx"), accept=True)
-    assert (result.summary["rows"], result.summary["reasons"]) == (2, {"missing_value": 1})
+    assert (result.summary["rows"], result.summary["reasons"]) == (2, {"formula_error": 1})
     assert [row["customer_id"] for row in query(shop, "SELECT customer_id FROM order_lines")] == ["001"]
     reject = query(shop, "SELECT row_number, column_name, record FROM rejects")[0]
     assert (reject["row_number"], reject["column_name"]) == (4, "金额")
@@ -178,3 +181,61 @@ def test_encodings_of_chinese_files(tmp_path: Path, encoding: str) -> None:
     said = {"customer_id": text.split(",")[0], "ordered_at": text.split(",")[1]}
     add_source(shop, path, table="order_lines", mapping=said, accept=True)
     assert query(shop, "SELECT customer_id FROM order_lines") == [{"customer_id": "001"}]
+
+
+def test_a_sheet_of_libre_office(tmp_path: Path) -> None:
+    office = "urn:oasis:names:tc:opendocument:xmlns"
+    rows = [
+        ["会员编号", "下单时间", "数量", "金额"],
+        ["001", "2026-01-02T09:30:00", "2", "12.5"],
+        ["002", "2026-01-03T00:00:00", "1", "7"],
+    ]
+    kinds = ["string", "date", "float", "float"]
+    cells = "".join(
+        "<table:table-row>"
+        + "".join(
+            f'<table:table-cell office:value-type="string"><text:p>{value}</text:p></table:table-cell>'
+            if number == 0 or kind == "string"
+            else f'<table:table-cell office:value-type="{kind}" '
+            f'office:{"date-" if kind == "date" else ""}value="{value}"><text:p>{value}</text:p></table:table-cell>'
+            for kind, value in zip(kinds, row, strict=True)
+        )
+        + "</table:table-row>"
+        for number, row in enumerate(rows)
+    )
+    path = tmp_path / "orders.ods"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr(
+            "META-INF/manifest.xml",
+            '<m:manifest xmlns:m="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>',
+        )
+        archive.writestr(
+            "content.xml",
+            f'<office:document-content xmlns:office="{office}:office:1.0" xmlns:table="{office}:table:1.0" '
+            f'xmlns:text="{office}:text:1.0"><office:body><office:spreadsheet><table:table table:name="订单">{cells}'
+            "</table:table></office:spreadsheet></office:body></office:document-content>",
+        )
+    shop = make_workspace(tmp_path)
+    assert add_source(shop, path, accept=True).summary["accepted"] == 2
+    found = query(shop, "SELECT customer_id, revenue, ordered_hour FROM order_lines ORDER BY customer_id")
+    assert [(row["customer_id"], float(str(row["revenue"])), row["ordered_hour"]) for row in found] == [
+        ("001", 12.5, 9),
+        ("002", 7.0, 0),
+    ]
+
+
+def test_an_old_workbook_is_read(tmp_path: Path) -> None:
+    found = find_spec("statsmodels")
+    folder = (
+        Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else Path()
+    )
+    path = next(iter(folder.glob("datasets/macrodata/src/**/macrodata.xls/macrodata.xls")), folder)
+    if not path.is_file():
+        pytest.skip("no old workbook (.xls) is at hand")
+    with Scratch() as scratch:
+        source = open_source(scratch, path)
+        rows = scratch.rows("SELECT * FROM raw ORDER BY row_number")
+    assert source.columns[:3] == ("year", "quarter", "realgdp")
+    assert (len(rows), source.broken) == (203, 0)
+    assert (rows[0]["c0"], rows[0]["c1"], rows[0]["c2"]) == ("1959", "1", "2710.349")

@@ -69,7 +69,7 @@ def test_an_edition_has_tags_and_events_in_order(workspace: Workspace) -> None:
     compact(workspace)
     edition = publish(workspace)
     assert edition is not None
-    assert set(edition.parts) == {"tags", "events_2024_03", "events_2024_04"}
+    assert set(edition.parts) == {"tags", "orders", "order_lines", "events_2024_03", "events_2024_04"}
     assert see(workspace, "SELECT n FROM tags") == [7, 7]
     assert see(workspace, "SELECT event_id FROM events_2024_03") == ["aaa", "b", "cc"]
     assert see(workspace, "SELECT event_id FROM events ORDER BY event_id") == ["aaa", "b", "cc", "d"]

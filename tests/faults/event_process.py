@@ -1,4 +1,4 @@
-"""A process that a test may kill at any moment: ``python event_process.py load|work|read WORKSPACE SEED LOG``.
+"""What runs in processes that a test may kill at any moment: ``run("load" | "work" | "read", …)``.
 
 The loader says on its log, line by line, which batches were acknowledged; the reader how many events it saw and
 whether any was seen twice.
@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from contextlib import suppress
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "src")]
-
-# ruff: noqa: E402 (the paths above must stand first)
 from aimwell.core.errors import Conflict
 from aimwell.data.event_intake import take_events
 from aimwell.data.event_profiles import merge_profiles
@@ -73,7 +69,6 @@ def read(workspace: Workspace, seed: str, log: Path) -> None:
             os.write(stream.fileno(), f"{row['n']} {row['d']}\n".encode())
 
 
-if __name__ == "__main__":
-    kind, folder, given, path = sys.argv[1:]
-    opened = Workspace.open(folder)
-    {"load": load, "work": work, "read": read}[kind](opened, given, Path(path))
+def run(kind: str, folder: Path, seed: str, log: Path) -> None:
+    """Never ends by itself."""
+    {"load": load, "work": work, "read": read}[kind](Workspace.open(folder), seed, log)

@@ -1,12 +1,15 @@
-"""Loads are killed with SIGKILL at random moments; nothing may be lost, doubled or left lying about."""
+"""Loads are killed or interrupted at random moments; nothing may be lost, doubled or left lying about."""
 
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from aimwell.data.records import CHUNK
 from aimwell.data.step import add_source
@@ -16,13 +19,22 @@ ROWS = 60_000
 KILLS = 6
 SCRIPT = """
 import sys
-from aimwell.data import encoding, records
+from aimwell.data import encoding, sources
 from aimwell.data.step import add_source
 from aimwell.engine.workspace import Workspace
 encoding.read_text.__kwdefaults__["size"] = 1 << 17
-records.cut_chunks.__kwdefaults__["size"] = 1 << 17  # many pieces, so that kills fall between them
+sources.CHUNK = 1 << 17  # many pieces, so that kills fall between them
 print("ready", flush=True)
 add_source(Workspace.open(sys.argv[1]), sys.argv[2], table="order_lines", accept=True, progress=print)
+"""
+COMMAND = """
+import sys
+from aimwell.cli.app import main
+from aimwell.data import encoding, sources
+encoding.read_text.__kwdefaults__["size"] = 1 << 17
+sources.CHUNK = 1 << 17
+sys.argv = ["aimwell", "-w", sys.argv[1], "data", "add", sys.argv[2], "--as", "order_lines", "--yes"]
+main()
 """
 
 
@@ -108,4 +120,33 @@ def test_reading_goes_on_from_what_was_staged(tmp_path: Path) -> None:
         assert second.wait(120) == 0
     workspace = Workspace.open(shop)
     assert read_counts(workspace) == (ROWS - 1, ROWS - 1, 1)
+    workspace.close()
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.4, 1.2, 2.0])
+def test_an_interrupted_command_ends_in_words_and_goes_on_when_repeated(tmp_path: Path, wait: float) -> None:
+    shop, path = tmp_path / "shop", tmp_path / "orders.csv"
+    Workspace.create(shop).close()
+    write_orders(path)
+    command = [sys.executable, "-c", COMMAND, str(shop), str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not list((shop / "staging").glob("*/piece-000001.parquet")):
+        assert time.monotonic() < deadline, "nothing was staged"
+        time.sleep(0.002)
+    time.sleep(wait)
+    process.send_signal(signal.SIGINT)
+    printed = "".join(process.communicate(timeout=60))
+    assert "Traceback" not in printed
+    # It may have been done already when the signal came.
+    assert process.returncode in (130, 0), printed
+    workspace = Workspace.open(shop)
+    done = (ROWS - 1, ROWS - 1, 1)
+    assert read_counts(workspace) in ((0, 0, 0), done)
+    workspace.close()
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert again.returncode == 0, again.stderr
+    workspace = Workspace.open(shop)
+    assert read_counts(workspace) == done
+    assert list_unfinished(shop) == []
     workspace.close()

@@ -98,6 +98,11 @@ def _define_views() -> tuple[Tag, ...]:
             unit="",
             needs=_need(VIEWED),
         ),
+    )
+
+
+def _define_pages() -> tuple[Tag, ...]:
+    return (
         _count(
             "page_views_30d",
             "Page Viewed",
@@ -255,6 +260,11 @@ def _define_visits() -> tuple[Tag, ...]:
             "days",
             "behavioural",
         ),
+    )
+
+
+def _define_deeds() -> tuple[Tag, ...]:
+    return (
         _count(
             "app_opens_30d",
             "Application Opened",
@@ -364,9 +374,11 @@ def _define_campaigns() -> tuple[Tag, ...]:
 
 BROWSING_TAGS: tuple[Tag, ...] = (
     *_define_views(),
+    *_define_pages(),
     *_define_carts(),
     *_define_conversion(),
     *_define_visits(),
+    *_define_deeds(),
     *_define_email(),
     *_define_campaigns(),
 )

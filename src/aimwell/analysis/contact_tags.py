@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 
-from aimwell.analysis.person_tags import REACHED_BY, render_person
+from aimwell.analysis.person_tags import REACHED_BY, render_days, render_person
 from aimwell.analysis.tag import Tag, count_events, define_tag
 from aimwell.core.tables import CUSTOMERS, Type
 from aimwell.core.text import Text, say
@@ -45,8 +45,11 @@ SELECT
     COALESCE(c.phone <> '', FALSE) AS phone_known,
     COALESCE(c.address <> '', FALSE) AS address_known,
 {columns}
-FROM customers AS c
-LEFT JOIN {permissions} AS a ON a.customer_id = c.customer_id{among}"""
+FROM (
+    SELECT {read}
+    FROM customers AS d{among}
+) AS c
+LEFT JOIN {permissions} AS a ON a.customer_id = c.customer_id"""
 
 
 def _define_event_count(name: str, event: str, days: int, title: Text, description: Text) -> Tag:
@@ -229,9 +232,16 @@ def compile_contacts(
         columns.append(f"    CAST(c.{source} AS VARCHAR) AS {quote_name(tag.name)}")
     columns += [f"    {text} AS {quote_name(name)}" for name, text in render_person(person, as_of).items()]
     columns += _render_reach()
-    tests = " AND ".join(among.render("c.customer_id", binder))
+    sources = [tag.name.removeprefix("attribute_") for tag in attributes]
+    read = dict.fromkeys(("customer_id", "email", "phone", "address", *sources, *person.values()))
+    parts = [f"d.{quote_name(name)}" for name in read]
+    parts += [f"{text} AS {name}" for name, text in render_days(person).items()]
+    tests = " AND ".join(among.render("d.customer_id", binder))
     sql = _CONTACTS.format(
-        columns=",\n".join(columns), permissions=PERMISSIONS, among=f"\nWHERE {tests}" if tests else ""
+        columns=",\n".join(columns),
+        read=", ".join(parts),
+        permissions=PERMISSIONS,
+        among=f"\n    WHERE {tests}" if tests else "",
     )
     return Query(sql, binder.values)
 

@@ -13,66 +13,69 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from aimwell.engine.compile_funnel import MarkLayout, compile_funnel, compile_marks
+from aimwell.analysis.attempts import (
+    NEVER,
+    Attempts,
+    Whole,
+    choose_best,
+    query_attempts,
+    read_whole,
+    settle_doubtful,
+)
+from aimwell.analysis.coded_scan import scan_coded
+from aimwell.engine.compile_funnel import MarkLayout, compile_marks, compile_parts
 from aimwell.engine.funnel import INSTANTS, Funnel
 from aimwell.engine.specification import find_source
 from aimwell.engine.sql_text import show_day
 from aimwell.engine.workspace import Reader
 
-NEVER = np.iinfo(np.int64).min
-"""Stands for an instant at which nothing happened."""
 _BITS = 63
 _BLOCK = 2_000_000
 _COARSEST = 20
 _MOST_DOUBTFUL = 0.3
 _MICROSECOND = timedelta(microseconds=1)
 
-Whole = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Attempts:
-    """The best attempt of each customer with a first step, sorted by customer.
-
-    ``level`` is 1…K, ``reached`` has a column per step: microseconds since 1970, ``NEVER`` where it was not reached.
-    ``parts`` are the values of the breakdown (None where unknown or without one).
-    """
-
-    customers: pa.Array
-    level: Whole
-    reached: Whole
-    parts: tuple[str | None, ...] | None = None
-
-    @property
-    def last_at(self) -> Whole:
-        """The instant of the last step that was reached; microseconds."""
-        last: Whole = self.reached[np.arange(len(self.level)), self.level - 1]
-        return last
-
 
 def find_attempts(reader: Reader, funnel: Funnel, *, scan: bool = True) -> Attempts:
     """The best attempt of every customer with a first step; ``scan`` False: by the query alone.
 
-    A breakdown by a column of the first step's row needs that row, and so the query.
+    The published file is read where it holds what is needed, else the warehouse's files.
     """
-    by_row = funnel.breakdown is not None and funnel.breakdown.kind == "step"
-    found = _scan(reader, replace(funnel, breakdown=None)) if scan and not by_row else None
+    if not scan:
+        return query_attempts(reader, funnel)
+    bare = replace(funnel, breakdown=None)
+    found = scan_coded(reader, bare)
+    if found is None:
+        found = _scan(reader, bare)
     if found is None:
         return query_attempts(reader, funnel)
-    return found
+    by_row = funnel.breakdown is not None and funnel.breakdown.kind == "step"
+    return find_parts(reader, funnel, found) if by_row else found
 
 
-def query_attempts(reader: Reader, funnel: Funnel, *, chosen: str | None = None) -> Attempts:
-    """The same by the portable query, for everybody or the customers of the table ``chosen``."""
-    query = compile_funnel(funnel, chosen=chosen)
+def find_parts(reader: Reader, funnel: Funnel, attempts: Attempts) -> Attempts:
+    """``attempts`` with the value of the breakdown's column in the row of the first step.
+
+    Where several first steps of different values stand at the instant at which an attempt began, the portable query
+    says which one counts.
+    """
+    begun = pa.array(attempts.reached[:, 0], pa.timestamp("us", tz="UTC"))
+    reader.register("begun_attempts", pa.table({"customer_id": attempts.customers, "begun_at": begun}))
+    query = compile_parts(funnel, "begun_attempts")
     table = reader.query(query.sql, query.parameters)
-    steps = range(1, len(funnel.steps) + 1)
-    reached = np.stack([_read_instants(table[f"reached_{number}"]) for number in steps], axis=1)
-    parts = tuple(table["part"].to_pylist()) if funnel.breakdown else None
-    return Attempts(table["customer_id"].combine_chunks(), _read_whole(table["level"]), reached, parts)
+    parts: list[str | None] = table["part"].to_pylist()
+    unclear = read_whole(table["unclear"]) > 0
+    if not unclear.any():
+        return replace(attempts, parts=tuple(parts))
+    clear = np.flatnonzero(~unclear)
+    sure = Attempts(
+        attempts.customers.take(pa.array(clear)),
+        attempts.level[clear],
+        attempts.reached[clear],
+        tuple(parts[place] for place in clear.tolist()),
+    )
+    return settle_doubtful(reader, funnel, sure, attempts.customers.take(pa.array(np.flatnonzero(unclear))))
 
 
 def _scan(reader: Reader, funnel: Funnel) -> Attempts | None:
@@ -98,21 +101,7 @@ def _scan(reader: Reader, funnel: Funnel) -> Attempts | None:
     )
     sure = ~np.isin(codes, doubtful)
     attempts = Attempts(people.take(pa.array(codes[sure])), level[sure], reached[sure])
-    if not len(doubtful):
-        return attempts
-    reader.register("doubtful_customers", pa.table({"customer_id": people.take(pa.array(doubtful))}))
-    return _merge(attempts, query_attempts(reader, funnel, chosen="doubtful_customers"))
-
-
-def _merge(left: Attempts, right: Attempts) -> Attempts:
-    customers = pa.concat_arrays([left.customers, right.customers])
-    order = pc.sort_indices(customers)
-    places = _read_whole(pa.chunked_array([order.cast(pa.int64())]))
-    return Attempts(
-        customers.take(order),
-        np.concatenate([left.level, right.level])[places],
-        np.concatenate([left.reached, right.reached])[places],
-    )
+    return settle_doubtful(reader, funnel, attempts, people.take(pa.array(doubtful)))
 
 
 def _find_span(reader: Reader, funnel: Funnel) -> tuple[int, int] | None:
@@ -156,7 +145,7 @@ def _read_keys(
         query = compile_marks(funnel, "customer_codes", layout)
         packed = reader.query(query.sql, query.parameters)["packed"]
         if packed.null_count == 0:
-            return people, layout, _read_whole(packed)
+            return people, layout, read_whole(packed)
     raise AssertionError("everybody in a table has a code")
 
 
@@ -234,7 +223,12 @@ def _scan_rows(keys: Whole, layout: MarkLayout, steps: int, window: int) -> _Blo
         reach.append(rows[inside])
         back.append(before[inside])
         begun.append(begun[-1][back[-1]])
-    codes, level, reached = _choose_best(keys, instants, reach, back, layout)
+    codes, level, reached = choose_best(
+        reach,
+        back,
+        lambda rows: keys[rows] >> layout.code_shift,
+        lambda rows: layout.origin + (instants[rows] << layout.dropped),
+    )
     return _Block(codes, level, reached, np.unique(np.concatenate(doubtful)))
 
 
@@ -250,41 +244,4 @@ def _find_ties(keys: Whole, layout: MarkLayout, steps: int) -> tuple[Whole, Whol
     return np.unique(codes[hard]), np.unique(codes[soft])
 
 
-def _choose_best(
-    keys: Whole, instants: Whole, reach: list[Whole], back: list[Whole], layout: MarkLayout
-) -> tuple[Whole, Whole, Whole]:
-    """Of each customer the deepest level, the row that got there first, and the way back from it."""
-    codes, ends = _first_of_each(keys[reach[0]] >> layout.code_shift)
-    level = np.ones(len(codes), np.int64)
-    for depth in range(1, len(reach)):
-        deeper, first = _first_of_each(keys[reach[depth]] >> layout.code_shift)
-        places = np.searchsorted(codes, deeper)
-        level[places], ends[places] = depth + 1, first
-    reached = np.full((len(codes), len(reach)), NEVER, np.int64)
-    for depth in range(len(reach) - 1, -1, -1):
-        here = np.flatnonzero(level > depth)
-        rows = reach[depth][ends[here]]
-        reached[here, depth] = layout.origin + (instants[rows] << layout.dropped)
-        if depth:
-            ends[here] = back[depth][ends[here]]
-    return codes, level, reached
-
-
-def _first_of_each(codes: Whole) -> tuple[Whole, Whole]:
-    """The distinct values of sorted ``codes`` and where each stands first."""
-    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else codes
-    return codes[starts], starts
-
-
-def _read_whole(column: pa.ChunkedArray) -> Whole:
-    """Whole numbers without nulls as one array; pyarrow's own way would load pandas."""
-    chunks = [
-        np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk)]
-        for chunk in column.cast(pa.int64()).chunks
-    ]
-    return np.concatenate(chunks) if chunks else np.empty(0, np.int64)
-
-
-def _read_instants(column: pa.ChunkedArray) -> Whole:
-    micros = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return _read_whole(pc.fill_null(micros, NEVER))
+__all__ = ["NEVER", "Attempts", "find_attempts", "find_parts", "query_attempts"]

@@ -78,6 +78,11 @@ def _define_person() -> tuple[Tag, ...]:
             born,
             "days",
         ),
+    )
+
+
+def _define_membership() -> tuple[Tag, ...]:
+    return (
         _describe("sex", say("Sex"), say("Female or male, as delivered."), Type.TEXT, "customers.sex"),
         _describe(
             "membership_days",
@@ -138,7 +143,7 @@ def _define_reach() -> tuple[Tag, ...]:
     )
 
 
-PERSON_TAGS: tuple[Tag, ...] = (*_define_person(), *_define_reach())
+PERSON_TAGS: tuple[Tag, ...] = (*_define_person(), *_define_membership(), *_define_reach())
 """All tags of the person, in the order in which people read them."""
 
 
@@ -156,9 +161,9 @@ def render_person(columns: Mapping[str, str], as_of: date) -> dict[str, str]:
     """SQL of each tag of the person over customers ``c``, for what was delivered (``find_columns``)."""
     found: dict[str, str] = {}
     if "birth_date" in columns:
-        found |= _render_birth(_Day(columns["birth_date"]), as_of)
+        found |= _render_birth(_Day("birth_date"), as_of)
     if "joined_on" in columns:
-        joined = _Day(columns["joined_on"])
+        joined = _Day("joined_on")
         days = f"{_count_days(as_of)} - ({joined.number})"
         found["membership_days"] = (
             f"CASE WHEN {joined.is_day} AND {days} >= 0 THEN CAST({days} AS BIGINT) END"
@@ -174,22 +179,41 @@ def render_person(columns: Mapping[str, str], as_of: date) -> dict[str, str]:
     return found
 
 
-class _Day:
-    """A day delivered as text, such as 1990-06-15, 1990/06/15, 19900615 or with a time after it."""
+_DAYS = ("birth_date", "joined_on")
 
-    def __init__(self, column: str) -> None:
-        text = f"TRIM(CAST(c.{quote_name(column)} AS VARCHAR))"
-        digits = f"REPLACE(REPLACE({text}, '-', ''), '/', '')"
-        self.is_day = (
-            f"REGEXP_MATCHES({text}, '{_DAY_PATTERN}')"
-            f" AND SUBSTRING({digits}, 5, 2) BETWEEN '01' AND '12'"
-            f" AND SUBSTRING({digits}, 7, 2) BETWEEN '01' AND '31'"
-        )
-        # The digits of what is no day are never looked at: the tests above stand before each use.
-        safe = f"CASE WHEN {self.is_day} THEN {digits} ELSE '19000101' END"
-        self.year = f"CAST(SUBSTRING({safe}, 1, 4) AS BIGINT)"
-        self.month = f"CAST(SUBSTRING({safe}, 5, 2) AS BIGINT)"
-        self.day = f"CAST(SUBSTRING({safe}, 7, 2) AS BIGINT)"
+
+def render_days(columns: Mapping[str, str]) -> dict[str, str]:
+    """SQL of the eight digits of each day that was delivered, over customers ``d``; null where it is none.
+
+    Days come as text, such as 1990-06-15, 1990/06/15, 19900615 or with a time after it. Reading them is what costs,
+    so ``render_person`` finds them in ``c`` under these names, read once.
+    """
+    found = {}
+    for meaning in _DAYS:
+        if meaning in columns:
+            text = f"TRIM(CAST(d.{quote_name(columns[meaning])} AS VARCHAR))"
+            digits = f"REPLACE(REPLACE({text}, '-', ''), '/', '')"
+            found[_name_digits(meaning)] = (
+                f"CASE WHEN REGEXP_MATCHES({text}, '{_DAY_PATTERN}')"
+                f" AND SUBSTRING({digits}, 5, 2) BETWEEN '01' AND '12'"
+                f" AND SUBSTRING({digits}, 7, 2) BETWEEN '01' AND '31' THEN SUBSTRING({digits}, 1, 8) END"
+            )
+    return found
+
+
+def _name_digits(meaning: str) -> str:
+    return f"digits_of_{meaning}"
+
+
+class _Day:
+    """A day by its eight digits, which ``render_days`` read."""
+
+    def __init__(self, meaning: str) -> None:
+        digits = f"c.{_name_digits(meaning)}"
+        self.is_day = f"{digits} IS NOT NULL"
+        self.year = f"CAST(SUBSTRING({digits}, 1, 4) AS BIGINT)"
+        self.month = f"CAST(SUBSTRING({digits}, 5, 2) AS BIGINT)"
+        self.day = f"CAST(SUBSTRING({digits}, 7, 2) AS BIGINT)"
         self.number = _number_days(self.year, self.month, self.day)
 
 

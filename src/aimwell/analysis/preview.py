@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from aimwell.analysis.bitmaps import SegmentBitmaps, number_members, read_bitmaps
 from aimwell.analysis.catalogue import VALUE_TITLES
@@ -50,7 +51,8 @@ from aimwell.engine.workspace import Reader
 CHANNELS = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"}
 """Channels with the attribute that holds their address."""
 _MOST_VALUES = 12
-_POSITIONS = "preview_positions"
+_MOST_REGIONS = 1_000
+_NUMBERED, _POSITIONS = "preview_numbered", "preview_positions"
 
 Flags = NDArray[np.bool_]
 
@@ -92,12 +94,14 @@ class Previewer:
         # Tags are written in the order of the customers; where they are not, columns are put in order.
         self._order = None if _is_sorted(ids) else pc.sort_indices(ids)
         self.customers = ids if self._order is None else ids.take(self._order)
-        positions = pa.table(
-            {"customer_id": self.customers, "position": pa.array(np.arange(len(ids)), pa.int64())}
+        numbers = pa.array(np.arange(len(ids)), pa.int64())
+        reader.register(_NUMBERED, pa.table({"customer_id": self.customers, "position": numbers}))
+        reader.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_POSITIONS} AS SELECT customer_id, position FROM {_NUMBERED}"
         )
-        reader.register(_POSITIONS, positions)
         self._bitmaps = bitmaps if bitmaps is not None else read_bitmaps(reader)
         self._breakdowns = self._prepare_breakdowns()
+        self._reachable = self._prepare_reachable()
         revenue = self._find_column("revenue_365d") if "revenue_365d" in types else None
         self._revenue = None if revenue is None else np.nan_to_num(revenue.values.astype(np.float64))
 
@@ -117,8 +121,11 @@ class Previewer:
             "customers": everybody,
             "share": size / everybody if everybody else 0.0,
             "revenue_share": self._share_revenue(inside),
-            "breakdown": self._break_down(inside, size),
-            "channels": self._count_reachable(inside),
+            "breakdown": self._break_down(members, size),
+            "channels": {
+                channel: members.intersection_cardinality(reachable)
+                for channel, reachable in self._reachable.items()
+            },
             "overlap": self._count_overlap(self._bitmaps.count_shared(members), size),
             "examples": self.customers.take(pa.array(np.flatnonzero(inside)[:examples])).to_pylist(),
         }
@@ -256,44 +263,48 @@ class Previewer:
 
     # ------------------------------------------------------------ what is said of the members
 
-    def _prepare_breakdowns(self) -> dict[str, Column]:
-        """By lifecycle stage, value tier and region, as far as they are known."""
+    def _prepare_breakdowns(self) -> dict[str, dict[str, BitMap]]:
+        """Who has which lifecycle stage, value tier and region, as far as they are known."""
         names = {
             "lifecycle_stage": "lifecycle_stage",
             "value_tier": "value_tier",
             "region": f"{ATTRIBUTE}region",
         }
-        found = {name: self._find_column(tag) for name, tag in names.items() if tag in self._types}
-        return {name: column for name, column in found.items() if column.codes}
-
-    def _break_down(self, inside: Flags, size: int) -> dict[str, list[dict[str, AnyType]]]:
-        """Members by value, most first; everybody's count beside it, so that a share can be compared."""
         found = {}
-        for name, column in self._breakdowns.items():
-            codes = column.codes or {}
-            own = np.bincount(column.values[inside] + 1, minlength=len(codes) + 1)
-            rows = [
-                {
-                    "value": value,
-                    "title": _name_value(name, value).both(),
-                    "size": int(own[code + 1]),
-                    "share": int(own[code + 1]) / size if size else 0.0,
+        for name, tag in names.items():
+            column = self._find_column(tag) if tag in self._types else None
+            if column is not None and column.codes and len(column.codes) <= _MOST_REGIONS:
+                found[name] = {
+                    value: number_members(column.values == code) for value, code in column.codes.items()
                 }
-                for value, code in codes.items()
-                if own[code + 1]
-            ]
-            rows.sort(key=lambda row: (-own[codes[str(row["value"])] + 1], str(row["value"])))
-            found[name] = rows[:_MOST_VALUES]
         return found
 
-    def _count_reachable(self, inside: Flags) -> dict[str, int]:
-        """Members who have an address and a consent for each channel."""
+    def _prepare_reachable(self) -> dict[str, BitMap]:
+        """Who has an address and a consent for each channel."""
         found = {}
         for channel, address in CHANNELS.items():
             if f"consent_{channel}" in self._types and f"{address}_known" in self._types:
                 reachable = _compare(self._find_column(f"consent_{channel}"), "=", True)
                 reachable &= _compare(self._find_column(f"{address}_known"), "=", True)
-                found[channel] = int(np.count_nonzero(inside & reachable))
+                found[channel] = number_members(reachable)
+        return found
+
+    def _break_down(self, members: BitMap, size: int) -> dict[str, list[dict[str, AnyType]]]:
+        """Members by value, most first."""
+        found = {}
+        for name, values in self._breakdowns.items():
+            counts = {value: members.intersection_cardinality(own) for value, own in values.items()}
+            ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+            found[name] = [
+                {
+                    "value": value,
+                    "title": _name_value(name, value).both(),
+                    "size": count,
+                    "share": count / size if size else 0.0,
+                }
+                for value, count in ordered[:_MOST_VALUES]
+                if count
+            ]
         return found
 
     def _count_overlap(self, shared: Mapping[str, int], size: int) -> list[dict[str, AnyType]]:
@@ -308,7 +319,7 @@ class Previewer:
         if self._revenue is None:
             return None
         total = float(self._revenue.sum())
-        return round(float(self._revenue[inside].sum()) / total, 6) if total > 0 else None
+        return round(float(np.dot(self._revenue, inside)) / total, 6) if total > 0 else None
 
 
 def _is_sorted(ids: pa.Array) -> bool:

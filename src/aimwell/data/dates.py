@@ -17,6 +17,11 @@ Order = Literal["day-first", "month-first"]
 _EPOCH = r"^\d{9,10}(\.\d+)?$"
 _TIMED = rf"\d:\d|[时点]|^\d{{12}}|{_EPOCH}|^\d{{5}}\.\d"
 _ZONED = rf"{_EPOCH}|^\d{{13}}$|:\d\d.*([zZ]|[-+]\d\d:?\d\d|[-+]\d\d)$"
+_PLAIN = (
+    "strlen({text}) IN (10, 19) AND ({text} LIKE '____-__-__' OR {text} LIKE '____/__/__' "
+    "OR {text} LIKE '____-__-__ __:__:__' OR {text} LIKE '____-__-__T__:__:__' OR {text} LIKE '____/__/__ __:__:__')"
+)
+"""Dates of one form that decide nothing, and hold no zone: they need not be told apart."""
 ORDERS: tuple[Order, ...] = ("day-first", "month-first")
 
 
@@ -40,23 +45,23 @@ class DatePlan:
 
 
 def plan_dates(
-    scratch: Scratch, value: str, column: str, *, file: str, order: Order | None = None
+    scratch: Scratch, value: str, staged: str, column: str, *, file: str, order: Order | None = None
 ) -> DatePlan:
-    """Decide the order of day and month of ``value`` (SQL over ``raw``).
+    """Decide the order of day and month of ``value`` (SQL over ``raw``: the cleaned text of ``staged``).
 
     BadInput ``data.ambiguous_dates`` when the column cannot tell, ``data.mixed_dates`` when it holds both orders.
     """
     facts = scratch.rows(
         rf"""
-        WITH cleaned AS (SELECT DISTINCT {value} AS text FROM raw),
-        odd AS (
-            SELECT text, text LIKE '____-%' OR text LIKE '____/%' AS iso FROM cleaned WHERE text IS NOT NULL
-        ),
+        WITH cleaned AS (SELECT DISTINCT {value} AS text FROM raw WHERE NOT ({_PLAIN.format(text=staged)})),
         parts AS (
-            SELECT text, iso, CASE WHEN iso THEN NULL ELSE {tidy_instant("text")} END AS tidy FROM odd
+            SELECT text, CASE WHEN regexp_matches(text, '^\d{{4}}[-/]') THEN NULL
+                ELSE {tidy_instant("text")} END AS tidy
+            FROM cleaned WHERE text IS NOT NULL
         ),
+        plain AS (SELECT max(length({staged})) > 10 AS timed FROM raw WHERE {_PLAIN.format(text=staged)}),
         numbers AS (
-            SELECT text, iso,
+            SELECT text,
                 TRY_CAST(regexp_extract(tidy, '^(\d{{1,2}})-(\d{{1,2}})-\d{{2,4}}', 1) AS INTEGER) AS first,
                 TRY_CAST(regexp_extract(tidy, '^(\d{{1,2}})-(\d{{1,2}})-\d{{2,4}}', 2) AS INTEGER) AS second
             FROM parts
@@ -66,13 +71,14 @@ def plan_dates(
             coalesce(sum(CASE WHEN first > 12 AND second <= 12 THEN 1 ELSE 0 END), 0) AS day_first,
             coalesce(sum(CASE WHEN second > 12 AND first <= 12 THEN 1 ELSE 0 END), 0) AS month_first,
             coalesce(sum(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN 1 ELSE 0 END), 0) AS open,
-            coalesce(bool_or(regexp_matches(text, '{_TIMED}')), false) AS timed,
+            coalesce(bool_or(regexp_matches(text, '{_TIMED}')), false) OR coalesce(any_value(plain.timed), false)
+                AS timed,
             coalesce(bool_or(regexp_matches(text, '{_ZONED}')), false)
                 AS zoned,
             min(CASE WHEN first <= 12 AND second <= 12 AND first <> second THEN text END) AS example,
             min(CASE WHEN first > 12 AND second <= 12 THEN text END) AS with_day_first,
             min(CASE WHEN second > 12 AND first <= 12 THEN text END) AS with_month_first
-        FROM numbers
+        FROM plain LEFT JOIN numbers ON true
         """
     )[0]
     decided = bool(facts["short"])

@@ -11,6 +11,7 @@ from typing import Literal
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
+from aimwell.data.mapping import OWN_COLUMNS
 from aimwell.data.parsing import Parsed, Rule
 from aimwell.data.scratch import Scratch
 
@@ -42,11 +43,12 @@ def mark_duplicates(scratch: Scratch, parsed: Parsed, choice: Choice | None = No
     if mapping.table == "order_lines":
         if choice == "keep" or (choice is None and not mapping.has("quantity")):
             return parsed
-        return _mark(scratch, parsed, "raw_key", Rule("duplicate_line", ""))
+        return _mark(scratch, parsed, _read_whole(scratch, parsed), "content", Rule("duplicate_line", ""))
     keys = [key for key in _KEYS[mapping.table] if mapping.has(key)]
     if not keys:
         return parsed
-    return _mark(scratch, parsed, ", ".join(keys), Rule("duplicate_key", keys[0]))
+    _collect(scratch, ", ".join(keys))
+    return _mark(scratch, parsed, "candidates", ", ".join(keys), Rule("duplicate_key", keys[0]))
 
 
 def count_identical(scratch: Scratch, parsed: Parsed) -> int:
@@ -63,21 +65,48 @@ def count_identical(scratch: Scratch, parsed: Parsed) -> int:
     )
 
 
-def _mark(scratch: Scratch, parsed: Parsed, key: str, rule: Rule) -> Parsed:
+def _collect(scratch: Scratch, key: str) -> None:
+    """The table ``candidates``: accepted rows whose ``key`` comes more than once."""
     scratch.execute(
         f"""
         CREATE OR REPLACE TABLE repeated AS
         SELECT {key} FROM parsed WHERE rule IS NULL GROUP BY {key} HAVING count(*) > 1
         """
     )
-    # Numbering every row would cost seconds for a million: only those of repeated keys are numbered.
     same = " AND ".join(f"repeated.{name} IS NOT DISTINCT FROM parsed.{name}" for name in key.split(", "))
+    scratch.execute(
+        f"""
+        CREATE OR REPLACE TABLE candidates AS
+        SELECT row_number, {key} FROM parsed WHERE rule IS NULL AND EXISTS (SELECT 1 FROM repeated WHERE {same})
+        """
+    )
+
+
+def _read_whole(scratch: Scratch, parsed: Parsed) -> str:
+    """The table of rows that may be copies, with their whole ``content``: two rows may share a hash by chance."""
+    _collect(scratch, "raw_key")
+    source = parsed.source
+    cells = ", ".join(source.staged(column) for column in source.columns if column not in OWN_COLUMNS)
+    if not scratch.rows("SELECT count(*) AS rows FROM candidates")[0]["rows"]:
+        return "(SELECT row_number, CAST(raw_key AS VARCHAR) AS content FROM candidates)"
+    scratch.execute(
+        f"""
+        CREATE OR REPLACE TABLE whole AS
+        SELECT candidates.row_number, md5_number(concat_ws(chr(31), {cells})) AS content
+        FROM raw JOIN candidates ON candidates.row_number = raw.row_number
+        """
+    )
+    return "whole"
+
+
+def _mark(scratch: Scratch, parsed: Parsed, candidates: str, key: str, rule: Rule) -> Parsed:
+    # Numbering every row would cost seconds for a million: only those of repeated keys are numbered.
     scratch.execute(
         f"""
         CREATE OR REPLACE TABLE copies AS
         WITH numbered AS (
             SELECT row_number, row_number() OVER (PARTITION BY {key} ORDER BY row_number) AS occurrence
-            FROM parsed WHERE rule IS NULL AND EXISTS (SELECT 1 FROM repeated WHERE {same})
+            FROM {candidates}
         )
         SELECT row_number FROM numbered WHERE occurrence > 1
         """

@@ -159,19 +159,29 @@ def _reads_as_latin(path: Path) -> bool:
     """Windows-1252 gives nearly every byte a meaning, so it must also look like words: few accents, all letters."""
     if not _decodes(path, "cp1252", 0):
         return False
-    plain = accents = others = 0
+    plain = accents = others = balance = 0
     with path.open("rb") as stream:
         for line in stream:
             if line.isascii():
                 plain += len(line)
                 continue
+            # Accented words hardly ever make valid UTF-8: lines that do tell of UTF-8 in which others are damaged.
+            balance += 1 if _is_utf8(line) else -1
             for character in line.decode("cp1252"):
                 plain += character <= "\x7f"
                 accents += "\xc0" <= character <= "\xff"
                 others += "\x80" <= character < "\xc0"
             if accents > 5000:
                 break
-    return others <= accents and accents * 5 <= plain
+    return balance < 0 and others <= accents and accents * 5 <= plain
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _accept_damage(path: Path) -> Encoding:

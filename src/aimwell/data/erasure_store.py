@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from aimwell.core.errors import Conflict
@@ -18,6 +20,7 @@ from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from aimwell.data.erasing import Cut, cut_rows
 from aimwell.data.person import PERSON_COLUMNS, build_patterns
+from aimwell.engine.hot_events import forget_states
 from aimwell.engine.hot_tables import HOT_BATCHES
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.manifest import decode_batches, encode_batch
@@ -57,6 +60,7 @@ def list_deliveries(workspace: Workspace, records: Iterable[str]) -> list[str]:
 def clear_store(connection: sa.Connection, workspace: Workspace, cut: Cut) -> None:
     """Everything of the person out of the store, within the transaction; Conflict when hot rows move meanwhile."""
     _clear_hot(connection, workspace, cut)
+    forget_states(connection)
     if cut.keep_amounts:
         _anonymise_deliveries(connection, cut)
     for table, column in list_person_tables():
@@ -136,7 +140,8 @@ def _clear_hot(connection: sa.Connection, workspace: Workspace, cut: Cut) -> Non
         for position, name in keys:
             which = (batches.position == position, batches.table_name == name)
             data = connection.execute(sa.select(batches.data).where(*which)).scalar_one()
-            rows = cut_rows(session, TABLES[name], decode_batches([data]), cut) if name in TABLES else None
+            hot = decode_batches([data])
+            rows = cut_rows(session, TABLES[name], hot, cut) if name in TABLES else _cut_profiles(hot, cut)
             if rows is None:
                 continue
             # An empty batch keeps its place: readers of the stream count positions.
@@ -144,6 +149,12 @@ def _clear_hot(connection: sa.Connection, workspace: Workspace, cut: Cut) -> Non
             connection.execute(sa.update(HOT_BATCHES).where(*which).values(values))
     finally:
         session.close()
+
+
+def _cut_profiles(rows: pa.Table, cut: Cut) -> pa.Table | None:
+    """What messages said about people and waits for ``data.event_profiles``; None when nothing is of the person."""
+    own = pc.is_in(rows["record_id"], value_set=pa.array(list(cut.person.records), pa.string()))
+    return rows.filter(pc.invert(own)) if pc.any(own).as_py() else None
 
 
 def _find_words(connection: sa.Connection, cut: Cut) -> Iterator[tuple[sa.Table, dict[str, Any], str, Any]]:

@@ -33,11 +33,7 @@ class FileMessage:
 def iterate_file(path: Path) -> Iterator[FileMessage]:
     """The messages of ``path`` in their order; BadInput when the file cannot be opened."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(4)
-            stream.seek(0)
-            encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        with path.open(encoding=encoding, errors="surrogateescape", newline="\n") as text:
+        with path.open(encoding=find_encoding(path), errors="surrogateescape", newline="\n") as text:
             start = text.read(_PIECE).lstrip()
             text.seek(0)
             yield from _iterate_array(text) if start.startswith("[") else _iterate_lines(text)
@@ -48,6 +44,12 @@ def iterate_file(path: Path) -> Iterator[FileMessage]:
             remedy=say("Check its path and that it is text in UTF-8."),
             where={"file": path.name},
         ) from error
+
+
+def find_encoding(path: Path) -> str:
+    """UTF-16 where the file begins with its mark, else UTF-8."""
+    with path.open("rb") as stream:
+        return "utf-16" if stream.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _iterate_lines(stream: IO[str]) -> Iterator[FileMessage]:

@@ -21,8 +21,9 @@ from aimwell.core.errors import BadInput
 from aimwell.core.tables import EVENTS, ORDER_LINES, REJECTS, Table
 from aimwell.core.text import Text, say
 from aimwell.core.time import now, zone
-from aimwell.data.event_file import FileMessage, iterate_file
+from aimwell.data.event_file import FileMessage, find_encoding, iterate_file
 from aimwell.data.event_profiles import PROFILE_SCHEMA, PROFILES
+from aimwell.data.event_record import Waiting, record_file
 from aimwell.data.segment_events import Message, Terms, name_by_content, read_message
 from aimwell.engine.hot_events import HotBatch
 from aimwell.engine.workspace import Workspace
@@ -84,15 +85,19 @@ def take_file(
 ) -> dict[str, int]:
     """Take a file of JSON Lines or of one JSON array in; counts of accepted, duplicate and rejected messages.
 
-    Batches become durable one after the other: after an interruption the same file may be taken in again.
+    Batches become durable one after the other: after an interruption the same file may be taken in again. At the end
+    the file stands in ``sources``, and rejects that it repaired are gone.
     """
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
+    waiting = Waiting.read(workspace, source, path)
     for batch in _group(iterate_file(path), FILE_BATCH):
         terms = _find_terms(workspace, source, None)
         for receipt in _take(workspace, [_read_line(one, path, terms) for one in batch], terms):
             counts[receipt.status] += 1
+            waiting.note(receipt.message_id, is_whole=receipt.problem is None)
         if progress is not None:
             progress(sum(counts.values()))
+    record_file(workspace, waiting, counts, find_encoding(path))
     return counts
 
 

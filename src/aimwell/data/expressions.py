@@ -113,7 +113,10 @@ def parse_number(text: str, *, decimal_comma: bool = False) -> str:
 
 def parse_instant(text: str, *, day_first: bool = False) -> str:
     """TIMESTAMP on the business's clock; see ``dates`` for the forms. Instants with an offset are not for it."""
-    quick = f"CASE WHEN {text} LIKE '____-%' OR {text} LIKE '____/%' THEN TRY_CAST({text} AS TIMESTAMP) END"
+    # 5/16/2026 has its second slash where 2026/5/16 has its first: DuckDB would read the year 5.
+    short = " OR ".join(f"{text} LIKE '{form}%'" for form in ("_/__/", "__/_/", "_-__-", "__-_-"))
+    dated = f"({text} LIKE '____-%' OR {text} LIKE '____/%') AND NOT ({short})"
+    quick = f"CASE WHEN {dated} THEN TRY_CAST({text} AS TIMESTAMP) END"
     return f"CASE WHEN {text} IS NULL THEN NULL ELSE coalesce({quick}, {_parse_slowly(text, day_first)}) END"
 
 

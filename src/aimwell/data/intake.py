@@ -16,6 +16,9 @@ from aimwell.data.scratch import Scratch, literal, quote
 from aimwell.data.synonyms import fold_header
 
 _DIGEST = "md5(concat_ws(chr(31), {parts}))"
+_LINE = ["order_id", "customer_id", "product_id", "ordered_at", "quantity", "revenue", "discount", "store_id"]
+_EVENT = ["customer_id", "name", "occurred_at", "properties", "product_id", "campaign_id", "channel"]
+_SIGNAL = ["customer_id", "kind", "name", "given_at", "score", "text"]
 
 
 @dataclass(frozen=True)
@@ -74,38 +77,53 @@ def tell_orders(parsed: Parsed) -> list[Text]:
 
 
 def _shape_lines(scratch: Scratch, parsed: Parsed) -> str:
-    scratch.execute(_compose_lines(parsed), {"source": parsed.name})
-    occurrence = _number_repeated(scratch, "lines")
+    lines = _compose_lines(parsed)
+    occurrence = _number_repeated(scratch, parsed, lines, _LINE)
     return f"""
+        WITH {lines}
         SELECT CASE WHEN {occurrence} = 1 THEN content ELSE content || '-' || {occurrence} END AS line_id,
             order_id, customer_id, product_id, ordered_at,
             ordered_on, ordered_hour, quantity, revenue, discount, store_id, $source AS source, false AS simulated
-        FROM lines {_join_numbered(occurrence, "lines")}
+        FROM shaped {_join_numbered(occurrence)}
     """
 
 
-def _number_repeated(scratch: Scratch, table: str) -> str:
-    """The SQL of which occurrence of its content a row of ``table`` is; ``repeats`` holds those beyond the first.
+def _number_repeated(scratch: Scratch, parsed: Parsed, shaping: str, values: list[str]) -> str:
+    """The SQL of which occurrence of its content a row is; ``repeats`` holds those beyond the first.
 
-    Contents hardly ever repeat, and numbering all rows would cost seconds for a million.
+    ``shaping`` defines ``bare``, whose ``values`` decide the content, and ``shaped``, which has it. Contents hardly
+    ever repeat: only rows whose values share a hash, cheap beside a digest, are compared and numbered.
     """
+    bound = {"source": parsed.name} if "$source" in shaping else {}
+    scratch.execute(
+        f"""
+        CREATE OR REPLACE TABLE alike AS
+        WITH {shaping},
+        hashed AS (SELECT hash({", ".join(values)}) AS hashed FROM bare)
+        SELECT hashed FROM hashed GROUP BY hashed HAVING count(*) > 1
+        """,
+        bound,
+    )
+    if not scratch.rows("SELECT count(*) AS rows FROM alike")[0]["rows"]:
+        return "1"
     scratch.execute(
         f"""
         CREATE OR REPLACE TABLE repeats AS
-        WITH repeated AS (SELECT content FROM {table} GROUP BY content HAVING count(*) > 1),
+        WITH {shaping},
         numbered AS (
             SELECT row_number, row_number() OVER (PARTITION BY content ORDER BY row_number) AS occurrence
-            FROM {table} WHERE content IN (SELECT content FROM repeated)
+            FROM shaped WHERE hash({", ".join(values)}) IN (SELECT hashed FROM alike)
         )
         SELECT row_number, occurrence FROM numbered WHERE occurrence > 1
-        """
+        """,
+        bound,
     )
     found = scratch.rows("SELECT count(*) AS rows FROM repeats")[0]["rows"]
     return "coalesce(repeats.occurrence, 1)" if found else "1"
 
 
-def _join_numbered(occurrence: str, table: str) -> str:
-    return "" if occurrence == "1" else f"LEFT JOIN repeats ON repeats.row_number = {table}.row_number"
+def _join_numbered(occurrence: str) -> str:
+    return "" if occurrence == "1" else "LEFT JOIN repeats ON repeats.row_number = shaped.row_number"
 
 
 def _compose_lines(parsed: Parsed) -> str:
@@ -132,9 +150,7 @@ def _compose_lines(parsed: Parsed) -> str:
     parts += [
         f"coalesce(CAST({name} AS VARCHAR), '')" for name in ("quantity", "revenue", "discount", "store_id")
     ]
-    return f"""
-        CREATE OR REPLACE TABLE lines AS
-        WITH shaped AS (
+    return f"""bare AS (
             SELECT row_number, {order} AS order_id, customer_id, {product} AS product_id, ordered_at,
                 CAST(ordered_at_local AS DATE) AS ordered_on,
                 {"CAST(extract(hour FROM ordered_at_local) AS BIGINT)" if timed else "CAST(NULL AS BIGINT)"}
@@ -142,9 +158,8 @@ def _compose_lines(parsed: Parsed) -> str:
                 {quantity} AS quantity, {revenue} AS revenue, {discount} AS discount,
                 {_first(parsed, "store_id", "region")} AS store_id
             FROM parsed WHERE rule IS NULL
-        )
-        SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped
-    """
+        ),
+        shaped AS (SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM bare)"""
 
 
 def _derive_customers(parsed: Parsed) -> str:
@@ -191,26 +206,21 @@ def _shape_events(scratch: Scratch, parsed: Parsed) -> str:
     parts = ["$source", "customer_id", "name", "epoch_us(occurred_at)", "coalesce(properties, '')"]
     parts += [f"coalesce({name}, '')" for name in kept]
     received = "received_at" if has("received_at") else "CAST(NULL AS TIMESTAMPTZ)"
-    scratch.execute(
-        f"""
-        CREATE OR REPLACE TABLE happened AS
-        WITH shaped AS (
+    happened = f"""bare AS (
             SELECT row_number, {"event_id" if has("event_id") else "CAST(NULL AS VARCHAR)"} AS given_id,
                 customer_id, name, occurred_at, CAST(occurred_at_local AS DATE) AS occurred_on,
                 {", ".join(f"{value} AS {name}" for name, value in kept.items())},
                 properties, {received} AS received_at
             FROM parsed WHERE rule IS NULL
-        )
-        SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM shaped
-        """,
-        {"source": parsed.name},
-    )
-    occurrence = _number_repeated(scratch, "happened")
+        ),
+        shaped AS (SELECT *, {_DIGEST.format(parts=", ".join(parts))} AS content FROM bare)"""
+    occurrence = _number_repeated(scratch, parsed, happened, _EVENT)
     return f"""
+        WITH {happened}
         SELECT coalesce(given_id, md5(content || ':' || {occurrence})) AS event_id, customer_id, name, occurred_at,
             occurred_on, product_id, campaign_id, channel, properties, received_at, $source AS source,
             false AS simulated
-        FROM happened {_join_numbered(occurrence, "happened")}
+        FROM shaped {_join_numbered(occurrence)}
     """
 
 
@@ -229,25 +239,20 @@ def _shape_signals(scratch: Scratch, parsed: Parsed) -> str:
         "epoch_us(given_at)",
         "coalesce(CAST(score AS VARCHAR), '')",
     ]
-    scratch.execute(
-        f"""
-        CREATE OR REPLACE TABLE answers AS
-        WITH shaped AS (
+    answers = f"""bare AS (
             SELECT row_number, {"signal_id" if has("signal_id") else "CAST(NULL AS VARCHAR)"} AS given_id,
                 customer_id, {kind} AS kind, {name} AS name, {score} AS score,
                 {"text" if has("text") else "CAST(NULL AS VARCHAR)"} AS text, given_at,
                 CAST(given_at_local AS DATE) AS given_on
             FROM parsed WHERE rule IS NULL
-        )
-        SELECT *, {_DIGEST.format(parts=", ".join([*parts, "coalesce(text, '')"]))} AS content FROM shaped
-        """,
-        {"source": parsed.name},
-    )
-    occurrence = _number_repeated(scratch, "answers")
+        ),
+        shaped AS (SELECT *, {_DIGEST.format(parts=", ".join([*parts, "coalesce(text, '')"]))} AS content FROM bare)"""
+    occurrence = _number_repeated(scratch, parsed, answers, _SIGNAL)
     return f"""
+        WITH {answers}
         SELECT coalesce(given_id, md5(content || ':' || {occurrence})) AS signal_id, customer_id, kind, name, score,
             text, given_at, given_on, $source AS source
-        FROM answers {_join_numbered(occurrence, "answers")}
+        FROM shaped {_join_numbered(occurrence)}
     """
 
 

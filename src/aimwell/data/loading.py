@@ -68,7 +68,7 @@ def load_stream(
         columns = batches.schema.names
         if name == "consents":
             return _append_consents(run, columns, _SPOOLED, at)
-        return _merge(run, table, columns, _SPOOLED, overwrite=overwrite)
+        return _merge(run, table, columns, _SPOOLED, overwrite=overwrite, unique=True)
     stored, key = name_stored(name), table.key[0]
     if not run.query(f"SELECT count(*) AS rows FROM {stored}")["rows"][0].as_py():
         return run.append_stream(name, batches)
@@ -172,8 +172,12 @@ def _append_consents(run: Run, incoming: list[str], view: str, at: datetime) -> 
     return int(new.num_rows)
 
 
-def _merge(run: Run, table: Table, incoming: list[str], view: str, *, overwrite: bool) -> int:
+def _merge(
+    run: Run, table: Table, incoming: list[str], view: str, *, overwrite: bool, unique: bool = False
+) -> int:
+    """``unique``: no key comes twice in ``view``, so that its rows need not be numbered."""
     key, stored = table.key[0], name_stored(table.name)
+    copy_number = "1" if unique else f"row_number() OVER (PARTITION BY {key} ORDER BY {key})"
     known = run.query(f"SELECT * FROM {stored} LIMIT 0").column_names
     declared = {column.name for column in table.columns}
     chosen = [
@@ -185,7 +189,7 @@ def _merge(run: Run, table: Table, incoming: list[str], view: str, *, overwrite:
         f"""
         CREATE OR REPLACE TEMP TABLE merged_rows AS
         WITH arriving AS (
-            SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY {key}) AS copy_number FROM {view}
+            SELECT *, {copy_number} AS copy_number FROM {view}
         ),
         arrived AS (SELECT * FROM arriving WHERE copy_number = 1)
         SELECT coalesce(old.{key}, new.{key}) AS {key}, {", ".join(chosen)}

@@ -1,7 +1,7 @@
 """Staged text → typed rows, each accepted, at fault, or (beyond ``until``) left for later.
 
 Reads the staged table ``raw``; writes the scratch table ``parsed``: ``row_number``, one column per mapped
-field (an instant ``x`` has ``x_local`` beside it), ``raw_key`` (digest of the whole row of an order file), what the
+field (an instant ``x`` has ``x_local`` beside it), ``raw_key`` (hash of the whole row of an order file), what the
 table keeps of other columns (``properties`` of events, ``extra_0``… of customers) and ``rule``: NULL when accepted,
 -1 when left for later, else the index of the rule that it breaks.
 """
@@ -69,7 +69,12 @@ def parse_rows(
     fields = [field for field in check_table(mapping.table) if mapping.has(field.name)]
     dates = {
         field.name: plan_dates(
-            scratch, source.read(match.column), match.column, file=source.file, order=order
+            scratch,
+            source.read(match.column),
+            source.staged(match.column),
+            match.column,
+            file=source.file,
+            order=order,
         )
         for field in fields
         if field.kind is Kind.INSTANT and (match := mapping.get(field.name)) and match.column
@@ -104,7 +109,7 @@ def _compose(
     typed = [column for field in fields for column in _type_field(field, dates.get(field.name), commas)]
     own = [f"c{position}" for position, column in enumerate(source.columns) if column not in OWN_COLUMNS]
     # Only order files are searched for rows that stand twice as a whole.
-    digest = f"md5_number(concat_ws(chr(31), {', '.join(own)}))" if mapping.table == "order_lines" else "0"
+    digest = f"hash({', '.join(own)})" if mapping.table == "order_lines" else "0"
     extras = _keep_others(source, mapping)
     branches = " ".join(f"WHEN {condition} THEN {index}" for index, condition in enumerate(conditions))
     moment = next((field.name for field in fields if field.kind is Kind.INSTANT), None)

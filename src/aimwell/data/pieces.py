@@ -15,6 +15,7 @@ from aimwell.core.text import Text
 
 LONGEST_CELL = 1_000_000
 """Characters of one cell; more is an unclosed quote or a document, not a value."""
+_BLANKS = tuple(bytes([code]) for code in (*range(9, 14), *range(28, 33)))
 ROWS = 50_000
 """Rows of a piece where a source gives rows one by one."""
 
@@ -111,11 +112,22 @@ def cut_rows(rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[Piec
     yield Piece(build_records(numbers, kept, width), Mark(number, number + 1), faults, blank)
 
 
+def _holds_blanks(values: pa.Array) -> bool:
+    """Whether there may be a blank anywhere: most columns have none, and need not be trimmed to see it."""
+    text = values.buffers()[2]
+    if text is None:
+        return False
+    held = text.to_pybytes()
+    return not held.isascii() or any(mark in held for mark in _BLANKS)
+
+
 def shorten(text: str) -> str:
     """At most 10,000 characters of a line that is kept for repair."""
     return text if len(text) <= 10_000 else text[:10_000] + "…"
 
 
 def _is_padded(values: pa.ChunkedArray) -> bool:
+    if not any(_holds_blanks(chunk) for chunk in values.chunks):
+        return False
     trimmed = pc.sum(pc.binary_length(pc.utf8_trim_whitespace(values))).as_py()
     return bool(trimmed != pc.sum(pc.binary_length(values)).as_py())

@@ -210,6 +210,10 @@ _REJECT_WALLS: dict[str, Wall] = {
     "bad_encoding": "unusable",
     "too_few_columns": "unusable",
     "too_many_columns": "unusable",
+    "nul_byte": "unusable",
+    "cell_too_long": "unusable",
+    "bad_json": "unusable",
+    "formula_error": "partial",
     "missing_value": "partial",
 }
 
@@ -319,5 +323,20 @@ _REASONS: dict[str, Words] = {
         "{affected} of {total} rows were set aside: bytes that are no characters.",
         affected=affected,
         total=total,
+    ),
+    "nul_byte": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: they hold NUL bytes.", affected=affected, total=total
+    ),
+    "cell_too_long": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: a cell is too long.", affected=affected, total=total
+    ),
+    "bad_json": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: lines that are no JSON.", affected=affected, total=total
+    ),
+    "formula_error": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: a formula in '{column}' failed.",
+        affected=affected,
+        total=total,
+        column=column,
     ),
 }

@@ -40,7 +40,6 @@ _ODD = 1 << 15
 _LONGEST_LINE = 1 << 26
 _LONGEST_RECORD = 2000
 """Lines that one quoted value may span; more means that a quote was never closed."""
-_BLANK_MARKS = [mark.encode() for mark in (" ", "\t", "\u3000", "\u00a0", "\u2003")]
 _BROKEN = "\ufffd".encode()
 csv.field_size_limit(_LONGEST_LINE)
 
@@ -122,8 +121,7 @@ class Reader:
 
     def _give_quickly(self, records: pa.Table, text: bytes) -> Piece:
         self._mark = Mark(self._mark.offset + len(text), self._mark.line + records.num_rows)
-        padded = find_padded(records) if _may_be_padded(text, self.dialect) else frozenset()
-        return Piece(records, self._mark, padded=padded)
+        return Piece(records, self._mark, padded=find_padded(records))
 
     def _read_quickly(self, text: bytes) -> pa.Table | None:
         """The records of a chunk in which every line is one; None when that is not sure."""
@@ -143,7 +141,7 @@ class Reader:
             return None
         if table.num_rows != lines or any(_longest(column) > LONGEST_CELL for column in table.columns):
             return None
-        numbers = pa.array(range(self._mark.line, self._mark.line + lines), pa.int64())
+        numbers = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), lines), start=self._mark.line - 1)
         return table.add_column(0, "row_number", numbers).cast(stage_schema(self.width))
 
     def _parse_plain(self, text: bytes) -> pa.Table:
@@ -279,16 +277,6 @@ def _decode(line: bytes) -> str:
 
 def _longest(column: pa.ChunkedArray) -> int:
     return int(pc.max(pc.binary_length(column)).as_py() or 0)
-
-
-def _may_be_padded(text: bytes, dialect: Dialect) -> bool:
-    """Whether a blank stands at some edge of a cell: beside a delimiter, a quote or the end of a line."""
-    edges = (dialect.delimiter.encode(), b'"', b"\n")
-    return any(
-        blank in text and any(edge + blank in text or blank + edge in text for edge in (*edges, b"\r"))
-        for blank in _BLANK_MARKS
-        if blank != dialect.delimiter.encode()
-    ) or text.startswith(tuple(_BLANK_MARKS))
 
 
 def _parse_plain(text: bytes, width: int, delimiter: str) -> pa.Table:

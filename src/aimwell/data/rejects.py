@@ -44,6 +44,11 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
         "bad_number": say(
             "'{value}' in column '{column}' is no number. Write it as 1234.50.", value=shown, column=column
         ),
+        "formula_error": say(
+            "The formula in column '{column}' failed ({value}). Correct it in the workbook, or type the value.",
+            value=shown,
+            column=column,
+        ),
         "bad_boolean": say(
             "'{value}' in column '{column}' is neither yes nor no. Write yes or no.",
             value=shown,
@@ -110,13 +115,12 @@ class Rejected:
             columns = (data[name].to_pylist() for name in ("reason", "column_name", "value"))
             messages = [explain(*told) for told in zip(*columns, strict=True)]
             data = data.append_column("message", pa.array(messages, pa.string()))
-            filed = [_FAMILIES.get(reason, reason) for reason in data["reason"].to_pylist()]
-            data = data.set_column(data.column_names.index("reason"), "reason", pa.array(filed, pa.string()))
             yield from REJECTS.conform(data).to_batches()
 
 
-_FAMILIES = {"nul_byte": "bad_encoding", "bad_json": "bad_encoding", "cell_too_long": "bad_quote"}
-"""The reason under which the quality report counts what has words of its own here."""
+_FORMULA_ERRORS = ("#N/A", "#DIV/0!", "#REF!", "#VALUE!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!")
+_FAILED_BY_FORMULA = ("missing_value", "bad_number", "bad_date", "bad_boolean")
+"""Reasons behind which a formula that failed may stand; then that is what is told."""
 
 
 def _pack_message(reason: str, column: str | None, value: str | None) -> str:
@@ -145,6 +149,10 @@ def _gather(scratch: Scratch, parsed: Parsed) -> None:
     cases = {"reason": "", "column_name": "", "value": ""}
     for index, rule in enumerate(parsed.rules):
         column = columns.get(rule.field, "")
+        if column and rule.reason in _FAILED_BY_FORMULA:
+            failed = _find_failed(source.staged(column))
+            cases["reason"] += f" WHEN rule = {index} AND {failed} THEN 'formula_error'"
+            cases["value"] += f" WHEN rule = {index} AND {failed} THEN {source.staged(column)}"
         cases["reason"] += f" WHEN rule = {index} THEN {literal(rule.reason)}"
         cases["column_name"] += f" WHEN rule = {index} THEN {literal(column)}"
         if column:
@@ -169,6 +177,10 @@ def _gather(scratch: Scratch, parsed: Parsed) -> None:
         """,
         {"source": parsed.name},
     )
+
+
+def _find_failed(staged: str) -> str:
+    return f"upper(trim({staged})) IN ({', '.join(literal(error) for error in _FORMULA_ERRORS)})"
 
 
 def _record_line(parsed: Parsed) -> str:

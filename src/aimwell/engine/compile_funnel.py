@@ -89,6 +89,40 @@ def compile_marks(funnel: Funnel, codes: str, layout: MarkLayout) -> Query:
     return Query(f"{with_parts(parts)}\n{result}", binder.values)
 
 
+def compile_parts(funnel: Funnel, attempts: str) -> Query:
+    """The breakdown's value in the row of the first step, for the table ``attempts`` (customer_id, begun_at).
+
+    One row per customer, in order: part (text, may be null) and unclear, 1 where first steps of different values stand
+    at that instant. Only for a breakdown by a column of the first step.
+    """
+    assert funnel.breakdown is not None and funnel.breakdown.kind == "step"
+    binder = Binder()
+    step = funnel.steps[0]
+    rows = StepRows(binder, start=funnel.start, end=funnel.end, chosen=attempts)
+    columns = list_needed_columns((step,), step.table) | {funnel.breakdown.column}
+    parts = {
+        "first_rows": rows.render(step.table, columns),
+        "first_steps": select(
+            [
+                "customer_id",
+                "happened_at",
+                f"CAST({rows.name_column(funnel.breakdown.column)} AS VARCHAR) AS part",
+            ],
+            ["    FROM first_rows", f"    WHERE {rows.render_test(step)}"],
+        ),
+    }
+    result = f"""\
+SELECT
+    a.customer_id,
+    MIN(f.part) AS part,
+    CASE WHEN COUNT(DISTINCT f.part) + MAX(CASE WHEN f.part IS NULL THEN 1 ELSE 0 END) > 1 THEN 1 ELSE 0 END AS unclear
+FROM {quote_name(attempts)} AS a
+LEFT JOIN first_steps AS f ON f.customer_id = a.customer_id AND f.happened_at = a.begun_at
+GROUP BY a.customer_id
+ORDER BY a.customer_id"""
+    return Query(f"{with_parts(parts)}\n{result}", binder.values)
+
+
 def _list_bare_names(funnel: Funnel) -> list[str] | None:
     """The events' names of steps and one exclusion, where nothing else is asked and none comes twice; else None."""
     steps = (*funnel.steps, *funnel.exclusions)

@@ -37,7 +37,7 @@ def write_files(folder: Path, table: Table, data: pa.Table, run_id: str) -> list
     target = folder / table.name
     target.mkdir(parents=True, exist_ok=True)
     return [
-        _write_file(folder, target / f"{run_id}-{os.urandom(4).hex()}{suffix}.parquet", part)
+        _write_file(folder, table, target / f"{run_id}-{os.urandom(4).hex()}{suffix}.parquet", part)
         for suffix, part in _split_by_month(table, data)
     ]
 
@@ -46,7 +46,7 @@ def write_patch(folder: Path, table: Table, data: pa.Table, run_id: str) -> Data
     """Write validated ``data`` as a file that readers lay over the others: see ``is_patch``."""
     target = folder / table.name
     target.mkdir(parents=True, exist_ok=True)
-    return _write_file(folder, target / f"{run_id}-{os.urandom(4).hex()}{_PATCH}", data)
+    return _write_file(folder, table, target / f"{run_id}-{os.urandom(4).hex()}{_PATCH}", data)
 
 
 def is_patch(path: Path | str) -> bool:
@@ -123,7 +123,13 @@ class _StreamWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open[suffix] = (
                 path,
-                pq.ParquetWriter(path, data.schema, compression="zstd", write_page_checksum=True),
+                pq.ParquetWriter(
+                    path,
+                    data.schema,
+                    compression="zstd",
+                    write_page_checksum=True,
+                    use_dictionary=_list_repeated(self._table, data),
+                ),
             )
         self._open[suffix][1].write_table(data, row_group_size=self.GROUP)
 
@@ -163,10 +169,13 @@ def _split_by_month(table: Table, data: pa.Table, *, by_customer: bool = True) -
         return [("", data)]
     if not _is_sorted(data[table.month_column]):
         data = data.sort_by([(table.month_column, "ascending")])
-    months = pc.strftime(pc.cast(data[table.month_column], pa.timestamp("s")), format="%Y-%m")
-    runs = pc.run_end_encode(months.combine_chunks())
+    ends: dict[str, int] = {}
+    runs = pc.run_end_encode(data[table.month_column].combine_chunks())
+    # Few days stand for many rows: naming the month of every row would be the dearest part of writing.
+    for end, day in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):
+        ends[f"{day:%Y-%m}"] = end
     parts, start = [], 0
-    for end, month in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):
+    for month, end in ends.items():
         part = data.slice(start, end - start)
         parts.append((f"-{month}", _sort_by_customer(table, part) if by_customer else part))
         start = end
@@ -180,14 +189,27 @@ def _sort_by_customer(table: Table, data: pa.Table) -> pa.Table:
     return data.sort_by([(name, "ascending") for name in names])
 
 
+def _list_repeated(table: Table, data: pa.Table) -> list[str]:
+    """The columns for which a dictionary pays: not a key, whose values are all different."""
+    unique = table.key if len(table.key) == 1 else ()
+    return [name for name in data.column_names if name not in unique]
+
+
 def _is_sorted(values: pa.ChunkedArray) -> bool:
     ahead, behind = values.slice(1), values.slice(0, len(values) - 1)
     return bool(pc.all(pc.greater_equal(ahead, behind)).as_py())
 
 
-def _write_file(folder: Path, path: Path, data: pa.Table) -> DataFile:
+def _write_file(folder: Path, table: Table, path: Path, data: pa.Table) -> DataFile:
     aside = path.with_suffix(".writing")
-    pq.write_table(data, aside, compression="zstd", write_page_checksum=True, row_group_size=128 * 1024)
+    pq.write_table(
+        data,
+        aside,
+        compression="zstd",
+        write_page_checksum=True,
+        row_group_size=128 * 1024,
+        use_dictionary=_list_repeated(table, data),
+    )
     return _publish(folder, aside)
 
 

@@ -1,10 +1,11 @@
 """The published file: tags and events as one DuckDB database, for quick reads by many processes at once.
 
-It is a cache that can be built again from the warehouse at any time. Events stand in a table per month, sorted by
-customer and time; a new edition is a copy of the last one in which only the months and tables that changed are made
-anew. DuckDB lets no process open a file that another one writes, so an edition is written aside and never changed
-once it has its name; ``published.json`` says which one counts. Whoever has an older edition open keeps it.
-Reads tags, events and identities; writes ``published-<edition>.duckdb`` and the pointer.
+It is a cache that can be built again from the warehouse at any time. Events stand in a table per month, coded and
+sorted by customer and time (``engine.coded_rows``), orders and their lines likewise; a new edition is a copy of the
+last one in which only the months and tables that changed are made anew. DuckDB lets no process open a file that another
+one writes, so an edition is written aside and never changed once it has its name; ``published.json`` says which one
+counts. Whoever has an older edition open keeps it.
+Reads tags, events, order_lines and identities; writes ``published-<edition>.duckdb`` and the pointer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ from aimwell.core.errors import NotReady
 from aimwell.core.ids import new_id
 from aimwell.core.text import say
 from aimwell.core.time import now
+from aimwell.engine.coded_rows import (
+    MONTH_TABLE,
+    NO_EVENTS,
+    forget_month,
+    make_dictionaries,
+    make_part,
+    number_all,
+    render_events_view,
+)
 from aimwell.engine.compaction import Place
 from aimwell.engine.files import sync_folder
 from aimwell.engine.leases import hold_lease
@@ -38,7 +48,6 @@ from aimwell.engine.settings import EngineSettings
 POINTER = "published.json"
 _MONTH = re.compile(r"-(\d{4})-(\d{2})\.parquet$")
 _TRIES = 10
-_NONE = "events_none"
 
 
 @dataclass(frozen=True)
@@ -73,14 +82,14 @@ def publish(place: Place, *, full: bool = False) -> Edition | None:
         with place.store.snapshot() as connection:
             snapshot = read_snapshot(connection)
         last = None if full else read_pointer(folder)
-        parts = _list_parts(snapshot)
+        parts = list_parts(snapshot.files)
         if last is not None and dict(last.parts) == parts:
             return None
         name = f"{new_id('published').replace('_', '-')}.duckdb"
         edition = Edition(name, {table: snapshot.versions.get(table, 0) for table in _TABLES}, parts, now())
         aside = folder / f"{name}.writing"
         try:
-            _write_edition(place, snapshot, edition, _start(folder, aside, last))
+            _write_edition(place, snapshot, edition, _start(folder, aside, last, parts))
             with aside.open("rb+") as stream:
                 os.fsync(stream.fileno())
             aside.replace(folder / name)
@@ -123,7 +132,7 @@ def list_old_editions(folder: Path) -> list[Path]:
     ]
 
 
-_TABLES = ("tags", "events", "identities")
+_TABLES = ("tags", "events", "order_lines", "identities")
 
 
 def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyConnection, Edition]:
@@ -155,22 +164,33 @@ def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyCon
     )
 
 
-def _list_parts(snapshot: Snapshot) -> dict[str, str]:
-    """Each table of the edition with the files that it is made of, in one text."""
-    identities = ",".join(sorted(snapshot.files.get("identities", [])))
+def list_parts(snapshot_files: Mapping[str, list[str]]) -> dict[str, str]:
+    """Each table of the edition of a snapshot, with the files that it is made of, in one text."""
+    identities = ",".join(sorted(snapshot_files.get("identities", [])))
     months: dict[str, list[str]] = defaultdict(list)
-    for path in snapshot.files.get("events", []):
+    for path in snapshot_files.get("events", []):
         # A file without a month in its name is that of a table without rows.
         if found := _MONTH.search(path):
             months[f"events_{found[1]}_{found[2]}"].append(path)
     parts = {name: ",".join(sorted(paths)) + ";" + identities for name, paths in sorted(months.items())}
-    return {"tags": ",".join(sorted(snapshot.files.get("tags", []))), **parts}
+    lines = ",".join(sorted(snapshot_files.get("order_lines", []))) + ";" + identities
+    return {
+        "tags": ",".join(sorted(snapshot_files.get("tags", []))),
+        "orders": lines,
+        "order_lines": lines,
+        **parts,
+    }
 
 
-def _start(folder: Path, aside: Path, last: Edition | None) -> tuple[Path, Mapping[str, str]]:
-    """A copy of the last edition and what it holds, or an empty file."""
+def _start(
+    folder: Path, aside: Path, last: Edition | None, parts: Mapping[str, str]
+) -> tuple[Path, Mapping[str, str]]:
+    """A copy of the last edition and what it holds; an empty file where no table of coded rows would stay."""
     aside.unlink(missing_ok=True)
-    if last is None:
+    kept = last is not None and any(
+        name != "tags" and parts.get(name) == files for name, files in last.parts.items()
+    )
+    if last is None or not kept:
         return aside, {}
     try:
         shutil.copyfile(folder / last.file, aside)
@@ -187,13 +207,16 @@ def _write_edition(
     session = Session(place.settings.engine, place.warehouse_folder, snapshot.files)
     try:
         session.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS published")
+        make_dictionaries(session)
         for name in sorted(set(there) - set(edition.parts)):
             session.execute(f"DROP TABLE IF EXISTS published.{name}")
-        for name, files in edition.parts.items():
-            if there.get(name) != files:
-                session.execute(f"CREATE OR REPLACE TABLE published.{name} AS {_select_part(name)}")
-        if len(edition.parts) == 1:
-            session.execute(f"CREATE OR REPLACE TABLE published.{_NONE} AS SELECT * FROM events LIMIT 0")
+            forget_month(session, name)
+        changed = [name for name, files in edition.parts.items() if there.get(name) != files]
+        number_all(session, changed)
+        for name in changed:
+            make_part(session, name)
+        if not any(map(MONTH_TABLE.fullmatch, edition.parts)):
+            make_part(session, NO_EVENTS)
         session.execute("DETACH published")
     finally:
         session.close()
@@ -202,10 +225,9 @@ def _write_edition(
 
 def _describe_edition(path: Path, edition: Edition) -> None:
     """Add the view over all months, and what the edition is made of."""
-    months = [name for name in edition.parts if name != "tags"] or [_NONE]
-    union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in months)
+    months = [name for name in edition.parts if MONTH_TABLE.fullmatch(name)] or [NO_EVENTS]
     with duckdb.connect(str(path), config={"threads": 1}) as connection:
-        connection.execute(f"CREATE OR REPLACE VIEW events AS {union}")
+        connection.execute(f"CREATE OR REPLACE VIEW events AS {render_events_view(months)}")
         connection.execute(
             "CREATE OR REPLACE TABLE publication AS"
             " SELECT $versions AS versions, $parts AS parts, $at AS published_at",
@@ -216,18 +238,6 @@ def _describe_edition(path: Path, edition: Edition) -> None:
             },
         )
         connection.execute("CHECKPOINT")
-
-
-def _select_part(name: str) -> str:
-    if name == "tags":
-        return "SELECT * FROM tags ORDER BY customer_id"
-    _, year, month = name.split("_")
-    first = date(int(year), int(month), 1)
-    after = date(first.year + first.month // 12, first.month % 12 + 1, 1)
-    return (
-        f"SELECT * FROM events WHERE occurred_on >= DATE '{first}' AND occurred_on < DATE '{after}'"
-        " ORDER BY customer_id, occurred_at, event_id"
-    )
 
 
 def _write_pointer(folder: Path, edition: Edition) -> None:

@@ -16,8 +16,7 @@ from aimwell.core.tables import Table
 from aimwell.core.text import say
 from aimwell.engine.settings import EngineSettings
 from aimwell.engine.snapshot import SnapshotViews
-from aimwell.engine.views import have_one_schema, name_stored
-
+from aimwell.engine.views import RESOLVED, have_one_schema, name_stored
 
 _WORD = re.compile(r"\w+")
 
@@ -44,9 +43,10 @@ class Session(SnapshotViews):
                 "autoload_known_extensions": False,
             },
         )
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self._waiting: dict[str, str] = {}
-        self._making = threading.RLock()
+        self._made: set[str] = set()
+        self._making = threading.Lock()
         super().__init__(folder, files)
 
     def register(self, name: str, data: pa.Table) -> None:
@@ -112,18 +112,30 @@ class Session(SnapshotViews):
 
     def _name_query(self, name: str, sql: str, columns: Mapping[str, str]) -> None:
         # Made when a query first names it: dozens of views cost more than most queries, which read two or three.
-        self._waiting[name] = sql
+        with self._making:
+            self._waiting[name] = sql
+            if name in self._made:
+                # Other views may rest on it by now.
+                self._make_view(name)
 
     def _make_views(self, sql: str) -> None:
-        """Make the views that ``sql`` names, those first that they rest on."""
-        named = [word for word in dict.fromkeys(_WORD.findall(sql.lower())) if word in self._waiting]
-        # Looked at under the lock always: a view that another thread is making is not there yet.
+        """Make the views that ``sql`` may name."""
+        # Under the lock even when nothing waits: a view that another thread is making is not there yet.
         with self._making:
-            for word in named:
-                if word in self._waiting:
-                    self._make_views(self._waiting[word])
-                    self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {word} AS {self._waiting[word]}")
-                    del self._waiting[word]
+            if self._waiting:
+                for name in dict.fromkeys(_WORD.findall(sql.lower())):
+                    self._make_view(name)
+
+    def _make_view(self, name: str) -> None:
+        view = self._waiting.pop(name, None)
+        if view is None:
+            return
+        if name in RESOLVED:
+            # What customers' rows rest on (``engine.views``).
+            self._make_view(name_stored(name))
+            self._make_view("identities")
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {view}")
+        self._made.add(name)
 
 
 def _too_slow(seconds: float) -> AimwellError:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from aimwell.core.seeds import derive_seed
 from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from aimwell.core.time import now
+from aimwell.engine.coded_reader import CodedRows, open_coded
 from aimwell.engine.engines import open_session
 from aimwell.engine.files import DataFile, FileVerifier, is_patch, write_files, write_patch, write_stream
 from aimwell.engine.hot_events import HotRows
@@ -52,9 +54,26 @@ Mode = Literal["replace", "append", "rewrite"]
 class Reader:
     """A read-only snapshot of the warehouse. ``position``: the newest batch of hot rows that it knows."""
 
-    def __init__(self, session: Session | TranslatedSession, position: int = 0) -> None:
+    def __init__(
+        self,
+        session: Session | TranslatedSession,
+        position: int = 0,
+        *,
+        stored: tuple[Path, Mapping[str, list[str]]] | None = None,
+    ) -> None:
         self._session = session
         self.position = position
+        self._stored = stored
+
+    @cached_property
+    def coded(self) -> CodedRows | None:
+        """The same rows as the published file has them; None where there is none that would do.
+
+        A run has none: it sees rows that nobody else does yet.
+        """
+        if self._stored is None or not isinstance(self._session, Session):
+            return None
+        return open_coded(self._session, *self._stored)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql``; values are bound as ``$name``; every table of ``core.tables`` is a view."""
@@ -275,7 +294,7 @@ class Workspace:
         with hold_lease(self.warehouse_folder):
             session, snapshot = self._open_session(step)
             try:
-                yield Reader(session, snapshot.position)
+                yield Reader(session, snapshot.position, stored=(self.warehouse_folder, snapshot.files))
             finally:
                 session.close()
 
