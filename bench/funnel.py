@@ -1,11 +1,14 @@
-"""A five-step ordered funnel within seven days: ours beside ClickHouse's windowFunnel, Polars and plain DuckDB SQL.
+"""A five-step ordered funnel within seven days: ours on the published file beside ClickHouse's windowFunnel on its own.
 
-All read the same Parquet files of the generated workspace and answer how many customers reach each step. CPU seconds,
-two threads at most; the best of three runs each (one at full scale).
+Both have coded or loaded the events before, which is not counted. Beside them: both on the warehouse's Parquet files,
+Polars and plain DuckDB SQL. Each answers how many customers reach each step. CPU seconds, two threads at most; the
+best of three runs of both (one at full scale), one of the others. What takes too long is left out and said to be.
 """
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +17,7 @@ import numpy as np
 
 from aimwell.analysis.funnel_scan import find_attempts
 from aimwell.engine.funnel import Funnel, match_event
+from aimwell.engine.published import POINTER, publish
 from aimwell.engine.workspace import Workspace
 from bench.generated import AS_OF, make_workspace
 from bench.result import Scale, emit, measure, peak_memory, read_scale
@@ -21,35 +25,75 @@ from bench.result import Scale, emit, measure, peak_memory, read_scale
 STEPS = ("Email Opened", "Product Viewed", "Product Added", "Product Added to Wishlist", "Checkout Started")
 WINDOW = timedelta(days=7)
 MICROSECONDS = WINDOW // timedelta(microseconds=1)
-CLAIM = 3.0 / 1.95
-"""Three CPU seconds where windowFunnel takes 1.95: how the files are stored and who else is busy weighs on both."""
+TARGET = 3.0
+CLAIM = TARGET / 1.95
+"""Three CPU seconds where windowFunnel takes 1.95 on its own storage: who else is busy weighs on both."""
+MOST_SECONDS: dict[Scale, float] = {"small": 15.0, "full": 110.0}
+"""No peer is begun after so many seconds."""
 
 
-def count_ours(workspace: Workspace, *, scan: bool = True) -> list[int]:
+def count_ours(workspace: Workspace) -> list[int]:
     funnel = Funnel(tuple(match_event(name) for name in STEPS), WINDOW, AS_OF)
     with workspace.read() as reader:
-        level = find_attempts(reader, funnel, scan=scan).level
+        level = find_attempts(reader, funnel).level
     return [int((level > number).sum()) for number in range(len(STEPS))]
 
 
-def count_clickhouse(files: list[Path]) -> list[int]:
-    import chdb
+def count_in_parquet(workspace: Workspace) -> list[int]:
+    """Ours without the published file: the pointer is away meanwhile."""
+    pointer = workspace.warehouse_folder / POINTER
+    aside = pointer.with_suffix(".aside")
+    pointer.rename(aside)
+    try:
+        return count_ours(workspace)
+    finally:
+        aside.rename(pointer)
 
-    listed = "{" + ",".join(path.name for path in files) + "}"
-    conditions = ", ".join(f"name = '{name}'" for name in STEPS)
-    names = ", ".join(f"'{name}'" for name in STEPS)
-    sql = f"""
+
+class ClickHouse:
+    """A table of its own in a folder, sorted as windowFunnel likes it, and the query on it or on the files."""
+
+    def __init__(self, folder: str, files: list[Path]) -> None:
+        from chdb.session import Session
+
+        listed = "{" + ",".join(path.name for path in files) + "}"
+        self._files = f"file('{files[0].parent}/{listed}', Parquet)"
+        self._session = Session(folder)
+        self._session.query("CREATE DATABASE IF NOT EXISTS bench")
+        self._session.query(
+            "CREATE TABLE bench.events (customer_id UInt32, name LowCardinality(String), t UInt64)"
+            " ENGINE = MergeTree ORDER BY (customer_id, t)"
+        )
+        self._session.query(
+            "INSERT INTO bench.events"
+            " SELECT toUInt32(substring(customer_id, 2)), name, toUInt64(toUnixTimestamp64Micro(occurred_at))"
+            f" FROM {self._files} SETTINGS max_threads = 2"
+        )
+
+    def count(self) -> list[int]:
+        # Its rows stand by customer: no hash table of a million states is needed.
+        return self._count("bench.events", "t", ", optimize_aggregation_in_order = 1")
+
+    def count_in_parquet(self) -> list[int]:
+        return self._count(self._files, "toUInt64(toUnixTimestamp64Micro(occurred_at))")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _count(self, source: str, instant: str, setting: str = "") -> list[int]:
+        conditions = ", ".join(f"name = '{name}'" for name in STEPS)
+        names = ", ".join(f"'{name}'" for name in STEPS)
+        sql = f"""
 SELECT level, count() AS customers
 FROM (
-    SELECT customer_id, windowFunnel({MICROSECONDS})(
-        toUInt64(toUnixTimestamp64Micro(occurred_at)), {conditions}) AS level
-    FROM file('{files[0].parent}/{listed}', Parquet)
+    SELECT customer_id, windowFunnel({MICROSECONDS})({instant}, {conditions}) AS level
+    FROM {source}
     WHERE name IN ({names})
     GROUP BY customer_id
 )
-WHERE level > 0 GROUP BY level ORDER BY level SETTINGS max_threads = 2"""
-    rows = [line.split(",") for line in str(chdb.query(sql, "CSV")).split()]
-    return _accumulate({int(level): int(count) for level, count in rows})
+WHERE level > 0 GROUP BY level ORDER BY level SETTINGS max_threads = 2{setting}"""
+        rows = [line.split(",") for line in str(self._session.query(sql, "CSV")).split()]
+        return _accumulate({int(level): int(count) for level, count in rows})
 
 
 def count_polars(files: list[Path]) -> list[int]:
@@ -113,38 +157,60 @@ def time_best(work: Callable[[], list[int]], runs: int) -> tuple[list[int], floa
 def main() -> None:
     """Run all of them on ``--scale``."""
     scale: Scale = read_scale(str(__doc__).split("\n", 1)[0])
+    began = time.monotonic()
     workspace = make_workspace(scale)
+    _, spent = measure(lambda: publish(workspace))
+    print(f"published: {spent.cpu:.1f} CPU s (nothing, where it was there already)", flush=True)
     files = sorted((workspace.warehouse_folder / "events").glob("*.parquet"))
     runs = 3 if scale == "small" else 1
     count_ours(workspace)  # verifies the files' checksums once, which is no part of the funnel
     ours, cost = time_best(lambda: count_ours(workspace), runs)
-    print(f"ours, scan: {cost:.2f} CPU s, {ours}, peak {peak_memory():.0f} MB", flush=True)
-    peers: dict[str, float] = {}
-    peer_work: dict[str, Callable[[], list[int]]] = {
-        "chdb_window_funnel": lambda: count_clickhouse(files),
-        "polars": lambda: count_polars(files),
-        "duckdb_sql": lambda: count_duckdb(files),
-        "our_portable_sql": lambda: count_ours(workspace, scan=False),
-    }
-    same = True
-    for name, work in peer_work.items():
-        counts, peers[name] = time_best(work, runs)
-        # windowFunnel takes two steps at one instant in any order, we in that of their ids: a few customers differ.
-        near = 1.001 if name == "chdb_window_funnel" else 1.0
-        same = same and all(
-            mine <= theirs <= mine * near + 3 * (near > 1) for mine, theirs in zip(ours, counts, strict=True)
-        )
-        print(f"{name}: {peers[name]:.2f} CPU s, {counts}", flush=True)
+    peak = peak_memory()
+    print(f"ours, published file: {cost:.2f} CPU s, {ours}, peak {peak:.0f} MB", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        clickhouse, loading = measure(lambda: ClickHouse(folder, files))
+        print(f"windowFunnel's own table was loaded in {loading.cpu:.1f} CPU s", flush=True)
+        counts, peer = time_best(clickhouse.count, runs)
+        print(f"windowFunnel, own table: {peer:.2f} CPU s, {counts}", flush=True)
+        others: dict[str, Callable[[], list[int]]] = {
+            "ours_on_parquet": lambda: count_in_parquet(workspace),
+            "window_funnel_on_parquet": clickhouse.count_in_parquet,
+            "polars": lambda: count_polars(files),
+            "duckdb_sql": lambda: count_duckdb(files),
+        }
+        found = {"window_funnel": counts}
+        peers: dict[str, float | None] = {}
+        for name, work in others.items():
+            if time.monotonic() - began > MOST_SECONDS[scale]:
+                peers[name] = None
+                print(f"{name}: left out, there is no time for it", flush=True)
+                continue
+            found[name], seconds = time_best(work, 1)
+            peers[name] = round(seconds, 3)
+            print(f"{name}: {seconds:.2f} CPU s, {found[name]}", flush=True)
+        clickhouse.close()
     workspace.close()
+    same = all(_are_same(ours, counts, name) for name, counts in found.items())
     emit(
-        claim="a five-step funnel at 3 CPU s where windowFunnel takes 1.95, from the same files",
+        claim="a five-step funnel on the published file takes at most 1.54 times windowFunnel on its own table",
         ours=cost,
-        peer=peers["chdb_window_funnel"],
+        peer=peer,
         unit="CPU s",
-        holds=same and cost <= CLAIM * peers["chdb_window_funnel"],
+        holds=same and cost <= CLAIM * peer,
         scale=scale,
+        target=TARGET if scale == "full" else None,
+        within_target=cost <= TARGET if scale == "full" else None,
         same_answer=same,
-        peers={name: round(seconds, 3) for name, seconds in peers.items()},
+        peak_megabytes=round(peak),
+        peers=peers,
+    )
+
+
+def _are_same(ours: list[int], theirs: list[int], name: str) -> bool:
+    """windowFunnel takes two steps at one instant in any order, we in that of their ids: a few customers differ."""
+    near = 1.001 if name.startswith("window_funnel") else 1.0
+    return all(
+        mine <= other <= mine * near + 3 * (near > 1) for mine, other in zip(ours, theirs, strict=True)
     )
 
 

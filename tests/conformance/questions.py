@@ -32,6 +32,7 @@ from aimwell.engine.sql_text import Query
 from aimwell.engine.views import RESOLVED
 from aimwell.engine.workspace import Reader
 from aimwell.goals.metrics import METRICS, bind_window
+from tests.conformance.rules import list_rule_questions
 from tests.conformance.world import AS_OF
 
 MIDNIGHT = datetime(2024, 3, 1, tzinfo=UTC)
@@ -49,6 +50,7 @@ def list_questions() -> Iterator[tuple[str, Question]]:
         yield f"delivered {name}", ask(Query(f"SELECT * FROM delivered_{name}"))
     yield "table tags, empty", ask(Query("SELECT * FROM tags"))
     yield from list_specifications()
+    yield from list_rule_questions()
     for name, metric in METRICS.items():
         for window in (Window(date(2024, 2, 1), AS_OF), Window(date(2023, 2, 28), date(2024, 2, 29))):
             sql = Query(metric.sql, bind_window(metric, window, 0.3))

@@ -208,3 +208,29 @@ def test_nothing_is_compared_with_what_was_never_delivered(tmp_path: Path) -> No
         "order_lines"
     ]
     set_language("en")
+
+
+def test_events_that_were_set_aside_do_not_hinder_the_next_file(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    lines = [
+        '{"type": "track", "event": "Broken"',
+        '{"type": "track", "event": "View", "timestamp": "2025-01-02T00:00:00Z"}',
+        '{"type": "track", "userId": "c1", "event": "View", "timestamp": "soon"}',
+        '{"type": "track", "userId": "c1", "event": "View", "timestamp": "2025-01-02T00:00:00Z"}',
+    ]
+    add_file(shop, write(tmp_path, "\n".join(lines) + "\n", name="events.jsonl"))
+    add(shop, write_orders(tmp_path, range(3)))
+    found = {row["check_name"] for row in query(shop, "SELECT check_name FROM quality WHERE severity <> 'ok'")}
+    assert {
+        "rejected_data.event_no_json",
+        "rejected_data.event_without_person",
+        "rejected_data.event_bad_instant",
+    } <= found
+
+
+def test_a_file_whose_every_row_is_broken_is_told_row_by_row(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = tmp_path / "broken.csv"
+    path.write_bytes(b"customer_id,order_id,date,amount,product\n" + b"1,1,2025-01-01,10,\xff\xfe\x81\x00\xc3\n")
+    summary = add_source(shop, path, table="order_lines", accept=True).summary
+    assert (summary["accepted"], summary["rejected"]) == (0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from decimal import Decimal
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
@@ -71,6 +72,20 @@ def test_orders_follow_events_and_parts_come_from_the_first_step() -> None:
         ("p", 2, "a"),
         ("q", 1, "a"),
     ]
+
+
+def test_a_step_may_ask_for_the_category_of_the_products_of_an_event() -> None:
+    rows = [Happening("p", "a", 0, 0), Happening("q", "a", 0, 1), Happening("p", "b", 1, 2)]
+    table = build_happenings(rows)
+    place = table.schema.get_field_index("product_id")
+    events = table.set_column(place, "product_id", pa.array(["p1", "p2", None], pa.string()))
+    products = TABLES["products"].build(
+        [{"product_id": f"p{n}", "category": name, "source": "t"} for n, name in ((1, "TEA"), (2, "CUPS"))]
+    )
+    viewed = Step("events", (Condition("name", "=", "a"), Condition("category", "=", "TEA")))
+    funnel = Funnel((viewed, match_event("b")), timedelta(days=1), END)
+    found = Scratch({"events": events, "products": products}).run(compile_funnel(funnel)).to_pylist()
+    assert [(row["customer_id"], row["level"]) for row in found] == [("p", 2)]
 
 
 def test_stages_may_stand_in_a_property() -> None:

@@ -25,7 +25,7 @@ from aimwell.engine.specification import (
     Trend,
     Window,
 )
-from tests.engine.scratch import AS_OF, Scratch, build_lines
+from tests.engine.scratch import AS_OF, Scratch, build_events, build_lines
 
 
 def days_ago(days: int) -> date:
@@ -146,6 +146,24 @@ def test_a_favourite_in_a_tie_is_the_value_that_sorts_first() -> None:
         "top_share": TopValue("orders", "store_id", output="share"),
     }
     assert measure(tags, scratch)["c"] == pytest.approx({"top_store": "S1", "top_share": 1 / 3})
+
+
+def test_a_day_in_a_condition_is_compared_as_a_day() -> None:
+    scratch = Scratch(
+        {"events": build_events(("ann", "Visit", days_ago(3)), ("ann", "Visit", days_ago(9)), ("bob", "Visit", days_ago(9)))}
+    )
+    recent = (Condition("occurred_on", ">=", days_ago(3).isoformat()),)
+    specs = {
+        "visits": Measure(Aggregate("events", "count", None, recent)),
+        "share": Ratio(Aggregate("events", "count", None, recent), Aggregate("events", "count")),
+        "since": DaysSince("events", "first", recent),
+        "usual": TopValue("events", "name", conditions=recent),
+    }
+    query = compile_tags(specs, as_of=AS_OF)
+    assert days_ago(3) in query.parameters.values()
+    found = scratch.run_by_customer(query)
+    assert found["ann"] == {"visits": 1, "share": 0.5, "since": 3, "usual": "Visit"}
+    assert found["bob"] == {"visits": 0, "share": 0.0, "since": None, "usual": None}
 
 
 def test_each_source_is_scanned_once_whatever_the_number_of_tags() -> None:

@@ -44,6 +44,14 @@ def test_what_stands_inside_a_changed_part_is_changed_too() -> None:
     assert "lowerUTF8(upperUTF8(s))" in text
 
 
+def test_what_cannot_be_read_is_empty() -> None:
+    sql = "SELECT TRY_CAST(a AS DOUBLE) AS x, TRY_CAST(b AS DATE) AS y FROM t"
+    assert translate(sql, "spark").sql == sql
+    assert translate(sql, "clickhouse").sql == (
+        "SELECT accurateCastOrNull(a, 'Float64') AS x, accurateCastOrNull(b, 'Date32') AS y FROM t"
+    )
+
+
 def test_quotients_are_real_numbers_and_halves_go_away_from_zero() -> None:
     assert (
         translate("SELECT a / 30.0 AS x FROM t", "spark").sql == "SELECT CAST(a AS DOUBLE) / 30.0 AS x FROM t"

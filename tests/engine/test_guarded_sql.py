@@ -15,6 +15,8 @@ HARMLESS = [
     "SELECT e.customer_id, ROW_NUMBER() OVER (PARTITION BY e.customer_id ORDER BY e.event_id) AS n FROM events AS e",
     "SELECT customer_id, DATE_DIFF('day', MAX(occurred_on), $as_of) AS d FROM events GROUP BY customer_id",
     "SELECT customer_id, 1 AS x FROM customers UNION ALL SELECT customer_id, 2 FROM orders",
+    "WITH a AS (SELECT 1 AS n), b AS (SELECT n FROM (SELECT n FROM a) AS c) SELECT n FROM B",
+    "SELECT n FROM (WITH a AS (SELECT 1 AS n) SELECT n FROM a UNION SELECT n FROM (SELECT n FROM a) AS c) AS d",
     "SELECT customer_id, COALESCE(NULLIF(TRIM(LOWER(email)), ''), '-') LIKE '%@x.cn' AS x FROM customers",
 ]
 REFUSED = {
@@ -50,6 +52,13 @@ REFUSED = {
     "SELECT customer_id, query('SELECT 1') AS x FROM customers": "function",
     "SELECT customer_id, repeat('x', 1000000000) AS x FROM customers": "function",
     "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT n FROM r": "recursive",
+    # A name that WITH made means a file or another table wherever the engine does not find it.
+    'WITH "a.csv" AS (SELECT * FROM "a.csv") SELECT * FROM "a.csv"': "table",
+    'WITH "a.csv" AS (SELECT 1 AS n) SELECT * FROM "a.csv"': "table",
+    "WITH a AS (SELECT * FROM erasures), erasures AS (SELECT 1 AS n) SELECT * FROM a": "table",
+    "SELECT * FROM (WITH erasures AS (SELECT 1 AS n) SELECT n FROM erasures) AS a, erasures": "table",
+    "SELECT * FROM (WITH e AS (SELECT 1 AS n) SELECT n FROM e) AS a, (SELECT * FROM e) AS b": "table",
+    "WITH identity_lin\u212as AS (SELECT 1 AS n) SELECT * FROM identity_links": "table",
     "SELECT customer_id, $secret AS x FROM customers": "parameter",
     "SELECT customer_id, ? AS x FROM customers": "parameter",
     "SELEC customer_id": "not_a_select",

@@ -123,7 +123,7 @@ def test_reading_goes_on_from_what_was_staged(tmp_path: Path) -> None:
     workspace.close()
 
 
-@pytest.mark.parametrize("wait", [0.0, 0.4, 1.2, 2.0])
+@pytest.mark.parametrize("wait", [0.0, 0.5, 1.2])
 def test_an_interrupted_command_ends_in_words_and_goes_on_when_repeated(tmp_path: Path, wait: float) -> None:
     shop, path = tmp_path / "shop", tmp_path / "orders.csv"
     Workspace.create(shop).close()
@@ -138,10 +138,11 @@ def test_an_interrupted_command_ends_in_words_and_goes_on_when_repeated(tmp_path
     process.send_signal(signal.SIGINT)
     printed = "".join(process.communicate(timeout=60))
     assert "Traceback" not in printed
-    # It may have been done already when the signal came.
-    assert process.returncode in (130, 0), printed
     workspace = Workspace.open(shop)
     done = (ROWS - 1, ROWS - 1, 1)
+    # The signal may come when all is done, even when Python itself is ending.
+    ended = (0, -signal.SIGINT) if read_counts(workspace) == done else ()
+    assert process.returncode in (130, *ended), printed
     assert read_counts(workspace) in ((0, 0, 0), done)
     workspace.close()
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

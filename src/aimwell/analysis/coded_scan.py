@@ -34,7 +34,7 @@ from aimwell.engine.workspace import Reader
 
 _MOST_AT_ONCE = 65_536
 _ROWS_AT_ONCE = 4_000_000
-_ROWS_IN_CACHE = 100000
+_ROWS_IN_CACHE = 250_000
 _ROOM = 1 << 62
 _MOST_DOUBTFUL = 0.3
 _MICROSECOND = timedelta(microseconds=1)
@@ -52,7 +52,9 @@ class _Rows:
 
     def limit(self, low: int, high: int) -> _Rows:
         """Those of the customers from place ``low`` to before ``high``."""
-        start, end = np.searchsorted(self.place, [low, high])
+        # In the places' own type: else all of them would be made wider first.
+        start = np.searchsorted(self.place, np.uint16(low))
+        end = np.searchsorted(self.place, np.uint16(high - 1), side="right")
         return _Rows(self.run, self.rank, self.place[start:end], self.moment[start:end], self.raw[start:end])
 
 
@@ -80,9 +82,11 @@ class _Found:
 
 def scan_coded(reader: Reader, funnel: Funnel) -> Attempts | None:
     """The attempts, without parts; None where the published file does not allow it."""
-    coded = reader.coded if isinstance(reader, Reader) else None
-    plan = compile_coded(funnel, coded) if coded is not None else None
-    if coded is None or plan is None:
+    coded: CodedRows | None = getattr(reader, "coded", None)
+    if coded is None:
+        return None
+    plan = compile_coded(funnel, coded)
+    if plan is None:
         return None
     extra, new = _read_extra(reader, funnel, coded, plan)
     span = _widen(plan.span, extra)
@@ -102,7 +106,9 @@ def scan_coded(reader: Reader, funnel: Funnel) -> Attempts | None:
         # Events that are not in the file stand before orders of the same instant, as all events do.
         parts.sort(key=lambda part: part.rank)
         for place in range(0, at_once, in_cache):
-            found.append(scan.find([part.limit(place, place + in_cache) for part in parts], low))
+            found.append(
+                scan.find([part.limit(place, min(place + in_cache, at_once)) for part in parts], low)
+            )
     return _finish(reader, funnel, coded, new, found)
 
 
@@ -163,8 +169,9 @@ class _Scan:
         ends = np.searchsorted(key, key[starts] + self._window, side="right")
         begins = np.maximum(starts, np.concatenate([[0], ends[:-1]]))
         lengths = ends - begins
-        shift = np.repeat(begins - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-        return np.arange(len(shift)) + shift
+        shift: Whole = np.repeat(begins - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        shift += np.arange(len(shift))
+        return shift
 
     def _mark(self, raw: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
         if self._codes is None:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.errors import NotReady
 from aimwell.core.text import say
+from aimwell.engine.funnel import show_property
 from aimwell.engine.session import Queryable
 from aimwell.engine.sql_text import show_day
 
@@ -50,18 +51,12 @@ def read_network(reader: Queryable, name: str, other: str, *, end: date) -> Netw
 
     NotReady when there is none.
     """
-    if not other.isidentifier():
-        raise BadInput(
-            "engine.bad_property",
-            say("'{name}' cannot be the name of a property.", name=other),
-            remedy=say("Use letters, digits and _."),
-            where={"column": other},
-        )
+    told = show_property("properties", other)
     sql = f"""\
-SELECT customer_id AS source, JSON_EXTRACT_STRING(properties, '$.{other}') AS target, COUNT(*) AS weight
+SELECT customer_id AS source, {told} AS target, COUNT(*) AS weight
 FROM events
 WHERE name = $name AND occurred_on < {show_day(end)}
-  AND JSON_EXTRACT_STRING(properties, '$.{other}') IS NOT NULL
+  AND {told} IS NOT NULL
 GROUP BY 1, 2
 ORDER BY 1, 2"""
     rows = reader.query(sql, {"name": name})

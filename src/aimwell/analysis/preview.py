@@ -25,6 +25,7 @@ from aimwell.analysis.catalogue import VALUE_TITLES
 from aimwell.core.tables import Type
 from aimwell.core.text import Text
 from aimwell.engine.compile_facts import Facts
+from aimwell.engine.compile_rules import read_number
 from aimwell.engine.rule import (
     ATTRIBUTE,
     All,
@@ -212,7 +213,7 @@ class Previewer:
         if not is_attribute(tag):
             return self._load_tags([tag])[tag]
         name = quote_name(tag.removeprefix(ATTRIBUTE))
-        shown = f"TRY_CAST({name} AS DOUBLE)" if as_number else name
+        shown = read_number(name) if as_number else name
         table = self._reader.query(f"SELECT customer_id, {shown} AS value FROM customers")
         places = pc.index_in(self.customers, value_set=table.column("customer_id").combine_chunks())
         return _read_column(table.column("value").combine_chunks().take(places))

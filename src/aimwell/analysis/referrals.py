@@ -21,6 +21,7 @@ from scipy import optimize
 
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
+from aimwell.engine.funnel import show_property
 from aimwell.engine.session import Queryable
 from aimwell.engine.sql_text import quote_name, show_day
 from aimwell.stats.mean_cumulative import MeanCumulative, estimate_mean_cumulative
@@ -63,21 +64,15 @@ def read_by_attribute(reader: Queryable, attribute: str, *, end: date, until: da
 
 def read_by_event(reader: Queryable, name: str, other: str, *, end: date, until: datetime) -> Referrals:
     """Ties from events ``name`` of the inviter whose property ``other`` names the invited."""
-    if not other.isidentifier():
-        raise BadInput(
-            "engine.bad_property",
-            say("'{name}' cannot be the name of a property.", name=other),
-            remedy=say("Use letters, digits and _."),
-            where={"column": other},
-        )
+    told = show_property("properties", other)
     ties = f"""\
 SELECT invited, inviter
 FROM (
     SELECT
-        JSON_EXTRACT_STRING(properties, '$.{other}') AS invited,
+        {told} AS invited,
         customer_id AS inviter,
         ROW_NUMBER() OVER (
-            PARTITION BY JSON_EXTRACT_STRING(properties, '$.{other}') ORDER BY occurred_at, event_id
+            PARTITION BY {told} ORDER BY occurred_at, event_id
         ) AS place
     FROM events
     WHERE name = $name AND occurred_on < {show_day(end)}

@@ -8,7 +8,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -181,13 +181,28 @@ def main() -> None:
         _print_usage(error)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        Console(stderr=True).print(str(say("Interrupted. Run the same command again to go on.")))
-        sys.exit(130)
+        _end_interrupted()
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:  # a defect of ours: people get a sentence, we get the details
+        if _is_interruption(error):
+            _end_interrupted()
         _print_defect(error)
         sys.exit(1)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: DuckDB answers with an error of its own when it comes during a query."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "query interrupted" in str(error).casefold():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _end_interrupted() -> NoReturn:
+    Console(stderr=True).print(str(say("Interrupted. Run the same command again to go on.")))
+    sys.exit(130)
 
 
 def _print_error(error: AimwellError) -> None:

@@ -351,8 +351,11 @@ def _store(
         if repaired:
             reading["repaired"] = repaired
         record(run, parsed.name, table, parsed.source.file, parsed.source.encoding, counts, reading)
-        run.execute(f"SET memory_limit = '{workspace.settings.engine.memory_limit}'")
+        # The staged rows are stored: what they held in memory is for the report now.
+        scratch.clear()
+        run.execute(f"SET memory_limit = '{_share(workspace.settings.engine.memory_limit, 0.6)}'")
         write_quality(run)
+        run.execute(f"SET memory_limit = '{workspace.settings.engine.memory_limit}'")
         summary = _sum_up(parsed, counts, added, notices, rejected)
         return StepResult("data", "done", summary, find_lacks(run))
 

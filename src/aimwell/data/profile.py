@@ -79,7 +79,7 @@ def _profile(scratch: Scratch, staged: str, column: str) -> Profile:
         rf"""
         WITH sample AS (SELECT {clean(staged)} AS text FROM raw LIMIT {_SAMPLE}),
         counted AS (SELECT text, count(*) AS weight FROM sample GROUP BY text),
-        totals AS (SELECT sum(weight) AS rows, count(text) AS distinct FROM counted),
+        totals AS (SELECT coalesce(sum(weight), 0) AS rows, count(text) AS distinct FROM counted),
         shown AS (SELECT text, weight FROM counted WHERE text IS NOT NULL ORDER BY weight DESC, text LIMIT {_TESTED}),
         tested AS (
             SELECT weight,

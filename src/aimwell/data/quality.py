@@ -206,6 +206,8 @@ def _check_attributes(reader: Queryable) -> Iterator[Finding]:
 
 _REJECT_WALLS: dict[str, Wall] = {
     "no_customer": "unusable",
+    "data.event_without_person": "unusable",
+    "data.event_no_json": "unusable",
     "bad_quote": "unusable",
     "bad_encoding": "unusable",
     "too_few_columns": "unusable",
@@ -248,14 +250,36 @@ def _check_rejects(reader: Queryable) -> Iterator[Finding]:
             int(row["affected"]),
             max(total, int(row["affected"])),
             tuple(examples),
-            _REASONS[row["reason"]],
+            _REASONS.get(row["reason"], _word_any_reason),
             say("See the rows with: aimwell data rejects --out FILE.csv; repair them and add that file."),
             0.01,
             0.5,
         )
 
 
+def _word_any_reason(affected: int, total: int, column: str) -> Text:
+    """For the many reasons of events, which ``data rejects`` tells row by row."""
+    if column:
+        return say(
+            "{affected} of {total} rows were set aside: '{column}' cannot be used as it is.",
+            affected=affected,
+            total=total,
+            column=column,
+        )
+    return say(
+        "{affected} of {total} rows were set aside: they cannot be used as they are.",
+        affected=affected,
+        total=total,
+    )
+
+
 _REASONS: dict[str, Words] = {
+    "data.event_without_person": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: no customer number.", affected=affected, total=total
+    ),
+    "data.event_no_json": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: lines that are no JSON.", affected=affected, total=total
+    ),
     "no_customer": lambda affected, total, column: say(
         "{affected} of {total} rows were set aside: no customer number.", affected=affected, total=total
     ),

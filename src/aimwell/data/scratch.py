@@ -59,6 +59,11 @@ class Scratch:
         """Run a statement that answers nothing."""
         self._connection.execute(sql, dict(parameters or {}))
 
+    def clear(self) -> None:
+        """Drop all tables; views over files stay."""
+        for row in self.rows("SELECT table_name FROM duckdb_tables()"):
+            self.execute(f"DROP TABLE {quote(row['table_name'])}")
+
     def register(self, name: str, data: pa.Table) -> None:
         """Make ``data`` a view called ``name``."""
         self._connection.register(name, data)

@@ -29,6 +29,8 @@ _SETTINGS = {
     "output_format_arrow_string_as_string": "1",
     "output_format_arrow_low_cardinality_as_dictionary": "0",
     "session_timezone": "'UTC'",
+    # The quicker way is wrong in the last digit of one number in six hundred.
+    "precise_float_parsing": "1",
 }
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
 _OUT_OF_MEMORY = "Code: 241."

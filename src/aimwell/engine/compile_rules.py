@@ -226,7 +226,7 @@ class RulePlan:
     def _tag(self, tag: str, value: Value) -> str:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_attribute(tag) and is_number and self._tags[tag] is Type.TEXT:
-            return f"TRY_CAST({quote_name(tag)} AS DOUBLE)"
+            return read_number(quote_name(tag))
         return quote_name(tag)
 
     def _bind(self, kind: Type, value: Value) -> str:
@@ -248,6 +248,15 @@ class RulePlan:
         ]
         known = [f"{quote_name(axis.tag)} IS NOT NULL" for axis in rule.axes]
         return f"COALESCE(({' AND '.join([*known, *wins])}), FALSE)"
+
+
+def read_number(column: str) -> str:
+    """A text column as numbers; empty what is not written in digits, with a point or an exponent.
+
+    Engines read other things besides as numbers, each its own: ``nan``, ``1_000``, ``5d``.
+    """
+    plain = f"TRIM({column})"
+    return f"CASE WHEN NOT REGEXP_MATCHES({plain}, '[^0-9eE.+-]') THEN TRY_CAST({plain} AS DOUBLE) END"
 
 
 def _render_axis(axis: Axis) -> str:

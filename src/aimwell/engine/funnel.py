@@ -166,15 +166,27 @@ def validate_step(step: Step) -> None:
 def find_column_type(table: str, column: str) -> Type:
     """The type of a column; properties of events (``properties.NAME``) are text."""
     if table == "events" and column.startswith(PROPERTY):
-        if not _PROPERTY_NAME.fullmatch(column.removeprefix(PROPERTY)):
-            raise BadInput(
-                "engine.bad_property",
-                say("'{name}' cannot be the name of a property.", name=column.removeprefix(PROPERTY)),
-                remedy=say("Use letters, digits and _."),
-                where={"column": column},
-            )
+        check_property(column.removeprefix(PROPERTY))
         return Type.TEXT
     return find_source(table).type_of(column)
+
+
+def show_property(properties: str, name: str) -> str:
+    """SQL for the property ``name`` of the JSON column ``properties``; BadInput when no property can be named so."""
+    check_property(name)
+    path = f"$.{name}" if name.isidentifier() and name.isascii() else f'$."{name}"'
+    return f"JSON_EXTRACT_STRING({properties}, '{path}')"
+
+
+def check_property(name: str) -> None:
+    """BadInput when ``name`` cannot stand in SQL as the name of an event's property."""
+    if not _PROPERTY_NAME.fullmatch(name):
+        raise BadInput(
+            "engine.bad_property",
+            say("'{name}' cannot be the name of a property.", name=name),
+            remedy=say("Use letters, digits and _."),
+            where={"column": name},
+        )
 
 
 def list_needed_columns(steps: tuple[Step, ...], table: FunnelTable) -> set[str]:

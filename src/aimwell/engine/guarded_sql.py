@@ -6,6 +6,7 @@ nothing can hide between two ways of reading one text. What is not known to be h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
@@ -31,6 +32,7 @@ _FUNCTIONS = frozenset(
     ).split(" ")
 )
 _LONGEST = 20_000
+_WORD = re.compile(r"[^\W\d]\w*")
 
 
 def check_select(sql: str, tables: Collection[str], parameters: Collection[str] = ()) -> str:
@@ -54,13 +56,12 @@ def check_select(sql: str, tables: Collection[str], parameters: Collection[str] 
     tree = statements[0]
     if not isinstance(tree, exp.Query) or isinstance(tree, exp.Values):
         raise _refuse("not_a_select", say("it is no SELECT"))
-    named = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
     for node in tree.walk():
-        _check_node(node, {name.lower() for name in tables}, named, parameters)
+        _check_node(node, {_fold(name) for name in tables}, parameters)
     return tree.sql(dialect="duckdb", comments=False)
 
 
-def _check_node(node: object, tables: set[str], named: set[str], parameters: Collection[str]) -> None:
+def _check_node(node: object, tables: set[str], parameters: Collection[str]) -> None:
     from sqlglot import exp
 
     if isinstance(node, exp.DDL | exp.DML | exp.Command | exp.Into | exp.Pragma | exp.Set) and not isinstance(
@@ -70,7 +71,7 @@ def _check_node(node: object, tables: set[str], named: set[str], parameters: Col
     if isinstance(node, exp.With) and node.args.get("recursive"):
         raise _refuse("recursive", say("it is recursive, and might never end"))
     if isinstance(node, exp.Table):
-        _check_table(node, tables, named)
+        _check_table(node, tables)
     elif isinstance(node, exp.Parameter | exp.Placeholder):
         name = node.name or str(node.this or "")
         if name not in parameters:
@@ -79,7 +80,7 @@ def _check_node(node: object, tables: set[str], named: set[str], parameters: Col
         _check_function(node)
 
 
-def _check_table(node: object, tables: set[str], named: set[str]) -> None:
+def _check_table(node: object, tables: set[str]) -> None:
     from sqlglot import exp
 
     assert isinstance(node, exp.Table)
@@ -89,14 +90,40 @@ def _check_table(node: object, tables: set[str], named: set[str]) -> None:
         )
     if node.args.get("db") or node.args.get("catalog"):
         raise _refuse("catalogue", say("it reads from another database: {part}", part=_shorten(str(node))))
-    name = node.name.lower()
-    if name not in tables | named:
-        nearest = get_close_matches(name, sorted(tables), n=3, cutoff=0.4) or sorted(tables)[:5]
+    if _fold(node.name) not in tables | _list_visible(node):
+        nearest = get_close_matches(node.name.lower(), sorted(tables), n=3, cutoff=0.4) or sorted(tables)[:5]
         raise _refuse(
             "table",
             say("it reads from '{table}'", table=_shorten(node.name)),
             say("It may read: {tables}.", tables=", ".join(nearest)),
         )
+
+
+def _list_visible(node: object) -> set[str]:
+    """The names that WITH has made where ``node`` stands: those of its own list only once they are there.
+
+    Elsewhere the same name means a file or another table, so that a name counts only where the engine finds it.
+    """
+    from sqlglot import exp
+
+    assert isinstance(node, exp.Expression)
+    visible: set[str] = set()
+    child, parent = node, node.parent
+    while parent is not None:
+        if isinstance(parent, exp.With):
+            earlier = parent.expressions[: [cte is child for cte in parent.expressions].index(True)]
+            visible |= {_fold(cte.alias) for cte in earlier}
+            # Whoever has this list of names sees all of them, but the list itself does not.
+            child, parent = parent, parent.parent
+        elif isinstance(with_ := parent.args.get("with_"), exp.With):
+            visible |= {_fold(cte.alias) for cte in with_.expressions}
+        child, parent = parent, None if parent is None else parent.parent
+    return {name for name in visible if _WORD.fullmatch(name)}
+
+
+def _fold(name: str) -> str:
+    """As the engine compares names: only the letters A to Z have a case."""
+    return name.lower() if name.isascii() else name
 
 
 def _check_function(node: object) -> None:

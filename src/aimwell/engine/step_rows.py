@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from datetime import date
 
 from aimwell.core.tables import Type
-from aimwell.engine.funnel import INSTANTS, KEYS, PROPERTY, FunnelTable, Step, find_column_type
+from aimwell.engine.funnel import (
+    INSTANTS,
+    KEYS,
+    PROPERTY,
+    FunnelTable,
+    Step,
+    find_column_type,
+    show_property,
+)
 from aimwell.engine.specification import find_source
 from aimwell.engine.sql_text import Binder, quote_name, select, show_day
 
@@ -81,8 +89,7 @@ class StepRows:
     def _render_column(self, alias: str, column: str) -> str:
         if column.startswith(PROPERTY):
             name = column.removeprefix(PROPERTY)
-            path = f"$.{name}" if name.isidentifier() and name.isascii() else f'$."{name}"'
-            return f"JSON_EXTRACT_STRING({alias}.properties, '{path}') AS {self.name_column(column)}"
+            return f"{show_property(f'{alias}.properties', name)} AS {self.name_column(column)}"
         if column == "is_return":
             return f"{_RETURNED} AS is_return"
         if column in _PRODUCT_COLUMNS:

@@ -285,15 +285,15 @@ class TagPlan:
         for one in figures:
             needed |= _list_needs(one.column, one.conditions)
         listed = [name for name, _ in find_source(reading.table).columns if name in needed]
-        end = self._read(reading.table, listed, self._find_common(figures), reading.reach)
+        end = self._read(reading.table, listed, self._find_common(reading.table, figures), reading.reach)
         return select(["customer_id", *columns], [*end, "    GROUP BY customer_id"])
 
-    def _find_common(self, figures: Iterable[Aggregate]) -> list[str]:
+    def _find_common(self, table: str, figures: Iterable[Aggregate]) -> list[str]:
         """What every figure asks of a row may as well be asked once."""
         shared: set[Condition] | None = None
         for figure in figures:
             shared = set(figure.conditions) if shared is None else shared & set(figure.conditions)
-        return self._render_conditions(sorted(shared or (), key=repr))
+        return self._render_conditions(table, sorted(shared or (), key=repr))
 
     def _render_distinct(self, aggregate: Aggregate, alias: str) -> str:
         """Different values are counted over the rows that count only: remembering them is what costs."""
@@ -337,7 +337,7 @@ class TagPlan:
 
     def _render_tests(self, one: Aggregate | TopValue, reach: int | None) -> list[str]:
         """Conditions and window of a figure, as far as its reading has not seen to the window already."""
-        tests = self._render_conditions(one.conditions)
+        tests = self._render_conditions(one.table, one.conditions)
         day, window = find_source(one.table).day, one.window
         if window is None:
             return tests
@@ -348,8 +348,14 @@ class TagPlan:
             tests.append(f"{day} < {show_day(end)}")
         return tests
 
-    def _render_conditions(self, conditions: Iterable[Condition]) -> list[str]:
-        return [f"{one.column} {one.operator} {self.binder.bind(one.value)}" for one in conditions]
+    def _render_conditions(self, table: str, conditions: Iterable[Condition]) -> list[str]:
+        tests = []
+        for one in conditions:
+            is_day = find_source(table).type_of(one.column) is Type.DATE
+            # A day is bound as one: a text would only by chance compare as a day does, and not on every engine.
+            value = date.fromisoformat(str(one.value)) if is_day else one.value
+            tests.append(f"{one.column} {one.operator} {self.binder.bind(value)}")
+        return tests
 
     def _render_top(self, spec: TopValue, alias: str) -> dict[str, str]:
         """Three parts: the weight of each value, the greatest weight and the total, the value that has it."""
