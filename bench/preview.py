@@ -1,11 +1,13 @@
 """Previews of rules before they are kept: latency one after the other and with eight people at once, beside DuckDB.
 
 ``tags_first``: a rule asks for columns that nobody has asked for; ``tags_again``: the previewer holds all columns, as a
-service's would.
+service's does once it has fetched them in the background; ``tags_fetching``: while it does so, from the start.
+The published file is made before, as the worker does.
 
 The peer is what one would write by hand: a count over the tags' Parquet files (with the event rule: a join with the
-counts of thirty days), nothing but the size; ours adds shares, breakdowns, reach, overlaps and examples. Tags are
-made up beside the generated customers. The last line is JSON.
+counts of thirty days), nothing but the size; ours adds shares, breakdowns, reach, overlaps and examples.
+``peer_published`` counts over our published file. Tags are made up beside the generated customers. Milliseconds on the
+clock; ``cpu`` are those of all threads. It holds when first, again, events and crowd all do. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from aimwell.analysis.bitmaps import SegmentBitmaps, number_members
 from aimwell.analysis.preview import Previewer
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.segments import read_rule_types
+from aimwell.engine.published import publish
 from aimwell.engine.rule import Rule
-from aimwell.engine.workspace import Workspace
+from aimwell.engine.workspace import Reader, Workspace
 from bench.generated import AS_OF, CUSTOMERS_BY_SCALE, make_workspace
 from bench.result import emit, peak_memory, read_scale
 
@@ -84,6 +87,7 @@ def prepare(customers: int, workspace: Workspace) -> None:
     if have != customers or "count_0" not in columns:
         with workspace.run("analysis", as_of=AS_OF) as run:
             run.replace("tags", make_tags(customers))
+    publish(workspace)
 
 
 def list_tag_rules() -> list[str]:
@@ -135,6 +139,26 @@ def time_crowd(rules: list[Rule], ask: Callable[[Rule], object]) -> list[float]:
     return costs
 
 
+def time_cpu(rules: list[Rule], ask: Callable[[Rule], object]) -> list[float]:
+    """CPU milliseconds of all threads: what is left when nobody else is busy."""
+    costs = []
+    for rule in rules:
+        start = time.process_time()
+        ask(rule)
+        costs.append((time.process_time() - start) * 1000)
+    return costs
+
+
+def time_published(workspace: Workspace, texts: list[str]) -> list[float]:
+    costs = []
+    with workspace.published() as published:
+        for text in texts:
+            start = time.perf_counter()
+            published.query(f"SELECT COUNT(*) FROM tags WHERE {text}")
+            costs.append((time.perf_counter() - start) * 1000)
+    return costs
+
+
 def find_p95(costs: list[float]) -> float:
     return float(np.quantile(costs, 0.95))
 
@@ -165,6 +189,10 @@ def time_peer(workspace: Workspace, texts: list[str], events: list[str]) -> tupl
     return costs, event_costs
 
 
+def make_previewer(reader: Reader, bitmaps: SegmentBitmaps) -> Previewer:
+    return Previewer(reader, read_rule_types(reader), as_of=AS_OF, bitmaps=bitmaps)
+
+
 def main() -> None:
     scale = read_scale(str(__doc__).split("\n", 1)[0])
     customers = CUSTOMERS_BY_SCALE[scale]
@@ -177,40 +205,52 @@ def main() -> None:
     with workspace.read() as reader:
         start = time.perf_counter()
         bitmaps = SegmentBitmaps(pa.nulls(customers, pa.string()), maps)
-        previewer = Previewer(reader, read_rule_types(reader), as_of=AS_OF, bitmaps=bitmaps)
+        previewer = make_previewer(reader, bitmaps)
         opening = time.perf_counter() - start
         cold = time_each(rules, previewer.preview)
         start = time.perf_counter()
         previewer.warm([name for name in read_rule_types(reader) if name[:5] in ("count", "real_", "text_")])
         warming = time.perf_counter() - start
         warm = time_each(rules, previewer.preview)
+        cpu = time_cpu(rules, previewer.preview)
         crowd = time_crowd(rules * 3, previewer.preview)
         happened = time_each([parse_rule(text) for text in events], previewer.preview)
+        # The same again by someone who holds nothing yet.
+        cold_cpu = time_cpu(rules, make_previewer(reader, bitmaps).preview)
+        served = make_previewer(reader, bitmaps)
+        served.prefetch()
+        fetching = time_each(rules, served.preview)
+        served.close()
     peer, peer_events = time_peer(workspace, texts, events)
+    peer_published = time_published(workspace, texts)
     figures = {
         "opening_s": round(opening, 2),
         "warming_s": round(warming, 2),
         "memory_mb": round(peak_memory()),
         "tags_first_p50": round(float(np.median(cold)), 1),
         "tags_first_p95": round(find_p95(cold), 1),
+        "tags_first_cpu_p95": round(find_p95(cold_cpu), 1),
+        "tags_fetching_p95": round(find_p95(fetching), 1),
+        "tags_again_cpu_p95": round(find_p95(cpu), 1),
         "tags_again_p50": round(float(np.median(warm)), 1),
         "tags_again_p95": round(find_p95(warm), 1),
         "crowd_p50": round(float(np.median(crowd)), 1),
         "crowd_p95": round(find_p95(crowd), 1),
         "events_p50": round(float(np.median(happened)), 1),
         "events_p95": round(find_p95(happened), 1),
+        "peer_published_p95": round(find_p95(peer_published), 1),
         "peer_events_p95": round(find_p95(peer_events), 1),
     }
     for name, value in figures.items():
         print(f"{name}: {value}")
     holds = (
-        figures["tags_again_p95"] <= TAG_LIMIT
+        max(figures["tags_first_p95"], figures["tags_again_p95"]) <= TAG_LIMIT
         and figures["events_p95"] <= EVENT_LIMIT
         and figures["crowd_p95"] <= CROWD_LIMIT
     )
     emit(
-        claim=f"preview of a tag rule at {customers:,} customers, columns held, p95 at most {TAG_LIMIT:g} ms",
-        ours=find_p95(warm),
+        claim=f"preview of a tag rule at {customers:,} customers, columns first asked for, p95 ≤ {TAG_LIMIT:g} ms",
+        ours=find_p95(cold),
         peer=find_p95(peer),
         unit="ms",
         holds=holds,

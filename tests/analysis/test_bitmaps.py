@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
@@ -65,6 +65,21 @@ def test_overlaps_equal_plain_sets(sets: list[set[int]]) -> None:
     asked = bitmaps.select(InSegment("s0"))
     assert bitmaps.count_shared(asked) == {f"s{n}": len(sets[0] & other) for n, other in enumerate(sets)}
     assert bitmaps.list_customers(asked, most=2) == [f"c{number:02d}" for number in sorted(sets[0])][:2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([0, 1, 9, 65_535, 65_536, 65_537, 140_000]),
+    st.sampled_from([0.0, 0.001, 0.06, 0.07, 0.5, 1.0]),
+    st.integers(0, 9),
+)
+def test_the_true_rows_are_the_members(rows: int, share: float, seed: int) -> None:
+    """With few of many, with many, with all; and of a column of a table that stands by rows."""
+    flags = np.random.default_rng(seed).random((rows, 2)) < share
+    for column in (flags[:, 0], np.ascontiguousarray(flags[:, 1])):
+        members = number_members(column)
+        assert members == BitMap(np.flatnonzero(column).astype(np.uint32))
+        assert len(members) == np.count_nonzero(column)
 
 
 def test_only_segments_can_be_combined() -> None:

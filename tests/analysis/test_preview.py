@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -16,9 +18,14 @@ from aimwell.analysis.segments import list_rules, load_segments, read_rule_types
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import TABLES
+from aimwell.engine.compile_rules import compile_rules
+from aimwell.engine.published import publish
 from aimwell.engine.rule import Rule
 from aimwell.engine.workspace import Reader
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
+from tests.conformance.world import AS_OF as WORLD_DAY
+from tests.conformance.world import build_world
+from tests.conformance.world import make_workspace as make_world
 from tests.engine.rule_world import LINKED, TYPES, World, decide, draw_segments, draw_world
 from tests.engine.scratch import Scratch
 
@@ -73,6 +80,51 @@ def test_what_is_said_of_the_members(previewer: Previewer) -> None:
     overlap = {row["segment"]: row["size"] for row in found["overlap"]}
     assert (overlap["active_customers"], overlap["one_time_buyers"]) == (2, 1)
     assert "prospects" not in overlap
+
+
+RULES = (
+    "did 'Product Viewed' in 30 days",
+    "did 'Product Viewed' 2 times in 366 days where channel = 'web'",
+    "did 'Product Viewed' where channel != 'web'",
+    "did 'Product Viewed' where product_id = 'p1'",
+    "did 'Product Viewed' where product_id != 'nowhere'",
+    "did 'Product Viewed' in 366 days where occurred_on <= '2024-02-15'",
+    "did 'Product Viewed' where campaign_id = 'spring'",
+    "did 'Product Viewed' where category = '茶'",
+    "not did 'App Opened' in 7 days",
+    "bought 2 times in 90 days",
+    "recency_days > 30 and lifecycle_stage is not empty",
+)
+
+
+def test_the_published_file_and_what_came_after_it_give_what_the_warehouse_gives(tmp_path: Path) -> None:
+    """Joined customers and events that are not in the file are counted with it, words it has not are found nowhere."""
+    with closing(make_world(tmp_path / "w", "duckdb")) as workspace:
+        describe(workspace, as_of=WORLD_DAY)
+        publish(workspace)
+        late = build_world()["events"].slice(0, 60)
+        names = pa.array([f"late{number}" for number in range(late.num_rows)])
+        for later in (False, True):
+            if later:
+                with workspace.run("data", as_of=WORLD_DAY) as run:
+                    run.append("events", late.set_column(0, "event_id", names))
+            with workspace.read() as reader:
+                assert reader.coded is not None
+                assert (reader.coded.has_tags, reader.coded.has_extra) == (True, later)
+                types = read_rule_types(reader)
+                previewer = Previewer(reader, types, as_of=WORLD_DAY)
+                previewer.prefetch().join()
+                for text in RULES:
+                    query = compile_rules({"member": parse_rule(text)}, types, as_of=WORLD_DAY)
+                    expected = reader.query(query.sql, query.parameters)
+                    assert previewer.customers.to_pylist() == expected["customer_id"].to_pylist()
+                    assert previewer.decide(parse_rule(text)).tolist() == expected["member"].to_pylist(), text
+
+
+def test_columns_are_fetched_before_anybody_asks(previewer: Previewer) -> None:
+    previewer.prefetch().join()
+    assert previewer.preview(parse_rule("orders_total >= 1"))["size"] == 2
+    previewer.close()
 
 
 def test_nobody_is_a_preview_too(previewer: Previewer) -> None:

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from aimwell.analysis import tags
 from aimwell.analysis.tags import ComputedTags, compute_tags
 from aimwell.core.tables import TABLES
+from aimwell.core.time import now
 from aimwell.data.erasure import erase_person
 from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.files import is_patch
 from aimwell.engine.hot_events import HotBatch
+from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Run, Workspace
 from tests.analysis.shop import PRODUCTS, make_workspace
 
@@ -335,4 +337,35 @@ def test_records_joined_since_are_computed_as_one_customer(tmp_path: Path) -> No
     views = dict(zip(found["customer_id"].to_pylist(), found["product_views_30d"].to_pylist(), strict=True))
     assert views["b"] == 1
     assert "d" not in views
+    workspace.close()
+
+
+def test_moves_that_were_forgotten_since_still_tell_of_new_rows(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    deliveries = fill(workspace)
+    compute(workspace, START)
+    for _ in range(3):
+        deliveries.take_in([("b", "Product Viewed", 2, "ball")])
+        compact(workspace)
+    assert merge_files(workspace, most_files=1).removed > 0
+    vacuum(workspace, now() + timedelta(days=1))
+    found = assert_same(workspace, START)
+    views = dict(zip(found["customer_id"].to_pylist(), found["product_views_30d"].to_pylist(), strict=True))
+    assert views["b"] == 3
+    workspace.close()
+
+
+def test_a_join_that_was_undone_is_noticed_when_its_file_is_gone(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    fill(workspace)
+    with workspace.run("data", as_of=START) as run:
+        joined = {"record_id": "b", "customer_id": "a", "run_id": run.id}
+        run.replace("identities", TABLES["identities"].build([joined]))
+    compute(workspace, START)
+    with workspace.run("data", as_of=START) as run:
+        run.replace("identities", TABLES["identities"].build([]))
+    vacuum(workspace, now() + timedelta(days=1))
+    computed, found = compute(workspace, START)
+    assert computed.changes.is_full
+    assert found["customer_id"].to_pylist() == ["a", "b", "e"]
     workspace.close()

@@ -12,7 +12,6 @@ from aimwell.core.tables import Type
 from aimwell.engine.compile_rules import compile_rules, read_number
 from aimwell.engine.rule import (
     All,
-    Any as AnyOne,
     Axis,
     Between,
     Compare,
@@ -27,6 +26,9 @@ from aimwell.engine.rule import (
     Step,
     bought,
     did,
+)
+from aimwell.engine.rule import (
+    Any as AnyOne,
 )
 from aimwell.engine.specification import Aggregate, Condition, DaysSince, Window
 from aimwell.engine.workspace import Reader
@@ -43,11 +45,28 @@ TYPES = {
 }
 ODD_NUMBERS = (
     *("18", " 18 ", "-3.5", "+5", "5.", ".5", "1e3", "1E-2", "0.1", "0.35", "123456.789012345", "007"),
-    *("", "  ", "nan", "NaN", "inf", "Infinity", "1_000", "1,000", "0x10", "5d", "5f", "12abc", "-", "e", "1.5e"),
+    *(
+        "",
+        "  ",
+        "nan",
+        "NaN",
+        "inf",
+        "Infinity",
+        "1_000",
+        "1,000",
+        "0x10",
+        "5d",
+        "5f",
+        "12abc",
+        "-",
+        "e",
+        "1.5e",
+    ),
     *("true", "１８", "7\n", "\t7", "--1", "1.2.3", "上海"),
 )
 _NOW = (AS_OF - timedelta(days=29)).isoformat()
 _VIEWED = (Condition("name", "=", "Product Viewed"),)
+_SENT = (Condition("name", "=", "Message Sent"),)
 _SOLD = (Condition("is_return", "=", False),)
 LEAVES: dict[str, dict[str, Rule]] = {
     "tags": {
@@ -88,10 +107,13 @@ LEAVES: dict[str, dict[str, Rule]] = {
     "sequences": {
         "bought_after": Sequence((Step("events", _VIEWED), Step("order_lines", _SOLD, 30))),
         "left": Sequence((Step("events", _VIEWED),), Step("order_lines", _SOLD, 7), Window(365)),
-        "never": Sequence((Step("events", _VIEWED), Step("events", (), 0)), Step("order_lines", _SOLD)),
+        "never": Sequence((Step("events", _VIEWED), Step("events", _SENT, 400)), Step("order_lines", _SOLD)),
         "dated": Sequence(
             (
-                Step("events", (Condition("occurred_on", "<", _NOW), Condition("category", "=", "TEA"))),
+                Step(
+                    "events",
+                    (*_VIEWED, Condition("occurred_on", "<", _NOW), Condition("category", "!=", "TEA")),
+                ),
                 Step("order_lines", (Condition("category", "=", "茶"),), 400),
             )
         ),
@@ -99,7 +121,7 @@ LEAVES: dict[str, dict[str, Rule]] = {
     "nearest": {
         f"point_{number}": Nearest(
             (Axis("age", 1.0, 2.0), Axis("spend", 0.25, 0.5, log=True)),
-            ((0.0, 0.0), (0.9, -0.7), (-0.4, 0.3)),
+            ((0.0, 0.0), (0.9, -0.7), (-1.0, -2.0)),
             number,
         )
         for number in range(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from aimwell.analysis.live_rules import LiveRules
+from aimwell.core.errors import Conflict
 from aimwell.core.time import now
 from aimwell.data.erasure import erase_person
+from aimwell.data.erasure_folder import delete_unlisted
 from aimwell.data.event_intake import take_events
 from aimwell.data.event_profiles import merge_profiles
+from aimwell.engine import compaction, published
 from aimwell.engine.compaction import compact
 from aimwell.engine.hot_tables import HOT_BATCHES, LIVE_CHANGES, LIVE_STATES
 from aimwell.engine.manifest import decode_batches
@@ -64,4 +68,116 @@ def test_an_erased_person_is_in_no_packed_row(tmp_path: Path, moves: bool) -> No
         people = reader.query("SELECT customer_id FROM customers").to_pylist()
         events = reader.query("SELECT DISTINCT customer_id FROM events").to_pylist()
     assert people == events == [{"customer_id": "other"}]
+    workspace.close()
+
+
+def list_refusals(workspace: Workspace) -> list[dict[str, Any]]:
+    with workspace.read() as reader:
+        rows: list[dict[str, Any]] = reader.query("SELECT record FROM rejects").to_pylist()
+    return rows
+
+
+def test_events_of_an_erased_person_are_refused_and_not_kept(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    other = Workspace.open(workspace.path)
+    mine = build_messages(PERSON, EMAIL, COOKIE)
+    theirs = build_messages("other", "other@example.org", COOKIE)
+    assert {one.status for one in take_events(other, mine)} == {"accepted"}
+    erase_person(workspace, PERSON, keep_amounts=False, dry_run=False)
+    again = [
+        {**mine[1], "messageId": "m1"},
+        {"type": "track", "event": "View", "messageId": "m2", "anonymousId": COOKIE},
+        {"type": "nothing", "messageId": "m3", "userId": PERSON},
+        {**theirs[1], "messageId": "m4"},
+        {"type": "nothing", "messageId": "m5", "userId": "other"},
+    ]
+    # The other process had read who was erased before anybody was.
+    for _ in range(2):
+        receipts = take_events(other, again)
+        codes = [None if one.problem is None else one.problem.code for one in receipts]
+        gone = "data.event_of_erased_person"
+        assert codes == [gone, gone, gone, None, "data.event_of_unknown_type"]
+        assert [one.status for one in receipts][:3] == ["rejected"] * 3
+    packed = read_blobs(workspace)
+    assert PERSON not in packed
+    assert "m2" not in packed
+    assert [json.loads(row["record"])["messageId"] for row in list_refusals(workspace)] == ["m5"]
+    merge_profiles(workspace)
+    with workspace.read() as reader:
+        events = reader.query("SELECT DISTINCT customer_id FROM events").to_pylist()
+        ties = reader.query(
+            "SELECT record_id FROM identifiers WHERE concat(record_id, value) LIKE '%77%'"
+        ).to_pylist()
+    assert events == [{"customer_id": "other"}]
+    assert ties == []
+    workspace.close()
+    other.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_erasure_while_rows_are_moved_loses_no_file_and_keeps_no_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    take_events(
+        workspace, [*build_messages(PERSON, EMAIL, COOKIE), *build_messages("other", "o@example.org", "c2")]
+    )
+    write = compaction._write_rows
+
+    def write_while_erasing(*arguments: Any) -> Any:
+        monkeypatch.setattr(compaction, "_write_rows", write)
+        written = write(*arguments) if moment == "before" else []
+        erase_person(workspace, PERSON, keep_amounts=False, dry_run=False)
+        return written or write(*arguments)
+
+    monkeypatch.setattr(compaction, "_write_rows", write_while_erasing)
+    assert compact(workspace).rows == 0
+    assert PERSON not in read_blobs(workspace)
+    assert compact(workspace).rows == 2
+    with workspace.read() as reader:
+        events = reader.query("SELECT customer_id, name FROM events ORDER BY name").to_pylist()
+    assert [row["name"] for row in events] == ["User Identified", "View"]
+    assert {row["customer_id"] for row in events} == {"other"}
+    workspace.close()
+
+
+def test_an_erasure_leaves_the_files_of_a_move_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may delete what nobody lists only where nobody is about to list it."""
+    workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    take_events(workspace, build_messages("other", "o@example.org", "c2"))
+    write = compaction._write_rows
+
+    def write_and_clear(*arguments: Any) -> Any:
+        written = write(*arguments)
+        delete_unlisted(workspace)
+        return written
+
+    monkeypatch.setattr(compaction, "_write_rows", write_and_clear)
+    assert compact(workspace).rows == 2
+    with workspace.read() as reader:
+        assert reader.query("SELECT name FROM events").num_rows == 2
+    workspace.close()
+
+
+def test_an_erasure_while_events_are_published_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    monkeypatch.setattr("aimwell.data.erasure_folder._PATIENCE", 0.0)
+    for number, stage in enumerate(("_write_edition", "_describe_edition")):
+        person, work = f"{PERSON}-{number}", getattr(published, stage)
+        take_events(workspace, build_messages(person, f"{number}{EMAIL}", f"{COOKIE}-{number}"))
+        compact(workspace)
+
+        def work_and_erase(*given: Any, _who: str = person, _stage: str = stage, _work: Any = work) -> None:
+            monkeypatch.setattr(published, _stage, _work)
+            erase_person(workspace, _who, keep_amounts=False, dry_run=False)
+            _work(*given)
+
+        monkeypatch.setattr(published, stage, work_and_erase)
+        with pytest.raises(Conflict):
+            published.publish(workspace)
+        assert not list(workspace.warehouse_folder.glob("published*"))
     workspace.close()

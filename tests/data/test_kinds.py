@@ -169,6 +169,16 @@ def test_signals_are_loadable(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("header", ["NPS评分", "nps_score", "NPS"])
+def test_recommendation_is_told_by_its_column(tmp_path: Path, header: str) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(tmp_path, f"会员编号,调查日期,{header}\n001,2026-01-02,9\n")
+    add_source(shop, path, table="signals", accept=True)
+    assert query(shop, "SELECT kind, name, score FROM signals") == [
+        {"kind": "loyalty", "name": "nps", "score": 9.0}
+    ]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030", "big5"])
 def test_encodings_of_chinese_files(tmp_path: Path, encoding: str) -> None:
     shop = make_workspace(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import zipfile
@@ -23,6 +24,8 @@ from aimwell.data import erasure as erasing
 from aimwell.data.consent import suppress
 from aimwell.data.erasure import erase_person
 from aimwell.data.export import export_person
+from aimwell.data.identity.step import split_records
+from aimwell.data.person import Person, build_patterns
 from aimwell.data.privacy import normalise_contact
 from aimwell.data.step import add_source, load_tables
 from aimwell.deployment.ledger import Ledger
@@ -30,6 +33,7 @@ from aimwell.deployment.ledger_rows import Intended
 from aimwell.deployment.policy import ContactRules
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.permissions import ConsentState, list_suppressions
+from aimwell.engine.store_tables import RUNS
 from aimwell.engine.workspace import Workspace
 from tests.data.shop import count, make_workspace, query, write
 
@@ -426,3 +430,32 @@ def test_contacts_have_one_form() -> None:
     assert normalise_contact("+86 138-0013-8000") == normalise_contact("13800138000")
     assert normalise_contact(" Ａnn@Example.COM") == "ann@example.com"
     assert normalise_contact("某路1号") == "某路1号"
+
+
+def test_what_a_person_said_of_two_records_is_forgotten_in_the_runs(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    people = "member,email\n71,a@example.org\n72,b@example.org\n"
+    add_source(
+        shop,
+        write(tmp_path, people, name="people.csv"),
+        table="customers",
+        mapping={"customer_id": "member"},
+        accept=True,
+    )
+    split_records(shop, "71", "72")
+    erase_person(shop, "71", dry_run=False)
+    with shop.store.snapshot() as connection:
+        said = [
+            row for row in connection.execute(sa.select(RUNS.c.parameters)).scalars() if "identity" in row
+        ]
+    assert len(said) == 1
+    assert "71" not in said[0].values()
+    assert "72" in said[0].values()
+
+
+@pytest.mark.parametrize("record", ["T001", "c9", "42", "member-000042"])
+def test_what_is_emptied_of_a_person_stays_json(record: str) -> None:
+    text = json.dumps({"customer_id": record, "people": [record, "other"], "customer": record})
+    for pattern, put in build_patterns(Person(record, (record,), (record,))):
+        text = re.sub(pattern, put, text)
+    assert json.loads(text)["customer_id"] in ("[erased]", "0")

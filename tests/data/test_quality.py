@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aimwell.core.text import set_language
+from aimwell.data.event_intake import take_file
 from aimwell.data.quality_drift import Figures
 from aimwell.data.quality_history import read_trend
 from aimwell.data.quality_time import find_gaps, find_strays
@@ -218,9 +219,11 @@ def test_events_that_were_set_aside_do_not_hinder_the_next_file(tmp_path: Path) 
         '{"type": "track", "userId": "c1", "event": "View", "timestamp": "soon"}',
         '{"type": "track", "userId": "c1", "event": "View", "timestamp": "2025-01-02T00:00:00Z"}',
     ]
-    add_file(shop, write(tmp_path, "\n".join(lines) + "\n", name="events.jsonl"))
+    take_file(shop, write(tmp_path, "\n".join(lines) + "\n", name="events.jsonl"))
     add(shop, write_orders(tmp_path, range(3)))
-    found = {row["check_name"] for row in query(shop, "SELECT check_name FROM quality WHERE severity <> 'ok'")}
+    found = {
+        row["check_name"] for row in query(shop, "SELECT check_name FROM quality WHERE severity <> 'ok'")
+    }
     assert {
         "rejected_data.event_no_json",
         "rejected_data.event_without_person",
@@ -231,6 +234,8 @@ def test_events_that_were_set_aside_do_not_hinder_the_next_file(tmp_path: Path) 
 def test_a_file_whose_every_row_is_broken_is_told_row_by_row(tmp_path: Path) -> None:
     shop = make_workspace(tmp_path)
     path = tmp_path / "broken.csv"
-    path.write_bytes(b"customer_id,order_id,date,amount,product\n" + b"1,1,2025-01-01,10,\xff\xfe\x81\x00\xc3\n")
+    path.write_bytes(
+        b"customer_id,order_id,date,amount,product\n" + b"1,1,2025-01-01,10,\xff\xfe\x81\x00\xc3\n"
+    )
     summary = add_source(shop, path, table="order_lines", accept=True).summary
     assert (summary["accepted"], summary["rejected"]) == (0, 1)

@@ -32,7 +32,6 @@ def days_ago(days: int) -> date:
     return AS_OF - timedelta(days=days)
 
 
-
 def measure(tags: Mapping[str, Any], scratch: Scratch) -> dict[str, dict[str, Any]]:
     return scratch.run_by_customer(compile_tags(tags, as_of=AS_OF))
 
@@ -150,7 +149,11 @@ def test_a_favourite_in_a_tie_is_the_value_that_sorts_first() -> None:
 
 def test_a_day_in_a_condition_is_compared_as_a_day() -> None:
     scratch = Scratch(
-        {"events": build_events(("ann", "Visit", days_ago(3)), ("ann", "Visit", days_ago(9)), ("bob", "Visit", days_ago(9)))}
+        {
+            "events": build_events(
+                ("ann", "Visit", days_ago(3)), ("ann", "Visit", days_ago(9)), ("bob", "Visit", days_ago(9))
+            )
+        }
     )
     recent = (Condition("occurred_on", ">=", days_ago(3).isoformat()),)
     specs = {

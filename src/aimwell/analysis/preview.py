@@ -2,8 +2,10 @@
 
 A ``Previewer`` holds one snapshot: customers numbered in the order of their ids, the columns that rules have asked
 for as arrays, the figures that were measured, and the segments as bitmaps. A rule over tags is then decided in
-memory; a figure over events is measured once by the engine, reading only the days of its window.
-Reads tags, customers, the sources of figures, segments and segment_members; writes nothing.
+memory; a figure over events is measured once, reading only the days of its window. Columns and counts of events come
+from the published file where it is as new as the snapshot, else from the warehouse; ``prefetch`` loads the columns
+before anybody asks. A customer is decided who has a row of tags: who came since they were computed is not.
+Reads tags, customers, the sources of figures, segments, segment_members and the published file; writes nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from pyroaring import BitMap
 
 from aimwell.analysis.bitmaps import SegmentBitmaps, number_members, read_bitmaps
 from aimwell.analysis.catalogue import VALUE_TITLES
+from aimwell.analysis.coded_counts import count_events
 from aimwell.core.tables import Type
 from aimwell.core.text import Text
+from aimwell.engine.coded_reader import CodedRows
 from aimwell.engine.compile_facts import Facts
 from aimwell.engine.compile_rules import read_number
 from aimwell.engine.rule import (
@@ -53,6 +57,9 @@ CHANNELS = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"
 """Channels with the attribute that holds their address."""
 _MOST_VALUES = 12
 _MOST_REGIONS = 1_000
+_AT_ONCE = 2
+_PAUSE = 0.02
+_NARROW = 2**31
 _NUMBERED, _POSITIONS = "preview_numbered", "preview_positions"
 
 Flags = NDArray[np.bool_]
@@ -88,9 +95,14 @@ class Previewer:
         self._as_of = as_of
         self._rules = dict(segments or {})
         self._lock = threading.Lock()
+        self._coded: CodedRows | None = getattr(reader, "coded", None)
+        self._has_tags = self._coded is not None and self._coded.has_tags
         self._columns: dict[str, Column] = {}
         self._figures: dict[Aggregate | DaysSince | StepSequence, Column] = {}
-        ids = reader.query("SELECT customer_id FROM tags").column("customer_id").combine_chunks()
+        self._closing = threading.Event()
+        self._loading: threading.Thread | None = None
+        source = "coded.tags" if self._has_tags else "tags"
+        ids = reader.query(f"SELECT customer_id FROM {source}").column("customer_id").combine_chunks()
         self._stored = ids
         # Tags are written in the order of the customers; where they are not, columns are put in order.
         self._order = None if _is_sorted(ids) else pc.sort_indices(ids)
@@ -100,11 +112,13 @@ class Previewer:
         reader.execute(
             f"CREATE OR REPLACE TEMP TABLE {_POSITIONS} AS SELECT customer_id, position FROM {_NUMBERED}"
         )
+        self._numbered = self._place_numbers()
         self._bitmaps = bitmaps if bitmaps is not None else read_bitmaps(reader)
         self._breakdowns = self._prepare_breakdowns()
         self._reachable = self._prepare_reachable()
         revenue = self._find_column("revenue_365d") if "revenue_365d" in types else None
         self._revenue = None if revenue is None else np.nan_to_num(revenue.values.astype(np.float64))
+        self._total_revenue = 0.0 if self._revenue is None else float(self._revenue.sum())
 
     def preview(self, rule: Rule, *, examples: int = 10) -> dict[str, AnyType]:
         """Size, shares, breakdown, overlap and the first members of ``rule``; BadInput when it does not fit.
@@ -128,7 +142,7 @@ class Previewer:
                 for channel, reachable in self._reachable.items()
             },
             "overlap": self._count_overlap(self._bitmaps.count_shared(members), size),
-            "examples": self.customers.take(pa.array(np.flatnonzero(inside)[:examples])).to_pylist(),
+            "examples": self.customers.take(pa.array(list(members[:examples]), pa.int64())).to_pylist(),
         }
 
     def decide(self, rule: Rule) -> Flags:
@@ -159,6 +173,33 @@ class Previewer:
             ]
             if wanted:
                 self._columns |= self._load_tags(wanted)
+
+    def prefetch(self) -> threading.Thread:
+        """Load the columns of all tags in the background, a few at a time, so that people need not wait for them.
+
+        Call ``close`` before the reader is closed; until then nobody else may ask the reader, whose connection refuses
+        two callers at once. A million customers take 4 MB for each whole number or text, 8 MB
+        for each real number.
+        """
+        waiting = [tag for tag in self._types if not is_attribute(tag)]
+
+        def load() -> None:
+            for start in range(0, len(waiting), _AT_ONCE):
+                # A lock is given to whoever asks first: without a pause, people would hardly ever come to their turn.
+                if self._closing.wait(_PAUSE):
+                    return
+                self.warm(waiting[start : start + _AT_ONCE])
+
+        thread = threading.Thread(target=load, name="preview columns", daemon=True)
+        self._loading = thread
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """End what is done in the background."""
+        self._closing.set()
+        if self._loading is not None:
+            self._loading.join()
 
     def _decide_tag(self, rule: Rule) -> Flags:
         match rule:
@@ -221,6 +262,14 @@ class Previewer:
     def _load_tags(self, tags: Sequence[str]) -> dict[str, Column]:
         """One snapshot answers in one order; where an engine does not, the values are put in their places."""
         listed = ", ".join(quote_name(tag) for tag in tags)
+        if self._has_tags:
+            # One table in the order of its rows: the ids, which take longer than all else, need not be read again.
+            table = self._reader.query(f"SELECT {listed} FROM coded.tags")
+            found = {tag: table.column(tag).combine_chunks() for tag in tags}
+            return {
+                tag: _read_column(values if self._order is None else values.take(self._order))
+                for tag, values in found.items()
+            }
         table = self._reader.query(f"SELECT customer_id, {listed} FROM tags")
         ids = table.column("customer_id").combine_chunks()
         order = self._order if ids.equals(self._stored) else pc.index_in(self.customers, value_set=ids)
@@ -238,7 +287,29 @@ class Previewer:
                 found = self._figures.setdefault(of, self._measure(of))
         return found
 
+    def _place_numbers(self) -> NDArray[np.int64]:
+        """Where each customer with a number in the published file stands among ``customers``."""
+        if self._coded is None:
+            return np.empty(0, np.int64)
+        people = self._coded.query("SELECT customer_id FROM coded.numbers ORDER BY customer")
+        return _find_places(people.column("customer_id").combine_chunks(), self.customers)
+
+    def _count_coded(self, of: Aggregate) -> Column | None:
+        """A count of events from the published file; None where it does not have what is asked."""
+        counted = count_events(self._coded, of, self._as_of) if self._coded is not None else None
+        if counted is None:
+            return None
+        values = np.zeros(len(self.customers), np.int64)
+        known = self._numbered >= 0
+        values[self._numbered[known]] = counted.numbers[known]
+        if counted.others is not None:
+            places = _find_places(counted.others.column("customer_id").combine_chunks(), self.customers)
+            values[places[places >= 0]] += counted.others.column("n").to_numpy()[places >= 0]
+        return Column(values, None)
+
     def _measure(self, of: Aggregate | DaysSince | StepSequence) -> Column:
+        if isinstance(of, Aggregate) and (counted := self._count_coded(of)) is not None:
+            return counted
         facts = Facts(self._as_of)
         if isinstance(of, StepSequence):
             value, empty = facts.render_deed(of), False
@@ -319,12 +390,20 @@ class Previewer:
     def _share_revenue(self, inside: Flags) -> float | None:
         if self._revenue is None:
             return None
-        total = float(self._revenue.sum())
+        total = self._total_revenue
         return round(float(np.dot(self._revenue, inside)) / total, 6) if total > 0 else None
 
 
 def _is_sorted(ids: pa.Array) -> bool:
     return len(ids) < 2 or bool(pc.all(pc.less(ids[:-1], ids[1:])).as_py())
+
+
+def _find_places(asked: pa.Array, customers: pa.Array) -> NDArray[np.int64]:
+    """Where each of ``asked`` stands among ``customers``; −1: nowhere."""
+    if asked.equals(customers):
+        return np.arange(len(customers))
+    places = pc.fill_null(pc.index_in(asked, value_set=customers), -1)
+    return np.asarray(places.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _read_column(values: pa.Array) -> Column:
@@ -343,8 +422,11 @@ def _read_column(values: pa.Array) -> Column:
         values = values.cast(pa.date32()).cast(pa.int32())
     elif pa.types.is_decimal(kind):
         values = values.cast(pa.float64())
-    filled = pc.fill_null(values, 0) if known is not None else values
-    return Column(np.asarray(filled.to_numpy(zero_copy_only=False)), known)
+    numbers = pc.fill_null(values, 0) if known is not None else values
+    filled = np.asarray(numbers.to_numpy(zero_copy_only=False))
+    if filled.dtype == np.int64 and len(filled) and filled.min() > -_NARROW and filled.max() < _NARROW:
+        filled = filled.astype(np.int32)
+    return Column(filled, known)
 
 
 def _compare(column: Column, operator: Operator, value: Value) -> Flags:

@@ -132,10 +132,10 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) 
 def escape_cell(cell: str) -> str:
     """What a spreadsheet would take for a formula gets an apostrophe; telephone numbers stay as they are.
 
-    A plus sign followed by digits only cannot call a function, and no provider takes ``'+86…``.
+    A plus sign followed by digits and blanks only cannot call a function, and no provider takes ``'+86…``.
     """
     plain = cell.replace("\x00", "")
-    if plain.lstrip(" ").startswith(_FORMULA) and not re.fullmatch(r"\+[0-9]{5,15}", plain):
+    if plain.lstrip(" ").startswith(_FORMULA) and not re.fullmatch(r"\+[0-9][0-9 ]{4,18}", plain):
         return "'" + plain
     return plain
 

@@ -207,5 +207,9 @@ def _is_same(connection: sa.Connection, run: Run, table: str, version: int) -> b
         columns.table_name == table, columns.path.in_(run.list_files(table) or [""])
     )
     before = sorted((sha, rows) for sha, rows in connection.execute(then) if rows)
+    own = (TABLE_VERSIONS.c.table_name == table, TABLE_VERSIONS.c.version == version)
+    if not before and connection.execute(sa.select(TABLE_VERSIONS.c.rows).where(*own)).scalar():
+        # Its files are deleted and forgotten by now: what they held cannot be told from nothing.
+        return False
     after = sorted((sha, rows) for sha, rows in connection.execute(current) if rows)
     return before == after

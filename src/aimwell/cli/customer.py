@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from typing import Any
 
 import typer
@@ -30,14 +31,17 @@ _MOST_DRAWN = 20
 def show_customer(context: typer.Context, customer_id: str, *, show_personal: bool = False) -> None:
     """Print everything about one customer; identifiers masked unless ``show_personal``."""
     from aimwell.analysis.profile import read_profile
+    from aimwell.core.time import zone
 
-    with state(context).workspace.read() as reader:
+    workspace = state(context).workspace
+    with workspace.read() as reader:
         profile = read_profile(reader, customer_id, show_personal=show_personal)
-    emit(context, profile, lambda console: draw_profile(console, profile))
+    here = zone(workspace.settings.business.zone)
+    emit(context, profile, lambda console: draw_profile(console, profile, here))
 
 
-def draw_profile(console: Console, profile: dict[str, Any]) -> None:
-    """The page for people, the most useful first."""
+def draw_profile(console: Console, profile: dict[str, Any], here: tzinfo) -> None:
+    """The page for people, the most useful first; ``here`` is the business's zone."""
     title = say("Customer {customer}", customer=profile["customer_id"])
     console.print(str(title), style="bold", highlight=False, markup=False)
     _draw_next(console, profile["next"])
@@ -48,7 +52,7 @@ def draw_profile(console: Console, profile: dict[str, Any]) -> None:
     _draw_scores(console, profile["scores"])
     _draw_timeline(console, profile["timeline"])
     _draw_signals(console, profile["signals"])
-    _draw_consents(console, profile["consents"])
+    _draw_consents(console, profile["consents"], here)
     _draw_plans(console, profile["plan_items"])
     _draw_recommendations(console, profile["recommendations"])
 
@@ -171,7 +175,7 @@ def _draw_signals(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _draw_consents(console: Console, rows: list[dict[str, Any]]) -> None:
+def _draw_consents(console: Console, rows: list[dict[str, Any]], here: tzinfo) -> None:
     if not rows:
         return
     table: Table = make_table(
@@ -179,7 +183,7 @@ def _draw_consents(console: Console, rows: list[dict[str, Any]]) -> None:
     )
     table.title = str(say("Consents"))
     for row in rows:
-        day = f"{row['since']:%Y-%m-%d}"
+        day = f"{row['since'].astimezone(here):%Y-%m-%d}"
         add_row(table, row["channel"], str(_PURPOSES[row["purpose"]]), show_value(row["allowed"]), day)
     console.print(table)
 

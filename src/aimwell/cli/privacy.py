@@ -57,7 +57,7 @@ def show(
     from aimwell.data.consent import show_consents
 
     payload = show_consents(state(context).workspace, customer, at=_read_instant(context, "--at", at))
-    emit(context, payload, lambda console: _draw_consents(console, payload))
+    emit(context, payload, lambda console: _draw_consents(context, console, payload))
 
 
 @consent.command("preferences")
@@ -77,7 +77,7 @@ def preferences(context: typer.Context, customer: Customer) -> None:
         console.print(table)
         language = payload["language"] or "–"
         console.print(str(say("Language: {language}. Last change: {at}.", language=language,
-                              at=_show_instant(payload["changed_at"]))), markup=False)  # fmt: skip
+                              at=_show_instant(context, payload["changed_at"]))), markup=False)  # fmt: skip
         if payload["suppressed"]:
             console.print(
                 str(say("The customer is on the suppression list for all channels.")), style="yellow"
@@ -111,7 +111,7 @@ def set_(
         _read_instant(context, "--until", until),
     )
     payload = set_consent(state(context).workspace, customer, answer)
-    emit(context, payload, lambda console: _draw_consents(console, payload))
+    emit(context, payload, lambda console: _draw_consents(context, console, payload))
 
 
 @consent.command("suppress")
@@ -157,7 +157,8 @@ def suppressions(
     def draw(console: Console) -> None:
         table = make_table(str(say("Customer")), str(say("Channel")), str(say("Source")), str(say("Since")))
         for row in payload["suppressions"]:
-            add_row(table, row["customer_id"], row["channel"], row["source"], _show_instant(row["since"]))
+            since = _show_instant(context, row["since"])
+            add_row(table, row["customer_id"], row["channel"], row["source"], since)
         console.print(table)
         shown = len(payload["suppressions"])
         console.print(str(say("{shown} of {total} are shown.", shown=shown, total=payload["total"])))
@@ -221,7 +222,7 @@ def _draw_erasure(console: Console, result: Erasure) -> None:
         console.print(str(say("Nothing was changed. To erase, add --yes.")), style="yellow")
 
 
-def _draw_consents(console: Console, payload: dict[str, Any]) -> None:
+def _draw_consents(context: typer.Context, console: Console, payload: dict[str, Any]) -> None:
     titles = (say("Channel"), say("Purpose"), say("Allowed"), say("Since"), say("Until"), say("Source"))
     table = make_table(*(str(title) for title in titles))
     for row in payload["states"]:
@@ -229,15 +230,15 @@ def _draw_consents(console: Console, payload: dict[str, Any]) -> None:
         if row["allowed"] and not row["effective"]:
             word = str(say("suppressed"))
         add_row(
-            table, row["channel"], row["purpose"], word, _show_instant(row["since"]), _show_instant(row["until"]),
-            row["source"],
+            table, row["channel"], row["purpose"], word, _show_instant(context, row["since"]),
+            _show_instant(context, row["until"]), row["source"],
         )  # fmt: skip
     console.print(table)
     for row in payload["suppressed"]:
         line = say(
             "On the suppression list: {channel}, since {since}, by {source}.",
             channel=row["channel"],
-            since=_show_instant(row["since"]),
+            since=_show_instant(context, row["since"]),
             source=row["source"],
         )
         console.print(str(line), style="yellow", markup=False)
@@ -245,7 +246,8 @@ def _draw_consents(console: Console, payload: dict[str, Any]) -> None:
     history.title = str(say("History"))
     for row in payload["history"]:
         cells = (row["channel"], row["purpose"], _word(row["allowed"]))
-        add_row(history, *cells, _show_instant(row["since"]), _show_instant(row["until"]), row["source"])
+        period = (_show_instant(context, row["since"]), _show_instant(context, row["until"]))
+        add_row(history, *cells, *period, row["source"])
     console.print(history)
 
 
@@ -255,8 +257,14 @@ def _word(answer: bool | None) -> str:
     return str(say("yes")) if answer else str(say("no"))
 
 
-def _show_instant(instant: datetime | None) -> str:
-    return "" if instant is None else instant.isoformat(sep=" ", timespec="seconds")
+def _show_instant(context: typer.Context, instant: datetime | None) -> str:
+    """Of the business's clock: a consent of its first of March must not seem to be of February."""
+    if instant is None:
+        return ""
+    from aimwell.core.time import zone
+
+    here = zone(state(context).workspace.settings.business.zone)
+    return instant.astimezone(here).isoformat(sep=" ", timespec="seconds")
 
 
 def _read_instant(context: typer.Context, option: str, value: str | None) -> datetime | None:

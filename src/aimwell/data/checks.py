@@ -186,7 +186,8 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "customers",
         "phone",
         "inaccurate",
-        r"phone IS NOT NULL AND NOT regexp_matches(phone, '^[+(]?[0-9][-0-9() *]{5,19}$')",
+        r"phone IS NOT NULL AND NOT regexp_matches("
+        r"translate(phone, '０１２３４５６７８９＋－（）', '0123456789+-()'), '^[+(]?[0-9][-0-9() *]{5,19}$')",
         "customer_id",
         lambda affected, total, column: say(
             "{affected} of {total} customers have a phone number that cannot be one.",

@@ -21,7 +21,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aimwell import __version__
 from aimwell.core.ids import new_id
 from aimwell.core.tables import ALL_TABLES, ERASURES, TABLES
 from aimwell.core.text import Text, say
@@ -30,12 +29,13 @@ from aimwell.data.consent import must_not_be_contacted
 from aimwell.data.erasing import KEPT_TABLES, Cut, TableCut, find_files, rewrite_file
 from aimwell.data.erasure_folder import clear_folder, delete_unlisted, find_mentioning
 from aimwell.data.erasure_store import clear_store, count_store, list_deliveries, overwrite_freed
+from aimwell.data.event_profiles import merge_profiles
 from aimwell.data.person import Person, list_person_columns, read_person
 from aimwell.data.privacy import digest
 from aimwell.engine.files import DataFile, write_files
-from aimwell.engine.leases import name_process
 from aimwell.engine.manifest import list_files, write_version
 from aimwell.engine.privacy_tables import PENDING_ERASURES
+from aimwell.engine.runs import end_run, start_run
 from aimwell.engine.secret import load_secret
 from aimwell.engine.session import Session
 from aimwell.engine.store_tables import RUNS
@@ -79,6 +79,9 @@ def erase_person(
         return Erasure(
             customer_id, False, notices=(say("An erasure that was interrupted has been finished."),)
         )
+    if not dry_run:
+        # What messages said about the person tells which cookies are theirs: it must not wait any longer.
+        merge_profiles(workspace)
     with workspace.read() as reader:
         person = read_person(reader, customer_id)
     person = replace(person, values=(*person.values, *list_deliveries(workspace, person.records)))
@@ -105,6 +108,7 @@ def _carry_out(
 ) -> None:
     """Steps 2 to 5; repeating them changes nothing more. ``after`` hears of every stage that is done."""
     run_id = new_id("run")
+    _start_run(workspace, run_id, erasure_id)
     removed, written = _write_tables(workspace, cut, run_id)
     after("written")
     try:
@@ -114,6 +118,9 @@ def _carry_out(
         for files in written.values():
             for file in files:
                 (workspace.warehouse_folder / file.path).unlink(missing_ok=True)
+        with workspace.store.begin() as connection:
+            mine = (RUNS.c.run_id == run_id, RUNS.c.status == "running")
+            connection.execute(sa.update(RUNS).where(*mine).values(status="failed", finished_at=now()))
         raise
     after("committed")
     delete_unlisted(workspace)
@@ -198,7 +205,7 @@ def _commit(
     written: dict[str, list[DataFile]],
 ) -> None:
     with workspace.store.begin() as connection:
-        _record_run(connection, run_id)
+        end_run(connection, run_id)
         clear_store(connection, workspace, cut)
         for table in ALL_TABLES:
             name = table.name
@@ -233,23 +240,23 @@ def _write_digests(workspace: Workspace, cut: Cut, run_id: str) -> list[DataFile
     return write_files(workspace.warehouse_folder, ERASURES, TABLES["erasures"].build(rows), run_id)
 
 
-def _record_run(connection: sa.Connection, run_id: str) -> None:
-    at = now()
-    connection.execute(
-        sa.insert(RUNS).values(
-            run_id=run_id,
-            step="data",
-            as_of=at.date(),
-            parameters={"erasure": True},
-            inputs={},
-            seed=0,
-            code_version=__version__,
-            process=name_process(),
-            status="done",
-            started_at=at,
-            finished_at=at,
-        )
-    )
+def _start_run(workspace: Workspace, run_id: str, erasure_id: str) -> None:
+    """On record before a file is written, so that nobody takes its files for left over.
+
+    An earlier attempt at the same erasure, wherever it stands, can no longer end well: its files go.
+    """
+    at, parameters = now(), {"erasure": erasure_id}
+    with workspace.store.begin() as connection:
+        _interrupt_runs(connection, parameters)
+        start_run(connection, run_id, "data", as_of=at.date(), parameters=parameters)
+
+
+def _interrupt_runs(connection: sa.Connection, parameters: dict[str, Any]) -> None:
+    running = sa.select(RUNS.c.run_id, RUNS.c.parameters).where(RUNS.c.status == "running")
+    for run_id, said in connection.execute(running).all():
+        if said == parameters:
+            ended = sa.update(RUNS).where(RUNS.c.run_id == run_id)
+            connection.execute(ended.values(status="interrupted", finished_at=now()))
 
 
 def _tell_kept(keep_amounts: bool) -> tuple[Text, ...]:

@@ -8,8 +8,9 @@ say about people, which ``data.event_profiles`` brings into ``customers`` and ``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +18,15 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.tables import EVENTS, ORDER_LINES, REJECTS, Table
 from aimwell.core.text import Text, say
 from aimwell.core.time import now, zone
 from aimwell.data.event_file import FileMessage, find_encoding, iterate_file
-from aimwell.data.event_profiles import PROFILE_SCHEMA, PROFILES
+from aimwell.data.event_profiles import PROFILE_SCHEMA, PROFILES, find_column
 from aimwell.data.event_record import Waiting, record_file
-from aimwell.data.segment_events import Message, Terms, name_by_content, read_message
+from aimwell.data.privacy import CONTACTS, Erased, load_erased
+from aimwell.data.segment_events import ANONYMOUS, Message, Terms, name_by_content, read_message
 from aimwell.engine.hot_events import HotBatch
 from aimwell.engine.workspace import Workspace
 
@@ -33,6 +35,7 @@ FILE_BATCH = 10_000
 """Messages of a file that become durable together."""
 _RUN = "events"
 _MOST_RECORD = 100_000
+_BETWEEN = re.compile(r"[\s\"',:{}\[\]]+")
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,73 @@ def _read_line(one: FileMessage, path: Path, terms: Terms) -> Message | _Refused
 
 
 def _take(workspace: Workspace, read: Sequence[Message | _Refused], terms: Terms) -> list[Receipt]:
-    if not read:
-        return []
-    batch = _build_batch(workspace, read, terms)
-    fresh = workspace.hot.append(batch, received_on=terms.received_at.date())
+    anew = False
+    while True:
+        try:
+            return _take_but_of(load_erased(workspace, anew=anew), workspace, read, terms)
+        except Conflict:
+            # Somebody was erased since they were last read.
+            anew = True
+
+
+def _take_but_of(
+    erased: Erased, workspace: Workspace, read: Sequence[Message | _Refused], terms: Terms
+) -> list[Receipt]:
+    """Take in what is not about erased people; of them not even the refusal is kept."""
+    out = [_is_of_erased(one, erased) for one in read] if erased.known else [False] * len(read)
+    kept = [one for one, gone in zip(read, out, strict=True) if not gone]
+    fresh: Iterator[bool] = iter(())
+    if kept:
+        for one in kept:
+            if erased.known and isinstance(one, Message):
+                _leave_erased(one, erased)
+        batch = replace(_build_batch(workspace, kept, terms), erasures=erased.version)
+        fresh = iter(workspace.hot.append(batch, received_on=terms.received_at.date()).tolist())
     receipts = []
-    for one, is_new in zip(read, fresh[: len(read)].tolist(), strict=True):
+    for one, gone in zip(read, out, strict=True):
+        if gone:
+            receipts.append(Receipt(one.id, "rejected", _tell_erased()))
+            continue
+        is_new = next(fresh)
         if isinstance(one, _Refused):
             receipts.append(Receipt(one.id, "rejected", one.problem))
         else:
             receipts.append(Receipt(one.id, "accepted" if is_new else "duplicate", one.problem))
     return receipts
+
+
+def _is_of_erased(one: Message | _Refused, erased: Erased) -> bool:
+    if isinstance(one, _Refused):
+        record = json.loads(one.record)
+        # What could not be read as JSON is looked through word by word.
+        unread = _BETWEEN.split(record["text"]) if set(record) == {"text"} else []
+        return erased.tell_any([record, unread])
+    if erased.tell(one.customer_id, "record"):
+        return True
+    # A visitor who is not signed in is known by the cookie alone.
+    visitor = one.customer_id.removeprefix(ANONYMOUS)
+    return visitor != one.customer_id and erased.tell(visitor, "record", "trace")
+
+
+def _leave_erased(one: Message, erased: Erased) -> None:
+    """Leave out what would tie a customer to erased people, or bring back a contact that must not be used."""
+    one.identifiers = [
+        (record, anonymous)
+        for record, anonymous in one.identifiers
+        if not erased.tell(record, "record") and not erased.tell(anonymous, "record", "trace")
+    ]
+    for name in list(one.traits):
+        kind = find_column(name)
+        if kind in CONTACTS and erased.tell(one.traits[name], kind):
+            del one.traits[name]
+
+
+def _tell_erased() -> BadInput:
+    return BadInput(
+        "data.event_of_erased_person",
+        say("The event is about a person who was erased."),
+        remedy=say("Send no more events of this person; a new customer needs a new number."),
+    )
 
 
 class _Rows:

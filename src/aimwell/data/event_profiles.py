@@ -35,21 +35,31 @@ ORDER BY record_id, kind, value, source"""
 
 def merge_profiles(workspace: Workspace) -> int:
     """Bring in what waits; returns how many rows waited. Repeating it after a crash gives the same tables."""
-    mine = HOT_BATCHES.c.table_name == PROFILES
-    with workspace.store.snapshot() as connection:
-        query = sa.select(HOT_BATCHES.c.position, HOT_BATCHES.c.data).where(mine)
-        found = connection.execute(query.order_by(HOT_BATCHES.c.position)).all()
-    if not found:
+    if not _list_waiting(workspace):
         return 0
-    waiting = decode_batches([row.data for row in found])
     with workspace.run("events", as_of=business_day(now(), workspace.settings.business.zone)) as run:
+        # Read once the run has begun: an erasure after this lets the run fail, one before it is seen here.
+        found = _list_waiting(workspace)
+        if not found:
+            return 0
+        waiting = decode_batches([data for _, data in found])
         run.register("waiting", waiting)
         run.append("identifiers", run.query(_NEW_IDENTIFIERS, {"run_id": run.id}))
         _merge_traits(run, waiting)
     with workspace.store.begin() as connection:
-        done = HOT_BATCHES.c.position <= found[-1].position
-        connection.execute(sa.delete(HOT_BATCHES).where(mine, done))
+        done = HOT_BATCHES.c.position <= found[-1][0]
+        connection.execute(sa.delete(HOT_BATCHES).where(_MINE, done))
     return len(waiting)
+
+
+_MINE = HOT_BATCHES.c.table_name == PROFILES
+
+
+def _list_waiting(workspace: Workspace) -> list[tuple[int, bytes]]:
+    with workspace.store.snapshot() as connection:
+        query = sa.select(HOT_BATCHES.c.position, HOT_BATCHES.c.data).where(_MINE)
+        rows = connection.execute(query.order_by(HOT_BATCHES.c.position))
+        return [(position, data) for position, data in rows]
 
 
 def _merge_traits(run: Run, waiting: pa.Table) -> None:
@@ -64,7 +74,7 @@ def _merge_traits(run: Run, waiting: pa.Table) -> None:
     for row in waiting.to_pylist():
         if row["kind"] != "trait":
             continue
-        name = _find_column(row["name"])
+        name = find_column(row["name"])
         if name not in there and name not in new:
             if len(new) >= MOST_TRAITS:
                 continue
@@ -99,8 +109,8 @@ def _render_merged(there: Mapping[str, str], names: Sequence[str]) -> str:
     )
 
 
-def _find_column(name: str) -> str:
-    """The column of a trait: those that have a meaning of their own are not overwritten by accident."""
+def find_column(name: str) -> str:
+    """The attribute that a trait becomes: those that have a meaning of their own are not overwritten by accident."""
     taken = {"customer_id", "source"}
     return f"trait_{name}" if name in taken else _SAME.get(name, name)
 

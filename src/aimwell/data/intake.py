@@ -228,6 +228,9 @@ def _shape_signals(scratch: Scratch, parsed: Parsed) -> str:
     has, get = parsed.mapping.has, parsed.mapping.get
     said = get("score") or get("text")
     header = (said.column if said else None) or "answer"
+    if "nps" in fold_header(header):
+        # Under this name the tags of recommendation find it.
+        header = "nps"
     kind = f"coalesce({'kind' if has('kind') else 'NULL'}, {literal(_guess_kind(header))})"
     name = f"coalesce({'name' if has('name') else 'NULL'}, {literal(header)})"
     score = "CAST(score AS DOUBLE)" if has("score") else "CAST(NULL AS DOUBLE)"
@@ -259,6 +262,9 @@ def _shape_signals(scratch: Scratch, parsed: Parsed) -> str:
 def _guess_kind(header: str) -> str:
     """What a column of answers is about, by its name."""
     folded = fold_header(header)
+    if "nps" in folded:
+        # Before 评分, which stands in its name as often as not.
+        return "loyalty"
     for kind, names in KIND_NAMES.items():
         if any(fold_header(name) in folded for name in names):
             return kind

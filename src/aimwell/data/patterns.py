@@ -5,6 +5,7 @@ Reads ``order_lines``, ``customers``, ``consents`` and ``sources``; writes nothi
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -254,13 +255,22 @@ def _find_missing_consents(reader: Queryable) -> Iterator[Finding]:
         )
 
 
+def _was_guessed(encoding: str) -> bool:
+    """Whether it names a rule for characters other than UTF-8; workbooks, Parquet and databases have none."""
+    try:
+        codec = codecs.lookup(encoding.removeprefix("json, ")).name
+    except LookupError:
+        return False
+    return codec not in ("utf-8", "utf-8-sig")
+
+
 def _find_file_traits(reader: Queryable) -> Iterator[Finding]:
     """What was seen while the files were read: encoding, copies, amounts that contradict price × quantity."""
     for row in ask(reader, "SELECT * FROM sources WHERE file <> '' ORDER BY source, table_name, file"):
         reading: dict[str, Any] = json.loads(row["reading"])
         rows = max(1, int(row["rows"]))
         source, table, file = f"{row['source']}", row["table_name"], row["file"]
-        damaged = row["encoding"] not in ("utf-8", "parquet")
+        damaged = _was_guessed(row["encoding"])
         yield Finding(
             source,
             table,

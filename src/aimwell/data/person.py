@@ -22,6 +22,7 @@ from aimwell.core.text import say
 from aimwell.data.findings import ask
 from aimwell.data.privacy import normalise_contact
 from aimwell.data.scratch import quote
+from aimwell.data.segment_events import ANONYMOUS
 from aimwell.engine.session import Queryable
 from aimwell.engine.views import name_stored
 
@@ -126,13 +127,14 @@ def build_patterns(person: Person) -> list[tuple[str, str]]:
     """
     numbers = {value for value in (*person.records, *person.values) if value.isdigit()}
     words = {value for value in (*person.records, *person.values) if is_long_enough(value)} - numbers
-    words |= {f'"{record}"' for record in person.records if record not in words | numbers}
+    quoted = {f'"{record}"' for record in person.records if record not in words | numbers}
     told = {value for value in numbers if len(value) >= _TELLING and value not in person.records}
     keys = "|".join([PERSON_KEYS, *(re.escape(key) for key in person.keys)])
     patterns = [
         (numbers, rf'(?i)("[^"]*(?:{keys})[^"]*"\s*:\s*"?)({_join(numbers)})("?\s*[,}}\]])', r"\g<1>0\3"),
         (told, rf"(?i)(^|[^0-9a-z])({_join(told)})($|[^0-9a-z])", r"\g<1>0\3"),
         (words, rf"(?i)(^|[^0-9a-z])({_join(words)})($|[^0-9a-z])", r"\g<1>[erased]\3"),
+        (quoted, rf"(?i)(^|[^0-9a-z])({_join(quoted)})($|[^0-9a-z])", r'\g<1>"[erased]"\3'),
     ]
     return [(pattern, put) for values, pattern, put in patterns if values]
 
@@ -182,7 +184,22 @@ def _find_records(reader: Queryable, customer_id: str) -> list[str]:
         """,
         {"id": customer_id},
     )
-    return sorted({customer_id, *(row["record_id"] for row in rows), *(row["customer_id"] for row in rows)})
+    found = {customer_id, *(row["record_id"] for row in rows), *(row["customer_id"] for row in rows)}
+    return sorted(found | _find_visits(reader, sorted(found)))
+
+
+def _find_visits(reader: Queryable, records: list[str]) -> set[str]:
+    """The records of the visitor that the person was before signing in, by cookies that nobody else signed in with."""
+    bound, listed = bind_records(records)
+    sql = f"""
+        SELECT DISTINCT $prefix || i.value AS record FROM identifiers AS i
+        WHERE i.kind = 'anonymous' AND i.record_id IN ({listed}) AND NOT EXISTS (
+            SELECT 1 FROM identifiers AS o
+            WHERE o.kind = 'anonymous' AND o.value = i.value
+                AND o.record_id NOT IN ({listed}) AND o.record_id <> $prefix || o.value
+        )
+        """
+    return {row["record"] for row in ask(reader, sql, {**bound, "prefix": ANONYMOUS})}
 
 
 def _name_person(table: Table, listed: str) -> str:

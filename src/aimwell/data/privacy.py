@@ -13,14 +13,18 @@ import hmac
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aimwell.engine.manifest import read_version
 from aimwell.engine.secret import load_secret
-from aimwell.engine.workspace import Run
+from aimwell.engine.session import Queryable
+from aimwell.engine.workspace import Run, Workspace
 
 _PURPOSE = b"aimwell erasure 1\x00"
 CONTACTS = ("email", "phone")
@@ -75,10 +79,56 @@ def normalise_contact(value: str) -> str:
     return digits.removeprefix("86") if len(digits) == 13 else digits
 
 
-def _read_digests(run: Run) -> dict[str, set[str]]:
+def _read_digests(run: Queryable) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for row in run.query("SELECT kind, digest FROM erasures").to_pylist():
         found.setdefault(row["kind"], set()).add(row["digest"])
+    return found
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Who was erased, for those who take in single messages; ``version`` of ``erasures`` says since when it holds."""
+
+    version: int = 0
+    known: Mapping[str, set[str]] = field(default_factory=dict)
+    secret: bytes = b""
+
+    def tell(self, value: str, *kinds: str) -> bool:
+        """Whether ``value`` is what one of ``kinds`` was erased as."""
+        return any(
+            kind in self.known and digest(self.secret, kind, value) in self.known[kind] for kind in kinds
+        )
+
+    def tell_any(self, packed: object) -> bool:
+        """Whether a text anywhere in this JSON value is a record or a contact of somebody who was erased."""
+        stack = [packed] if self.known else []
+        while stack:
+            value = stack.pop()
+            if isinstance(value, dict):
+                stack += value.values()
+            elif isinstance(value, list):
+                stack += value
+            elif isinstance(value, str | int) and value and self.tell(str(value).strip(), "record", "trace"):
+                return True
+        return False
+
+
+_ERASED: WeakKeyDictionary[Workspace, Erased] = WeakKeyDictionary()
+
+
+def load_erased(workspace: Workspace, *, anew: bool = False) -> Erased:
+    """Who was erased, as this process last read it (``anew``: as it is now)."""
+    found = _ERASED.get(workspace)
+    if found is None or anew:
+        with workspace.store.snapshot() as connection:
+            version = read_version(connection, "erasures")
+        found = Erased()
+        if version:
+            # Read after the version: rows that are newer make whoever uses them look once more.
+            with workspace.read() as reader:
+                found = Erased(version, _read_digests(reader), load_secret(workspace.path))
+        _ERASED[workspace] = found
     return found
 
 

@@ -32,7 +32,7 @@ class Scratch:
                 "autoinstall_known_extensions": False,
             },
         )
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
 
     def __enter__(self) -> Scratch:
         return self

@@ -34,7 +34,8 @@ class CodedRows:
     """What a reader can use of the published file, attached as ``coded``.
 
     ``people``: how many customers have a number. ``has_orders``: ``orders`` and ``order_lines`` are as new as the
-    snapshot. ``has_extra``: the view ``extra_events`` has rows.
+    snapshot. ``has_extra``: the view ``extra_events`` has rows. ``has_tags``: ``tags`` are those of the snapshot, by
+    customer_id.
     """
 
     session: Session
@@ -44,6 +45,7 @@ class CodedRows:
     """How many events of the months have each name, by its code."""
     has_orders: bool
     has_extra: bool
+    has_tags: bool = False
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql`` over ``coded.events_YYYY_MM``, ``coded.numbers``… and the snapshot's views."""
@@ -92,7 +94,8 @@ def open_coded(session: Session, folder: Path, files: Mapping[str, list[str]]) -
     has_orders = edition.parts.get("order_lines") == parts["order_lines"] and (
         "order_lines" not in session.list_hot()
     )
-    return CodedRows(session, kept, people, names, has_orders, bool(left))
+    has_tags = edition.parts.get("tags") == parts["tags"] and "tags" not in session.list_hot()
+    return CodedRows(session, kept, people, names, has_orders, bool(left), has_tags)
 
 
 def _compare(edition: Edition, files: Mapping[str, list[str]]) -> tuple[set[str] | None, list[str]]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +24,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from aimwell import __version__
 from aimwell.core.errors import Conflict
 from aimwell.core.ids import new_id
 from aimwell.core.tables import TABLES, Table, Type
@@ -32,8 +32,9 @@ from aimwell.engine.file_stream import write_batches
 from aimwell.engine.files import DataFile, is_patch
 from aimwell.engine.hot_events import WINDOW, merge_digests
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_CONSUMERS
-from aimwell.engine.leases import hold_lease, name_process
-from aimwell.engine.manifest import Mode, changed_meanwhile, decode_batches, write_version
+from aimwell.engine.leases import hold_lease
+from aimwell.engine.manifest import changed_meanwhile, decode_batches, read_version, write_version
+from aimwell.engine.runs import end_run, start_run
 from aimwell.engine.session import Session
 from aimwell.engine.settings import Settings
 from aimwell.engine.store import Store
@@ -83,22 +84,24 @@ def compact(place: Place, *, most_rows: int = MOST_ROWS, window: int = WINDOW) -
     with place.store.snapshot() as connection:
         chosen = _choose_batches(connection, most_rows)
         parts = _read_batches(connection, chosen)
-    run_id = new_id("move")
-    written = {name: _write_rows(place, TABLES[name], blobs, run_id) for name, blobs in parts.items()}
-    files = [file for several in written.values() for file in several]
-    try:
+        erasures = read_version(connection, "erasures")
+    if not chosen:
         with place.store.begin() as connection:
             merge_digests(connection, window=window)
-            if chosen:
-                _take_out(connection, chosen)
-                _record_run(connection, run_id, {"position": chosen[-1][0]})
+        return Moved()
+    files: list[DataFile] = []
+    with _running(place, "move", {"position": chosen[-1][0]}) as run_id:
+        written = {name: _write_rows(place, TABLES[name], blobs, run_id) for name, blobs in parts.items()}
+        with place.store.begin() as connection:
+            merge_digests(connection, window=window)
+            _take_out(connection, chosen)
+            if read_version(connection, "erasures") != erasures:
+                # An erasure changes hot rows where they stand: what was written may hold the person.
+                raise changed_meanwhile("erasures")
             for name, several in written.items():
                 write_version(connection, name, "move", several, run_id=run_id)
-    except BaseException as error:
-        _remove_files(place.warehouse_folder, files)
-        if isinstance(error, Conflict):
-            return Moved()
-        raise
+            end_run(connection, run_id)
+        files += [file for several in written.values() for file in several]
     return Moved(sum(file.rows for file in files), len(files))
 
 
@@ -168,23 +171,26 @@ def _take_out(connection: sa.Connection, chosen: Sequence[tuple[int, str]]) -> N
         raise changed_meanwhile("hot_batches")
 
 
-def _record_run(connection: sa.Connection, run_id: str, parameters: dict[str, int]) -> None:
-    at = now()
-    connection.execute(
-        sa.insert(RUNS).values(
-            run_id=run_id,
-            step=STEP,
-            as_of=at.date(),
-            parameters=parameters,
-            inputs={},
-            seed=0,
-            code_version=__version__,
-            process=name_process(),
-            status="done",
-            started_at=at,
-            finished_at=at,
-        )
-    )
+@contextmanager
+def _running(place: Place, kind: str, parameters: dict[str, int]) -> Iterator[str]:
+    """A run that is on record while its files are written: nobody takes them for left over (``data.erasure``).
+
+    Ends quietly after a Conflict. Whatever goes wrong leaves neither files nor the record.
+    """
+    run_id = new_id(kind)
+    with place.store.begin() as connection:
+        start_run(connection, run_id, STEP, as_of=now().date(), parameters=parameters)
+    try:
+        yield run_id
+    except BaseException as error:
+        with place.store.begin() as connection:
+            unfinished = (RUNS.c.run_id == run_id, RUNS.c.status != "done")
+            gone = connection.execute(sa.delete(RUNS).where(*unfinished))
+        if gone.rowcount:
+            for path in place.warehouse_folder.glob(f"*/{run_id}-*"):
+                path.unlink(missing_ok=True)
+        if not isinstance(error, Conflict):
+            raise
 
 
 def _write_rows(place: Place, table: Table, blobs: Sequence[bytes], run_id: str) -> list[DataFile]:
@@ -248,27 +254,17 @@ def _choose_files(sizes: Sequence[tuple[int, str]], most_files: int) -> list[str
 
 
 def _merge_group(place: Place, table: Table, month: str, paths: Sequence[str]) -> Moved:
-    run_id = new_id("merge")
-    target = _name_file(place.warehouse_folder, table, run_id, month)
-    session = Session(place.settings.engine, place.warehouse_folder, {table.name: list(paths)})
-    try:
-        schema, batches = session.stream(table, _list_order(table))
-        file = write_batches(place.warehouse_folder, target, schema, batches)
-    finally:
-        session.close()
-    mode: Mode = "merge"
-    try:
+    moved = Moved()
+    with _running(place, "merge", {}) as run_id:
+        target = _name_file(place.warehouse_folder, table, run_id, month)
+        session = Session(place.settings.engine, place.warehouse_folder, {table.name: list(paths)})
+        try:
+            schema, batches = session.stream(table, _list_order(table))
+            file = write_batches(place.warehouse_folder, target, schema, batches)
+        finally:
+            session.close()
         with place.store.begin() as connection:
-            _record_run(connection, run_id, {})
-            write_version(connection, table.name, mode, [file], run_id=run_id, removed=paths)
-    except BaseException as error:
-        _remove_files(place.warehouse_folder, [file])
-        if isinstance(error, Conflict):
-            return Moved()
-        raise
-    return Moved(file.rows, 1, len(paths))
-
-
-def _remove_files(folder: Path, files: Sequence[DataFile]) -> None:
-    for file in files:
-        (folder / file.path).unlink(missing_ok=True)
+            write_version(connection, table.name, "merge", [file], run_id=run_id, removed=paths)
+            end_run(connection, run_id)
+        moved = Moved(file.rows, 1, len(paths))
+    return moved

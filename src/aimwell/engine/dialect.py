@@ -156,9 +156,9 @@ def _change_for_clickhouse(node: exp.Expr, kinds: Mapping[str, str]) -> exp.Expr
         case exp.JSONExtractScalar(expression=exp.JSONPath()):
             return _read_json(node)
         case exp.TryCast():
-            kind = node.to.copy()
-            kind.set("nullable", False)
-            name = exp.convert(kind.sql(dialect="clickhouse"))
+            wanted = node.to.copy()
+            wanted.set("nullable", False)
+            name = exp.convert(wanted.sql(dialect="clickhouse"))
             return exp.Anonymous(this="accurateCastOrNull", expressions=[node.this, name])
         case exp.Lower():
             return exp.Anonymous(this="lowerUTF8", expressions=[node.this])

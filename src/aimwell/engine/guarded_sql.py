@@ -106,9 +106,10 @@ def _list_visible(node: object) -> set[str]:
     """
     from sqlglot import exp
 
-    assert isinstance(node, exp.Expression)
+    assert isinstance(node, exp.Expr)
     visible: set[str] = set()
-    child, parent = node, node.parent
+    child: exp.Expr | None = node
+    parent = node.parent
     while parent is not None:
         if isinstance(parent, exp.With):
             earlier = parent.expressions[: [cte is child for cte in parent.expressions].index(True)]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from aimwell.core.time import now
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_DIGESTS, HOT_GATE, LIVE_FOLLOWERS, LIVE_STATES
-from aimwell.engine.manifest import encode_batch
+from aimwell.engine.manifest import changed_meanwhile, encode_batch, read_version
 from aimwell.engine.seen_ids import SeenIds, digest_ids, find_repeats, pack_digests, unpack_digests
 from aimwell.engine.store import Store
 
@@ -42,6 +42,8 @@ class HotBatch:
     rows: Mapping[str, tuple[pa.Table, NDArray[np.int64]]]
     known: NDArray[np.bool_] | None = field(default=None)
     """Messages that the files are known to hold already, shape (len(ids),)."""
+    erasures: int | None = None
+    """The version of ``erasures`` that the rows rest on: it must still be the newest."""
 
 
 class HotRows:
@@ -59,6 +61,7 @@ class HotRows:
         """Write the rows of all messages that are new, durably; says for each message whether it was new.
 
         When this returns, every message is in the store, now or from before; when it raises, none of the new is.
+        Conflict when somebody was erased since ``batch.erasures``.
         """
         today = received_on or now().date()
         digests = digest_ids(batch.ids)
@@ -66,22 +69,25 @@ class HotRows:
         if batch.known is not None:
             repeated |= batch.known
         with self._lock:
-            fresh = self._append(batch, digests, repeated, today)
-            # Only what was committed is remembered: a failed transaction leaves no trace here either.
+            position, fresh = self._append(batch, digests, repeated, today)
+            # Only what was committed is remembered: a failed transaction leaves no trace here either. The position
+            # comes last: what an interruption keeps from being remembered is read again.
             self._seen.add(digests[fresh])
+            self._position = position
         return fresh
 
     def _append(
         self, batch: HotBatch, digests: NDArray[np.uint64], repeated: NDArray[np.bool_], today: date
-    ) -> NDArray[np.bool_]:
+    ) -> tuple[int, NDArray[np.bool_]]:
         with self._store.begin() as connection:
             position = take_turn(connection)
+            if batch.erasures is not None and read_version(connection, "erasures") != batch.erasures:
+                raise changed_meanwhile("erasures")
             self._catch_up(connection, position, today)
             fresh = ~(repeated | self._seen.find(digests))
             if fresh.any():
                 self._write(connection, position, batch, fresh, digests[fresh], today)
-        self._position = position
-        return fresh
+        return position, fresh
 
     def _write(
         self,

@@ -84,8 +84,7 @@ def write_version(
 
     Conflict when a file of ``removed`` went meanwhile: two who rewrite the same file cannot both be right.
     """
-    newest = sa.select(sa.func.max(TABLE_VERSIONS.c.version)).where(TABLE_VERSIONS.c.table_name == table)
-    version = int(connection.execute(newest).scalar() or 0) + 1
+    version = read_version(connection, table) + 1
     connection.execute(
         sa.insert(TABLE_VERSIONS).values(
             table_name=table,
@@ -120,6 +119,12 @@ def write_version(
         ]
         connection.execute(sa.insert(TABLE_FILES), rows)
     return version
+
+
+def read_version(connection: sa.Connection, table: str) -> int:
+    """The newest version of ``table``; 0 when it was never written."""
+    newest = sa.select(sa.func.max(TABLE_VERSIONS.c.version)).where(TABLE_VERSIONS.c.table_name == table)
+    return int(connection.execute(newest).scalar() or 0)
 
 
 def changed_meanwhile(table: str) -> Conflict:

@@ -41,7 +41,7 @@ from aimwell.engine.coded_rows import (
 from aimwell.engine.compaction import Place
 from aimwell.engine.files import sync_folder
 from aimwell.engine.leases import hold_lease
-from aimwell.engine.manifest import Snapshot, read_snapshot
+from aimwell.engine.manifest import Snapshot, changed_meanwhile, read_snapshot, read_version
 from aimwell.engine.session import Session
 from aimwell.engine.settings import EngineSettings
 
@@ -76,6 +76,7 @@ def publish(place: Place, *, full: bool = False) -> Edition | None:
     """Publish tags and the events that stand in files; None when the newest edition has them already.
 
     ``full`` builds everything anew. The last edition is the start of the next one, so only what changed is read.
+    Conflict when somebody was erased meanwhile.
     """
     folder = place.warehouse_folder
     with hold_lease(folder):
@@ -92,12 +93,23 @@ def publish(place: Place, *, full: bool = False) -> Edition | None:
             _write_edition(place, snapshot, edition, _start(folder, aside, last, parts))
             with aside.open("rb+") as stream:
                 os.fsync(stream.fileno())
+            _check_erasures(place, snapshot)
             aside.replace(folder / name)
         except BaseException:
             aside.unlink(missing_ok=True)
+            # An erasure also takes away what is being written: then that is what went wrong.
+            _check_erasures(place, snapshot)
             raise
-    _write_pointer(folder, edition)
+        # Still under the lease, for which an erasure waits before it deletes what was published.
+        _write_pointer(folder, edition)
     return edition
+
+
+def _check_erasures(place: Place, snapshot: Snapshot) -> None:
+    """Conflict when somebody was erased since ``snapshot``: the person must not be published."""
+    with place.store.snapshot() as connection:
+        if read_version(connection, "erasures") != snapshot.versions.get("erasures", 0):
+            raise changed_meanwhile("erasures")
 
 
 def read_pointer(folder: Path) -> Edition | None:
@@ -151,7 +163,7 @@ def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyCon
             if (folder / edition.file).exists():
                 raise
             continue
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         said = connection.execute("SELECT parts FROM publication").fetchall()[0][0]
         if json.loads(said) == dict(edition.parts):
             return connection, edition

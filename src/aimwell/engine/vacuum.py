@@ -105,10 +105,13 @@ def _is_older(path: Path, before: datetime) -> bool:
 
 
 def _forget_moves(connection: sa.Connection, before: datetime) -> None:
-    """Forget versions that only changed where rows stand, but not a table's newest, nor one that a file names."""
+    """Forget versions that only changed where rows stand, but not a table's newest, nor one that a file names.
+
+    The newest move stays, too: it says to whoever looks back (tags) that rows came, after their files were merged.
+    """
     newest = (
         sa.select(TABLE_VERSIONS.c.table_name, sa.func.max(TABLE_VERSIONS.c.version).label("version"))
-        .group_by(TABLE_VERSIONS.c.table_name)
+        .group_by(TABLE_VERSIONS.c.table_name, TABLE_VERSIONS.c.mode)
         .subquery()
     )
     named = sa.exists().where(

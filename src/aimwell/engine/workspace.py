@@ -19,7 +19,6 @@ from typing import Any, Literal
 import pyarrow as pa
 import sqlalchemy as sa
 
-from aimwell import __version__
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.ids import new_id
 from aimwell.core.seeds import derive_seed
@@ -31,7 +30,7 @@ from aimwell.engine.engines import open_session
 from aimwell.engine.files import DataFile, FileVerifier, is_patch, write_files, write_patch, write_stream
 from aimwell.engine.hot_events import HotRows
 from aimwell.engine.hot_tables import HOT_BATCHES
-from aimwell.engine.leases import hold_lease, is_alive, name_process
+from aimwell.engine.leases import hold_lease, is_alive
 from aimwell.engine.manifest import (
     Snapshot,
     changed_meanwhile,
@@ -41,6 +40,7 @@ from aimwell.engine.manifest import (
     write_version,
 )
 from aimwell.engine.published import PublishedReader, open_published
+from aimwell.engine.runs import end_run, start_run
 from aimwell.engine.session import Session
 from aimwell.engine.settings import FILE_NAME, Settings, check_settings, load_settings, write_settings
 from aimwell.engine.store import Store
@@ -344,19 +344,14 @@ class Workspace:
     def _start(self, run: Run, parameters: dict[str, Any], versions: dict[str, int]) -> None:
         with self.store.begin() as connection:
             self._clear_dead_runs(connection)
-            connection.execute(
-                sa.insert(RUNS).values(
-                    run_id=run.id,
-                    step=run.step,
-                    as_of=run.as_of,
-                    parameters=parameters,
-                    inputs=versions,
-                    seed=run.seed,
-                    code_version=__version__,
-                    process=name_process(),
-                    status="running",
-                    started_at=now(),
-                )
+            start_run(
+                connection,
+                run.id,
+                run.step,
+                as_of=run.as_of,
+                parameters=parameters,
+                inputs=versions,
+                seed=run.seed,
             )
 
     def _clear_dead_runs(self, connection: sa.Connection) -> None:
@@ -381,17 +376,7 @@ class Workspace:
                     # Hot rows that the run saw are part of what it replaced; those that came later stay.
                     seen = (HOT_BATCHES.c.table_name == table, HOT_BATCHES.c.position <= snapshot.position)
                     connection.execute(sa.delete(HOT_BATCHES).where(*seen))
-            ended = connection.execute(
-                sa.update(RUNS)
-                .where(RUNS.c.run_id == run.id, RUNS.c.status == "running")
-                .values(status="done", finished_at=now())
-            )
-            if ended.rowcount != 1:
-                raise Conflict(
-                    "engine.run_cleared",
-                    say("This run was cleared away by another process, which held it for dead."),
-                    remedy=say("Run the step again."),
-                )
+            end_run(connection, run.id)
         for _, written in run.staged.values():
             for file in written:
                 self._verifier.trust(file)

@@ -84,6 +84,7 @@ def compare(features: pa.Table, sides: Integers, *, seed: int, threads: int, mem
     columns = frozenset(features.column_names)
     chosen = choose_comparisons(columns)
     with duckdb.connect(config={"threads": threads, "memory_limit": memory}) as connection:
+        connection.execute("SET enable_progress_bar = false")
         _put_features(connection, features, sides, chosen)
         keys = make_pairs(connection, columns, two=two)
         observed, compared = _run_splink(connection, chosen, seed)

@@ -218,7 +218,9 @@ def split_records(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
 
 def _say(workspace: Workspace, one: str, other: str, verdict: str) -> dict[str, Any]:
     with workspace.run(
-        "data", as_of=_today(workspace), parameters={"identity": verdict, "left": one, "right": other}
+        "data",
+        as_of=_today(workspace),
+        parameters={"identity": verdict, "left_record": one, "right_record": other},
     ) as run:
         check_records(run, one, other)
         log = _read_log(run)
