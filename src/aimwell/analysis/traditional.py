@@ -17,6 +17,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_rules import compile_rules
+from aimwell.engine.compile_rules import read_number
 from aimwell.engine.rule import ATTRIBUTE, All, Compare, IsEmpty, Not, OneOf, Rule, is_attribute
 from aimwell.engine.session import Queryable
 from aimwell.engine.specification import NUMERIC, find_type
@@ -56,7 +57,7 @@ def _read_numbers(reader: Queryable, tag: str) -> np.ndarray | None:
     """Every customer's number; None when the attribute is not one (fewer than 95 % can be read as numbers)."""
     if is_attribute(tag):
         name = quote_name(tag.removeprefix(ATTRIBUTE))
-        table = reader.query(f"SELECT TRY_CAST({name} AS DOUBLE) AS value FROM customers WHERE {name} <> ''")
+        table = reader.query(f"SELECT {read_number(name)} AS value FROM customers WHERE {name} <> ''")
         values = table.column("value").to_numpy(zero_copy_only=False).astype(np.float64)
         known = values[np.isfinite(values)]
         return known if len(known) and len(known) >= 0.95 * len(values) else None

@@ -127,7 +127,18 @@ class Stage:
         for kind in ("piece", "faults"):
             # Written by a process that ended before it could say so.
             (self.folder / f"{kind}-{state.pieces:06}.parquet").unlink(missing_ok=True)
-        return state
+        return state if self._is_whole(state) else None
+
+    def _is_whole(self, state: State) -> bool:
+        """Whether the pieces hold what the state tells: after a power cut one may be torn or gone."""
+        try:
+            rows, faults = (
+                sum(pq.read_metadata(path).num_rows for path in self.folder.glob(f"{kind}-*.parquet"))
+                for kind in ("piece", "faults")
+            )
+        except (OSError, pa.ArrowInvalid):
+            return False
+        return rows == state.rows and faults == state.faults
 
     def _begin(self, delivery: Delivery, signature: str) -> State:
         for path in self.folder.glob("*.parquet"):

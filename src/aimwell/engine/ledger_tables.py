@@ -1,7 +1,8 @@
 """The ledger's tables in the store: deliveries, suppressions, consents as they stand now, campaigns, the gate.
 
-Written by ``deployment``, and by whoever records a consent or a suppression. Milliseconds are whole numbers since 1970 in UTC, so that a lease is compared
-alike on every database; money is kept in cents. No address and no name of a customer stands here.
+Written by ``deployment``, and by whoever records a consent or a suppression. Milliseconds are whole numbers since
+1970 in UTC, so that a lease is compared alike on every database; money is kept in cents. No address and no name of a
+customer stands here.
 """
 
 from __future__ import annotations
