@@ -16,8 +16,7 @@ from aimwell.analysis.drafts import Draft, name_draft
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
-from aimwell.engine.compile_rules import compile_rules
-from aimwell.engine.compile_rules import read_number
+from aimwell.engine.compile_rules import compile_rules, read_number
 from aimwell.engine.rule import ATTRIBUTE, All, Compare, IsEmpty, Not, OneOf, Rule, is_attribute
 from aimwell.engine.session import Queryable
 from aimwell.engine.specification import NUMERIC, find_type

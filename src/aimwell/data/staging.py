@@ -138,7 +138,7 @@ class Stage:
             )
         except (OSError, pa.ArrowInvalid):
             return False
-        return rows == state.rows and faults == state.faults
+        return bool(rows == state.rows and faults == state.faults)
 
     def _begin(self, delivery: Delivery, signature: str) -> State:
         for path in self.folder.glob("*.parquet"):
