@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from aimwell.analysis.browsing_tags import BROWSING_TAGS
 from aimwell.analysis.contact_tags import EVENT_TAGS, KNOWN_TAGS, define_attributes
 from aimwell.analysis.habit_tags import HABIT_TAGS
-from aimwell.analysis.lifecycle import LIFECYCLE_TAG, STAGES
+from aimwell.analysis.lifecycle import LIFECYCLE_TAG
 from aimwell.analysis.opinion_tags import OPINION_TAGS
 from aimwell.analysis.person_tags import PERSON_TAGS
 from aimwell.analysis.preference_tags import PREFERENCE_TAGS
 from aimwell.analysis.purchase_tags import PURCHASE_TAGS
 from aimwell.analysis.rfm import RFM_TAGS
 from aimwell.analysis.tag import Tag
-from aimwell.analysis.value import TIERS, VALUE_TAGS
+from aimwell.analysis.value import VALUE_TAGS
+from aimwell.analysis.value_titles import VALUE_TITLES
 from aimwell.core.text import Text
 from aimwell.engine.describe import describe_rule
 from aimwell.engine.rule import Rule, list_rule_tags
@@ -36,8 +37,6 @@ MEASURED_TAGS: tuple[Tag, ...] = (
 """Tags that the compiler measures on order_lines, events and signals."""
 CATALOGUE: tuple[Tag, ...] = (*MEASURED_TAGS, *STANDING_TAGS, *KNOWN_TAGS, *PERSON_TAGS)
 """All built-in tags; each delivered attribute adds one (``contact_tags.define_attributes``)."""
-VALUE_TITLES: Mapping[str, Mapping[str, Text]] = {"lifecycle_stage": STAGES, "value_tier": TIERS}
-"""Names for people of the values of those tags whose values are names in code."""
 
 
 def find_tags(columns: Iterable[str]) -> tuple[Tag, ...]:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from aimwell.analysis.bitmaps import SegmentBitmaps, number_members, read_bitmaps
-from aimwell.analysis.catalogue import VALUE_TITLES
 from aimwell.analysis.coded_counts import count_events
+from aimwell.analysis.value_titles import VALUE_TITLES
 from aimwell.core.tables import Type
 from aimwell.core.text import Text
 from aimwell.engine.coded_reader import CodedRows

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from aimwell.analysis.catalogue import VALUE_TITLES, find_tags
+from aimwell.analysis.catalogue import find_tags
 from aimwell.analysis.masking import mask_identifier
 from aimwell.analysis.next_step import decide_next
 from aimwell.analysis.segments import BUILT_IN
 from aimwell.analysis.tag import Tag
+from aimwell.analysis.value_titles import VALUE_TITLES
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
