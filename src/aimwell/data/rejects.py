@@ -25,10 +25,25 @@ from aimwell.data.parsing import Parsed
 from aimwell.data.scratch import Scratch, literal
 
 
+_ABOUT_LINES = {
+    "too_few_columns": say("The line has fewer columns than the header. Complete it."),
+    "too_many_columns": say(
+        "The line has more columns than the header. Put values that contain the delimiter in double quotes."
+    ),
+    "bad_quote": say("The double quotes of the line do not match. Close or double them."),
+    "bad_encoding": say("The line holds bytes that are no characters. Type the damaged words again."),
+    "nul_byte": say("The line holds NUL bytes (shown as ␀): it was damaged on its way. Export it again."),
+    "cell_too_long": say(
+        "A cell has more than 1,000,000 characters. Shorten it, or close the quote that is open before it."
+    ),
+    "bad_json": say("The line is no JSON object. Repair it, or export the file again: it may have been cut."),
+}
+
+
 def explain_reject(reason: str, column: str, value: str | None) -> Text:
     """The reason and the remedy in words."""
     shown = "—" if value is None else value if len(value) <= 200 else value[:200] + "…"
-    texts = {
+    about_values = {
         "no_customer": say("There is no customer number. Enter it, or leave the row out."),
         "missing_value": say("Column '{column}' is empty. Enter the value.", column=column),
         "bad_date": say(
@@ -72,21 +87,8 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
             value=shown,
             column=column,
         ),
-        "too_few_columns": say("The line has fewer columns than the header. Complete it."),
-        "too_many_columns": say(
-            "The line has more columns than the header. Put values that contain the delimiter in double quotes."
-        ),
-        "bad_quote": say("The double quotes of the line do not match. Close or double them."),
-        "bad_encoding": say("The line holds bytes that are no characters. Type the damaged words again."),
-        "nul_byte": say("The line holds NUL bytes (shown as ␀): it was damaged on its way. Export it again."),
-        "cell_too_long": say(
-            "A cell has more than 1,000,000 characters. Shorten it, or close the quote that is open before it."
-        ),
-        "bad_json": say(
-            "The line is no JSON object. Repair it, or export the file again: it may have been cut."
-        ),
     }
-    return texts[reason]
+    return {**_ABOUT_LINES, **about_values}[reason]
 
 
 @dataclass
