@@ -24,7 +24,6 @@ from aimwell.data.mapping import OWN_COLUMNS
 from aimwell.data.parsing import Parsed
 from aimwell.data.scratch import Scratch, literal
 
-
 _ABOUT_LINES = {
     "too_few_columns": say("The line has fewer columns than the header. Complete it."),
     "too_many_columns": say(
