@@ -314,12 +314,6 @@ def read_segments(reader: Queryable) -> list[dict[str, AnyType]]:
     ]
 
 
-def read_revenue(reader: Queryable) -> NDArray[np.float64]:
-    """Revenue of 365 days of every row of tags, by customer_id; 0 where unknown; money."""
-    table = reader.query("SELECT COALESCE(revenue_365d, 0) AS revenue FROM tags ORDER BY customer_id")
-    return np.asarray(table.column("revenue").to_numpy(), dtype=np.float64)
-
-
 def share_revenue(revenue: NDArray[np.float64], inside: NDArray[np.bool_]) -> float | None:
     """The members' share of all revenue, 0–1; None when there is no revenue."""
     total = float(revenue.sum())

@@ -69,19 +69,6 @@ def detect_encoding(path: Path, *, limit: int | None = None) -> Encoding:
     return _accept_damage(path)
 
 
-def decode_any(raw: bytes) -> str:
-    """The text of bytes in any encoding of the ladder; what does not decode becomes U+FFFD."""
-    for mark, codec in _BOMS:
-        if raw.startswith(mark):
-            return raw[len(mark) :].decode(codec, "replace")
-    for codec in ("utf-8", "gb18030", "big5hkscs", "cp1252"):
-        try:
-            return raw.decode(codec)
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("utf-8", "replace")
-
-
 def hash_file(path: Path) -> str:
     """The SHA-256 of the bytes of ``path``."""
     with path.open("rb") as stream:

@@ -45,12 +45,6 @@ def write_quality(run: Run) -> None:
         run.append("quality_history", build_snapshot(quality, figures, at=now(), run_id=run.id))
 
 
-def assess_quality(reader: Queryable, run_id: str) -> pa.Table:
-    """The whole report as a table ``quality``."""
-    before = read_history(reader)
-    return _assess(reader, run_id, before, read_figures(reader, before))
-
-
 def _assess(
     reader: Queryable, run_id: str, before: dict[Key, Figures], figures: dict[Key, Figures]
 ) -> pa.Table:

@@ -311,13 +311,6 @@ def list_aggregates(spec: TagSpec) -> tuple[Aggregate, ...]:
             return ()
 
 
-def list_sources(spec: TagSpec) -> tuple[str, ...]:
-    """The sources that a tag is measured on, each once."""
-    if isinstance(spec, DaysSince | TopValue):
-        return (spec.table,)
-    return tuple(dict.fromkeys(aggregate.table for aggregate in list_aggregates(spec)))
-
-
 def find_windows(spec: TagSpec) -> tuple[tuple[str, Window | None], ...]:
     """Each source of a tag with a window in which its rows count (None: all rows before ``as_of``)."""
     match spec:
