@@ -1,11 +1,14 @@
 """Made-up customers, orders and events for the benches: skewed like a shop's, the same for a scale at every run.
 
 ``small`` has 20 thousand customers and 1 million events, ``full`` 1 million and 50 million. A workspace that was
-made once is kept under ``$AIMWELL_BENCH`` (or the temporary folder) and used again. As a program it makes one.
+made once is kept under ``$AIMWELL_BENCH`` (or the temporary folder) and used again, as long as store, tables and
+settings are what they were; else it is made anew. As a program it makes one.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -18,10 +21,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aimwell.core.tables import CONSENTS, CUSTOMERS, EVENTS, ORDER_LINES, PRODUCTS
+from aimwell.core.tables import ALL_TABLES, CONSENTS, CUSTOMERS, EVENTS, ORDER_LINES, PRODUCTS
+from aimwell.engine.settings import Settings
+from aimwell.engine.store_metadata import METADATA
 from aimwell.engine.workspace import Workspace
 from bench.result import Scale, measure, read_scale
 
+VERSION = 1
+"""Raised whenever the same scale gives other rows than before."""
 AS_OF = date(2026, 1, 1)
 ZONE = "Asia/Shanghai"
 CUSTOMERS_BY_SCALE = {"small": 20_000, "full": 1_000_000}
@@ -44,13 +51,34 @@ REGIONS = ("华东", "华南", "华北", "西南", "东北", "西北")
 def make_workspace(scale: Scale) -> Workspace:
     """The workspace of ``scale``, made if it is not there; open, and to be closed by the caller."""
     folder = Path(os.environ.get("AIMWELL_BENCH", tempfile.gettempdir())) / f"aimwell-bench-{scale}"
-    if (folder / "complete").exists():
+    if is_complete(folder):
         return Workspace.open(folder)
     shutil.rmtree(folder, ignore_errors=True)
     workspace = Workspace.create(folder, name="bench", zone=ZONE, currency="CNY")
     _fill(workspace, CUSTOMERS_BY_SCALE[scale])
-    (folder / "complete").touch()
+    mark_complete(folder)
     return workspace
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether ``folder`` was filled to its end by this version of the generator, store, tables and settings."""
+    mark = folder / "complete"
+    return mark.exists() and mark.read_text(encoding="utf-8") == describe_version()
+
+
+def mark_complete(folder: Path) -> None:
+    """Say that ``folder`` is filled, and by which version."""
+    (folder / "complete").write_text(describe_version(), encoding="utf-8")
+
+
+def describe_version() -> str:
+    """What rows are made, and a digest of the form in which they are kept; JSON."""
+    store = {
+        table.name: [(one.name, str(one.type)) for one in table.columns] for table in METADATA.sorted_tables
+    }
+    tables = {table.name: [(one.name, one.type.value) for one in table.columns] for table in ALL_TABLES}
+    kept = json.dumps([store, tables, Settings.model_json_schema()], sort_keys=True)
+    return json.dumps({"rows": VERSION, "form": hashlib.sha256(kept.encode()).hexdigest()})
 
 
 def _fill(workspace: Workspace, customers: int) -> None:

@@ -1,4 +1,4 @@
-"""Segments as bitmaps: the same sets as plain Python's, and a cache that is whole or not read."""
+"""Segments as bitmaps: the same sets as plain Python's, as they were found and as they are kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from aimwell.analysis.bitmaps import FILE, SegmentBitmaps, build_bitmaps, load_bitmaps, number_members
+from aimwell.analysis.bitmaps import SegmentBitmaps, build_bitmaps, number_members, read_bitmaps
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.segments import BUILT_IN, find_members, read_rule_types
 from aimwell.analysis.step import describe
@@ -64,7 +64,6 @@ def test_overlaps_equal_plain_sets(sets: list[set[int]]) -> None:
     assert bitmaps.count_overlaps() == [[len(one & other) for other in sets] for one in sets]
     asked = bitmaps.select(InSegment("s0"))
     assert bitmaps.count_shared(asked) == {f"s{n}": len(sets[0] & other) for n, other in enumerate(sets)}
-    assert bitmaps.list_customers(asked, most=2) == [f"c{number:02d}" for number in sorted(sets[0])][:2]
 
 
 @settings(max_examples=30, deadline=None)
@@ -94,25 +93,12 @@ def test_only_segments_can_be_combined() -> None:
     assert list(number_members(np.array([True, False, True]))) == [0, 2]
 
 
-def test_the_cache_is_read_when_whole_and_current_and_built_anew_otherwise(tmp_path: Path) -> None:
+def test_members_as_they_are_kept_are_those_that_were_found(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     load_shop(workspace)
     describe(workspace, as_of=AS_OF)
-    folder, versions = tmp_path / "cache", {"tags": 1, "segments": 1, "segment_members": 1}
     with workspace.read() as reader:
         expected = build_bitmaps(find_members(reader, BUILT_IN, read_rule_types(reader), as_of=AS_OF))
-        built = load_bitmaps(folder, reader, versions)
-        whole = (folder / FILE).read_bytes()
-        read = load_bitmaps(folder, reader, versions)
-        for found in (built, read):
-            assert found.customers.to_pylist() == ["ann", "ben", "cid"]
-            assert {name: set(one) for name, one in found.members.items()} == {
-                name: set(one) for name, one in expected.members.items()
-            }
-        for damaged in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b"nonsense", b""):
-            (folder / FILE).write_bytes(damaged)
-            assert load_bitmaps(folder, reader, versions).members == built.members
-            assert (folder / FILE).read_bytes() == whole
-        load_bitmaps(folder, reader, {**versions, "tags": 2})
-        assert (folder / FILE).read_bytes() != whole
-    assert [path.name for path in folder.iterdir()] == [FILE]
+        found = read_bitmaps(reader)
+    assert found.customers.to_pylist() == ["ann", "ben", "cid"]
+    assert found.members == expected.members

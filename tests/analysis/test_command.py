@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from aimwell.cli.analysis import app
 from aimwell.cli.customer import show_customer
 from aimwell.cli.output import State
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.engine.workspace import Reader, Workspace
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
 
 
@@ -99,3 +101,40 @@ def test_one_customer_is_shown(folder: Path) -> None:
         assert result.exit_code == 0, result.output
         assert "ann" in result.stdout
     assert json.loads(result.stdout)["customer_id"] == "ann"
+
+
+UNTIL = ("--until", AS_OF.isoformat())
+COMMANDS = (
+    ("segments",),
+    ("events", *UNTIL),
+    ("funnel", "--step", "Coupon Redeemed", "--step", "orders", *UNTIL),
+    ("cohort", "--period", "month", *UNTIL),
+    ("trend", "orders", "--figure", "sum:revenue", *UNTIL),
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_the_engine_of_the_analysis_answers(
+    folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``[engine] name`` decides about these commands, too."""
+    asked: list[str | None] = []
+    read_plainly = Workspace.read
+
+    def read_watched(self: Workspace, step: str | None = None) -> AbstractContextManager[Reader]:
+        asked.append(step)
+        return read_plainly(self, step)
+
+    monkeypatch.setattr(Workspace, "read", read_watched)
+    result = call(folder, *words)
+    assert result.exit_code == 0, result.output
+    assert asked == ["analysis"]
+
+
+def test_a_figure_is_shown_by_period(folder: Path) -> None:
+    words = ("trend", "order_lines", "--figure", "sum:revenue", *UNTIL)
+    found = read(folder, *words)
+    assert (found["period"], found["function"], len(found["periods"])) == ("month", "sum", 12)
+    assert sum(row["rows"] for row in found["periods"]) > 0
+    assert "█" in call(folder, *words).output
+    assert isinstance(call(folder, "trend", "order_lines", "--period", "year").exception, BadInput)

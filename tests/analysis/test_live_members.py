@@ -53,7 +53,7 @@ def take(workspace: Workspace, *rows: tuple[str, str, str, int]) -> None:
 def read_members(workspace: Workspace) -> set[tuple[str, str]]:
     with workspace.read() as reader:
         names = reader.query("SELECT segment FROM segments")["segment"].to_pylist()
-    return {(name, one) for name in names for one in read_live_members(workspace, name)}
+        return {(name, one) for name in names for one in read_live_members(workspace, reader, name)}
 
 
 EVENT = st.tuples(

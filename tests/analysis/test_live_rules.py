@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aimwell.analysis import live_rules
 from aimwell.analysis.live_machine import Machine
 from aimwell.analysis.live_rules import Change, LiveRules
 from aimwell.core.errors import BadInput, Conflict
@@ -21,7 +22,7 @@ from aimwell.core.tables import EVENTS
 from aimwell.engine.compaction import compact
 from aimwell.engine.compile_rules import compile_rules
 from aimwell.engine.hot_events import HotBatch
-from aimwell.engine.hot_tables import LIVE_CHANGES
+from aimwell.engine.hot_tables import HOT_CONSUMERS, LIVE_CHANGES
 from aimwell.engine.rule import All, Any, Compare, Not, Rule, Sequence, Step, did
 from aimwell.engine.specification import Condition, Window
 from aimwell.engine.workspace import Workspace
@@ -189,3 +190,44 @@ def test_joined_records_count_together(workspace: Workspace) -> None:
 def test_what_needs_more_than_events_is_refused(rule: Rule) -> None:
     with pytest.raises(BadInput):
         Machine({"one": rule})
+
+
+def silence(workspace: Workspace, consumer: str, since: timedelta) -> None:
+    """As if ``consumer`` had last been heard of so long ago."""
+    mine = HOT_CONSUMERS.c.consumer == consumer
+    with workspace.store.begin() as connection:
+        connection.execute(sa.update(HOT_CONSUMERS).where(mine).values(changed_at=datetime.now(UTC) - since))
+
+
+def test_a_consumer_that_died_holds_nothing_back_for_ever_and_begins_anew(workspace: Workspace) -> None:
+    live = LiveRules(workspace, RULES)
+    take(workspace, ("a", "c0", "View", 1, None))
+    live.start(as_of=DAY)
+    take(workspace, ("b", "c1", "View", 2, None), ("c", "c1", "View", 3, None))
+    hours = workspace.settings.events.consumer_hours
+    silence(workspace, "live", timedelta(hours=hours - 1))
+    assert compact(workspace).rows == 1, "what a living consumer has not read waits for it"
+    silence(workspace, "live", timedelta(hours=hours + 1))
+    assert compact(workspace).rows == 2
+    take(workspace, ("d", "c2", "View", 4, None))
+    assert live.notice is None
+    as_of = DAY + timedelta(days=1)
+    live.step(as_of=as_of)
+    assert live.notice is not None
+    assert "had not read the stream" in live.notice.render("en")
+    assert listen(live, RULES) == decide(workspace, RULES, as_of)
+    take(workspace, ("e", "c2", "View", 5, None))
+    assert compact(workspace).rows == 1, "having come again, it is waited for again"
+
+
+def test_a_consumer_with_nothing_to_read_is_heard_of_all_the_same(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LiveRules(workspace, RULES)
+    live.start()
+    later = datetime.now(UTC) + timedelta(hours=workspace.settings.events.consumer_hours - 1)
+    silence(workspace, "live", timedelta(hours=workspace.settings.events.consumer_hours - 1))
+    monkeypatch.setattr(live_rules, "now", lambda: later)
+    live.step()
+    take(workspace, ("a", "c0", "View", 1, None))
+    assert compact(workspace).rows == 0

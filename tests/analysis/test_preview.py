@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from aimwell.analysis.bitmaps import SegmentBitmaps
-from aimwell.analysis.preview import Previewer
+from aimwell.analysis.preview import Previewer, Turns
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.segments import list_rules, load_segments, read_rule_types
 from aimwell.analysis.step import describe
@@ -158,3 +159,37 @@ def test_many_people_may_try_at_once(previewer: Previewer) -> None:
         thread.join()
     assert [sizes[number] for number in range(4)] == [1, 1, 1, 2]
     assert all(sizes[number] == sizes[number % 4] for number in range(len(rules)))
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_turns_are_taken_in_the_order_of_coming(places: int) -> None:
+    turns, inside, most, order = Turns(places), 0, 0, []
+    lock, leave = threading.Lock(), threading.Event()
+
+    def work(number: int) -> None:
+        nonlocal inside, most
+        with turns.take():
+            with lock:
+                inside += 1
+                most = max(most, inside)
+                order.append(number)
+            leave.wait()
+            with lock:
+                inside -= 1
+
+    threads = []
+    for number in range(8):
+        threads.append(threading.Thread(target=work, args=(number,)))
+        threads[-1].start()
+        # Until this one is in, or stands in the queue.
+        while len(order) + turns.waiting <= number:
+            time.sleep(0.001)
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert most == places
+    assert sorted(order) == list(range(8))
+    if places == 1:
+        # Of two who are let in at once, either may be the first to say so.
+        assert order == list(range(8))
+    assert turns.waiting == 0

@@ -100,3 +100,10 @@ def test_members_are_exported_for_a_channel(folder: Path, tmp_path: Path) -> Non
     found = read(folder, "export", "best_customers", "--channel", "email", "--out", str(out))
     assert found["written"] + sum(found["left_out"].values()) >= 1
     assert out.exists()
+
+
+def test_an_experiment_without_a_tree_or_a_plan_is_told(folder: Path) -> None:
+    for by, code in (("region", "cli.experiment_without_tree"), ("tree", "analysis.unknown_plan")):
+        caught = call(folder, "build", "--by", by, "--experiment", "p9").exception
+        assert isinstance(caught, BadInput)
+        assert caught.code == code

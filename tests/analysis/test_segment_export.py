@@ -12,16 +12,18 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aimwell.analysis.live_members import LiveMembers
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.segment_export import escape_cell, export_segment, usable_address
 from aimwell.analysis.segments import save_segment
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import TABLES
+from aimwell.data.event_intake import take_events
 from aimwell.engine.permissions import suppress_customers
 from aimwell.engine.store_tables import AUDIT_LOG
 from aimwell.engine.workspace import Workspace
-from tests.analysis.shop import AS_OF, build_consents, load, make_workspace
+from tests.analysis.shop import AS_OF, build_consents, load, load_shop, make_workspace
 
 PEOPLE = {
     "c1": "ann@example.com",
@@ -74,6 +76,29 @@ def test_who_may_not_or_cannot_be_contacted_is_left_out_and_counted(
     assert [entry.subject for entry in entries] == ["segment/all_of_them"]
     assert "example.com" not in str(entries[0].detail)
     assert entries[0].detail["written"] == 3
+
+
+def test_live_members_are_exported_as_the_events_since_the_analysis_have_it(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    load_shop(shop)
+    since = datetime(2024, 1, 1, tzinfo=UTC)
+    people = [{"customer_id": name, "email": f"{name}@example.com", "source": "t"} for name in ("ann", "ben")]
+    consents = build_consents(*((name, "email", True, since) for name in ("ann", "ben")))
+    load(shop, customers=TABLES["customers"].build(people), consents=consents)
+    save_segment(shop.store, "clicked", parse_rule("did 'Bench Clicked'"))
+    describe(shop, as_of=AS_OF)
+    live = LiveMembers(shop)
+    live.step()
+    take_events(shop, {"type": "track", "event": "Bench Clicked", "userId": "ben", "messageId": "m"})
+    live.step()
+
+    def export(*, live: bool) -> list[str]:
+        path = tmp_path / "out.csv"
+        export_segment(shop, "clicked", "email", path, live=live)
+        return [row[0] for row in csv.reader(io.StringIO(path.read_text("utf-8-sig")))][1:]
+
+    assert export(live=False) == []
+    assert export(live=True) == ["ben"]
 
 
 def test_what_cannot_be_exported_is_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from aimwell.analysis import tags
+from aimwell.analysis.own_tags import save_tag
 from aimwell.analysis.tags import ComputedTags, compute_tags
 from aimwell.core.tables import TABLES
 from aimwell.core.time import now
 from aimwell.data.erasure import erase_person
 from aimwell.engine.compaction import compact, merge_files
-from aimwell.engine.files import is_patch
+from aimwell.engine.files import is_overlay, is_patch
 from aimwell.engine.hot_events import HotBatch
 from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Run, Workspace
@@ -192,9 +193,21 @@ def assert_same(workspace: Workspace, as_of: date) -> pa.Table:
     return found
 
 
-def list_patches(workspace: Workspace) -> list[str]:
+def list_files(workspace: Workspace) -> list[str]:
     with workspace.run("look", as_of=START) as run:
-        return [path for path in run.list_files("tags") if is_patch(path)]
+        return run.list_files("tags")
+
+
+def list_patches(workspace: Workspace) -> list[str]:
+    return [path for path in list_files(workspace) if is_patch(path)]
+
+
+def list_overlays(workspace: Workspace) -> list[str]:
+    return [path for path in list_files(workspace) if is_overlay(path)]
+
+
+def list_plain(workspace: Workspace) -> list[str]:
+    return [path for path in list_files(workspace) if not is_patch(path) and not is_overlay(path)]
 
 
 @settings(
@@ -248,6 +261,56 @@ def test_orders_after_a_patch_are_compared_with_everybody(tmp_path: Path) -> Non
     workspace.close()
 
 
+def test_orders_of_the_same_day_write_rows_of_buyers_and_compared_columns_of_all(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    deliveries = fill(workspace)
+    words = "CASE WHEN email_known THEN value_percentile * 2 ELSE rfm_r END"
+    own = {"form": {"expression": {"sql": words, "type": "real"}}, "keeps_history": True}
+    sql = "SELECT customer_id, COUNT(*) AS n FROM events GROUP BY customer_id"
+    with workspace.read() as reader:
+        save_tag(reader, workspace.store, "rank_twice", own)
+        save_tag(reader, workspace.store, "rows_of_events", {"sql": sql})
+    compute(workspace, START)
+    base = list_plain(workspace)
+    deliveries.deliver([], [("e", "Product Viewed", 3, "ball")], [])
+    assert_same(workspace, START)
+    deliveries.deliver([("a", 7, 4, "milk", 2500, 11), ("new", 1, 2, "bread", 700, 9)], [], [])
+    before = assert_same(workspace, START)
+    assert (len(list_patches(workspace)), len(list_overlays(workspace))) == (1, 1)
+    deliveries.deliver([("b", 8, 3, "milk", 9900, 11)], [("a", "Product Viewed", 1, "ball")], [])
+    found = assert_same(workspace, START)
+    # Nobody sold anything to "a" meanwhile, but "b" paid more.
+    changed = [name for name in found.column_names if not found[name].equals(before[name])]
+    assert {"value_percentile", "rank_twice", "rows_of_events", "orders_365d"} <= set(changed)
+    assert list_plain(workspace) == base
+    assert (len(list_patches(workspace)), len(list_overlays(workspace))) == (1, 1)
+    deliveries.deliver([("e", 9, 1, "milk", 100, 11)], [], [])
+    assert_same(workspace, START + timedelta(days=1))
+    assert list_patches(workspace) == list_overlays(workspace) == []
+    workspace.close()
+
+
+def test_history_of_a_day_that_is_computed_twice_is_that_of_computing_it_once(tmp_path: Path) -> None:
+    histories = []
+    for steps in (["a"], ["a", "b"], ["b", "a"]):
+        workspace = make_workspace(tmp_path / "-".join(steps))
+        deliveries = fill(workspace)
+        compute(workspace, START - timedelta(days=3))
+        compute(workspace, START)
+        for name in steps:
+            deliveries.deliver([(name, 7, 4, "milk", 2500, 11)], [], [])
+            assert_same(workspace, START)
+        if len(steps) == 1:
+            deliveries.deliver([("b", 7, 4, "milk", 2500, 11)], [], [])
+            with workspace.run("analysis", as_of=START) as run:
+                compute_tags(workspace, run, everything=True)
+        with workspace.read() as reader:
+            sql = "SELECT customer_id, tag, value, since FROM tag_history ORDER BY ALL"
+            histories.append(reader.query(sql).to_pylist())
+        workspace.close()
+    assert histories[0] == histories[1] == histories[2]
+
+
 def test_hot_rows_count_before_and_after_they_are_moved_and_merged(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path)
     deliveries = fill(workspace)
@@ -288,6 +351,20 @@ def test_a_person_is_erased_from_a_patch(tmp_path: Path) -> None:
     before = assert_same(workspace, START)
     erase_person(workspace, "b", dry_run=False)
     assert len(list_patches(workspace)) == 1
+    with workspace.read() as reader:
+        left = read(reader)
+    assert left.equals(before.filter(pc.not_equal(before["customer_id"], "b")))
+    workspace.close()
+
+
+def test_a_person_is_erased_from_an_overlay(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    deliveries = fill(workspace)
+    compute(workspace, START)
+    deliveries.deliver([("a", 7, 4, "milk", 2500, 11)], [], [])
+    before = assert_same(workspace, START)
+    erase_person(workspace, "b", dry_run=False)
+    assert len(list_overlays(workspace)) == 1
     with workspace.read() as reader:
         left = read(reader)
     assert left.equals(before.filter(pc.not_equal(before["customer_id"], "b")))

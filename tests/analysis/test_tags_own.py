@@ -99,7 +99,10 @@ def test_versions_are_kept_and_what_others_need_is_not_removed(workspace: Worksp
     assert "views_mine" not in rows["ann"]
     with pytest.raises(BadInput) as unknown:
         remove_tag(workspace.store, "views_mine")
-    assert unknown.value.code == "engine.unknown_tag"
+    assert unknown.value.code == "analysis.no_own_tag"
+    with pytest.raises(BadInput) as built_in:
+        remove_tag(workspace.store, "recency_days")
+    assert built_in.value.code == "analysis.tag_built_in"
 
 
 @pytest.mark.parametrize(

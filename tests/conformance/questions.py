@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from aimwell.analysis.activity import map_activity
 from aimwell.analysis.flows import measure_flows
 from aimwell.analysis.funnels import measure_funnel
 from aimwell.analysis.networks import read_network
@@ -32,6 +33,7 @@ from aimwell.engine.sql_text import Query
 from aimwell.engine.views import RESOLVED
 from aimwell.engine.workspace import Reader
 from aimwell.goals.metrics import METRICS, bind_window
+from tests.conformance.random_tags import draw_tags
 from tests.conformance.rules import list_rule_questions
 from tests.conformance.world import AS_OF
 
@@ -66,6 +68,7 @@ def list_questions() -> Iterator[tuple[str, Question]]:
         series = Series(Aggregate("order_lines", "sum", "revenue"), period, date(2023, 1, 1), AS_OF)
         yield f"series by {period}", ask(compile_series(series))
     yield "lifecycle flows", lambda reader: measure_flows(reader, start=date(2023, 12, 31), end=AS_OF)
+    yield "map by activity", lambda reader: map_activity(reader, as_of=AS_OF)
     yield "referrals by attribute", _ask_referrals
     yield "network of invitations", _ask_network
 
@@ -98,6 +101,8 @@ def list_specifications() -> Iterator[tuple[str, Question]]:
         specs["since_last"] = DaysSince(table, "last")
         yield f"figures of {table}", ask(compile_tags(specs, as_of=AS_OF))
     yield "shares, trends and favourites", ask(compile_tags(_SHARES, as_of=AS_OF))
+    for seed in range(3):
+        yield f"tags drawn with seed {seed}", ask(compile_tags(draw_tags(seed, 10), as_of=AS_OF))
 
 
 _COLUMNS: dict[str, dict[str, tuple[Any, ...]]] = {

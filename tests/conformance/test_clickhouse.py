@@ -16,6 +16,7 @@ from aimwell.engine.rule import Rule
 from aimwell.engine.workspace import Reader
 from tests.conformance.conftest import open_on
 from tests.conformance.questions import Question, list_questions
+from tests.conformance.refreshed import refresh
 from tests.conformance.rows import find_differences
 from tests.conformance.world import AS_OF
 from tests.engine.rule_world import RULES, TYPES, World, build_tags, draw_world
@@ -52,6 +53,13 @@ def test_random_rules_hold_for_the_same_customers(
         assert changed
         answers.append(reader.query(sql, query.parameters))
     assert find_differences(*answers) == []
+
+
+def test_refreshed_tags_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_on("duckdb", tmp_path / "a") as ours, open_on("clickhouse", tmp_path / "b") as theirs:
+        steps = zip(refresh(ours, monkeypatch), refresh(theirs, monkeypatch), strict=True)
+        for (step, expected), (_, found) in steps:
+            assert find_differences(expected, found, step) == []
 
 
 def test_the_whole_step_gives_the_same_tags_and_segments(tmp_path: Path) -> None:

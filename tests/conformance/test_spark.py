@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from aimwell.core.errors import BadInput
 from aimwell.engine.workspace import Reader
 from tests.conformance.conftest import open_on
 from tests.conformance.questions import Question, list_questions
+from tests.conformance.refreshed import refresh
 from tests.conformance.rows import find_differences
 from tests.conformance.world import AS_OF
 
@@ -28,6 +32,13 @@ def test_the_same_rows(name: str, on_duckdb: Reader, on_spark: Reader) -> None:
     assert find_differences(question(on_duckdb), question(on_spark), name) == []
 
 
+def test_refreshed_tags_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_on("duckdb", tmp_path / "a") as ours, open_on("spark", tmp_path / "b") as theirs:
+        steps = zip(refresh(ours, monkeypatch), refresh(theirs, monkeypatch), strict=True)
+        for (step, expected), (_, found) in steps:
+            assert find_differences(expected, found, step) == []
+
+
 def test_the_whole_step_gives_the_same_tags_and_segments(tmp_path: Path) -> None:
     with open_on("duckdb", tmp_path / "a") as ours, open_on("spark", tmp_path / "b") as theirs:
         results = [describe(workspace, as_of=AS_OF) for workspace in (ours, theirs)]
@@ -42,3 +53,21 @@ def test_a_query_that_fails_on_the_way_is_said_in_words(on_spark: Reader) -> Non
     with pytest.raises(BadInput) as caught:
         on_spark.query("SELECT CAST(customer_id AS BIGINT) AS x FROM customers")
     assert caught.value.code == "engine.cannot_answer"
+
+
+def test_a_command_on_spark_says_nothing_but_our_own_words(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark", reason="Spark is not installed")
+    with open_on("spark", tmp_path) as workspace:
+        path = workspace.path
+    command = [sys.executable, "-c", "from aimwell.cli.app import main; main()", "-w", str(path)]
+    environment = {**os.environ, "AIMWELL_LANGUAGE": "en"}
+    done = subprocess.run(
+        [*command, "analysis", "run", "--as-of", AS_OF.isoformat()],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "segments as of" in done.stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aimwell.core.errors import BadInput
-from aimwell.data.expressions import parse_instant
+from aimwell.data.expressions import find_fixed, locate_instant, parse_instant
 from aimwell.data.scratch import Scratch
 from aimwell.data.step import add_source
 from tests.data.shop import make_workspace, query, write
@@ -41,3 +41,28 @@ def test_a_short_day_or_month_is_no_year(tmp_path: Path, text: str) -> None:
             {"text": text},
         )
     assert found[0]["at"] == datetime(2026, 5, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "since"),
+    [("Asia/Shanghai", 1993), ("UTC", 1962), ("America/New_York", None), ("Asia/Kathmandu", 1987)],
+)
+def test_an_instant_is_located_alike_by_subtraction_and_by_the_zone(name: str, since: int | None) -> None:
+    fixed = find_fixed(name)
+    assert (fixed[0] if fixed else None) == since
+    with Scratch() as scratch:
+        found = scratch.rows(
+            f"""
+            WITH clocks AS (
+                SELECT TIMESTAMP '1962-01-01 00:30:00' + to_hours(CAST(range * 1009 AS BIGINT)) AS clock
+                FROM range(700)
+            )
+            SELECT count(*) AS rows, count(DISTINCT extract(year FROM clock)) AS years,
+                sum(CASE WHEN {locate_instant("clock", name)} IS DISTINCT FROM timezone($zone, clock) THEN 1 ELSE 0 END)
+                    AS wrong
+            FROM clocks
+            """,
+            {"zone": name},
+        )[0]
+    assert (found["rows"], found["wrong"]) == (700, 0)
+    assert found["years"] > 75

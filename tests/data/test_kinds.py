@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+import struct
 import zipfile
 from datetime import datetime
 from importlib.util import find_spec
@@ -248,3 +249,66 @@ def test_an_old_workbook_is_read(tmp_path: Path) -> None:
         rows = scratch.rows("SELECT count(*) AS rows, count(DISTINCT row_number) AS numbers FROM raw")[0]
     assert len(source.columns) > 5 and source.broken == 0
     assert rows["rows"] == rows["numbers"] == source.rows > 150
+
+
+def pack_record(kind: int, content: bytes = b"") -> bytes:
+    """A record of a binary workbook; kinds and sizes beyond seven bits take two bytes."""
+    parts = [(number & 0x7F | (0x80 if number > 0x7F else 0), number >> 7) for number in (kind, len(content))]
+    return b"".join(bytes([low, *([high] if high else [])]) for low, high in parts) + content
+
+
+def write_binary_book(path: Path, rows: list[list[str | float | bytes]]) -> Path:
+    """A .xlsb of one sheet with text, numbers and failed formulas (their code as bytes)."""
+
+    def pack_text(text: str) -> bytes:
+        return struct.pack("<I", len(text)) + text.encode("utf-16-le")
+
+    def pack_cell(column: int, value: str | float | bytes) -> bytes:
+        head = struct.pack("<II", column, 0)
+        if isinstance(value, bytes):
+            return pack_record(3, head + value)
+        if isinstance(value, str):
+            return pack_record(6, head + pack_text(value))
+        return pack_record(5, head + struct.pack("<d", value))
+
+    size = pack_record(148, struct.pack("<IIII", 0, len(rows) - 1, 0, len(rows[0]) - 1))
+    sheet = pack_record(129) + size + pack_record(145)
+    for number, row in enumerate(rows):
+        sheet += pack_record(0, struct.pack("<II", number, 0) + bytes(17))
+        sheet += b"".join(pack_cell(column, value) for column, value in enumerate(row))
+    named = struct.pack("<II", 0, 1) + pack_text("rId1") + pack_text("订单")
+    book = b"".join(
+        pack_record(kind, content)
+        for kind, content in ((131, b""), (143, b""), (156, named), (144, b""), (132, b""))
+    )
+    kinds = "http://schemas.openxmlformats.org"
+    relation = (
+        f'Id="rId1" Type="{kinds}/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.bin"'
+    )
+    relations = f'<Relationships xmlns="{kinds}/package/2006/relationships"><Relationship {relation}/></Relationships>'
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/workbook.bin", book)
+        archive.writestr("xl/_rels/workbook.bin.rels", relations)
+        archive.writestr("xl/worksheets/sheet1.bin", sheet + pack_record(146) + pack_record(130))
+    return path
+
+
+def test_a_binary_workbook_is_read_and_its_failed_formulas_are_told(tmp_path: Path) -> None:
+    rows: list[list[str | float | bytes]] = [
+        ["会员编号", "订单号", "下单日期", "金额"],
+        ["001", "o1", "2026-01-02", 12.5],
+        ["002", "o2", "2026-01-03", b"\x2a"],
+        ["003", "o3", "2026-01-04", 3.0],
+    ]
+    shop = make_workspace(tmp_path)
+    found = add_source(shop, write_binary_book(tmp_path / "o.xlsb", rows), accept=True).summary
+    assert (found["rows"], found["reasons"]) == (3, {"formula_error": 1})
+    assert [row["customer_id"] for row in query(shop, "SELECT customer_id FROM order_lines ORDER BY 1")] == [
+        "001",
+        "003",
+    ]
+    assert query(shop, "SELECT value, row_number FROM rejects") == [{"value": "#N/A", "row_number": 3}]
+    broken = tmp_path / "cut.xlsb"
+    broken.write_bytes((tmp_path / "o.xlsb").read_bytes()[:400])
+    with pytest.raises(BadInput, match="workbook"):
+        add_source(shop, broken, accept=True)

@@ -21,8 +21,10 @@ from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from aimwell.data import erasure as erasing
+from aimwell.data import export
 from aimwell.data.consent import suppress
 from aimwell.data.erasure import erase_person
+from aimwell.data.event_intake import take_events
 from aimwell.data.export import export_person
 from aimwell.data.identity.step import split_records
 from aimwell.data.person import Person, build_patterns
@@ -32,6 +34,7 @@ from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.ledger_rows import Intended
 from aimwell.deployment.policy import ContactRules
 from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.manifest import changed_meanwhile
 from aimwell.engine.permissions import ConsentState, list_suppressions
 from aimwell.engine.store_tables import RUNS
 from aimwell.engine.workspace import Workspace
@@ -401,6 +404,42 @@ def test_the_export_holds_everything_of_the_person_and_nobody_else(shop: Workspa
     export_person(shop, "web-PLANTED-1", archive)
     with zipfile.ZipFile(archive) as opened:
         assert set(opened.namelist()) == {"about.json", *(f"{name}.json" for name in told["rows"])}
+
+
+def test_the_export_holds_what_was_said_of_the_person_a_moment_ago(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    said = {"userId": "u1", "anonymousId": "cookie-1"}
+    take_events(
+        shop,
+        [
+            {"type": "page", "anonymousId": "cookie-1", "properties": {"path": "/before"}},
+            {"type": "identify", **said, "traits": {"email": "new@example.com"}},
+            {"type": "identify", "userId": "u2", "traits": {"email": "other@example.com"}},
+        ],
+    )
+    out = tmp_path / "me.json"
+    export_person(shop, "u1", out)
+    packed = out.read_text(encoding="utf-8")
+    assert "new@example.com" in packed
+    assert "/before" in packed, "the visit before signing in is of the same person"
+    assert "other@example.com" not in packed
+
+
+def test_what_cannot_be_brought_in_yet_is_exported_as_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_workspace(tmp_path)
+    message = {"type": "identify", "userId": "u1", "traits": {"email": "new@example.com"}}
+    take_events(shop, [message])
+
+    def refuse(_: Workspace) -> int:
+        raise changed_meanwhile("customers")
+
+    monkeypatch.setattr(export, "merge_profiles", refuse)
+    monkeypatch.setattr(export, "_PAUSE", 0.0)
+    told = export_person(shop, "u1", tmp_path / "me.json")
+    assert told["rows"]["event_profiles"] == 1
+    assert "new@example.com" in (tmp_path / "me.json").read_text(encoding="utf-8")
 
 
 def test_the_export_needs_a_known_person_and_a_known_format(shop: Workspace, tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ def test_the_catalogue_and_a_preview(journey: Path, taobao: Path) -> None:
 
 @pytest.mark.slow
 def test_the_funnel_of_a_behaviour_log(taobao: Path) -> None:
-    words = ("analysis", "funnel", "--step", "pv", "--step", "fav", "--step", "cart", "--step", "buy")
+    # Taobao's codes pv, fav, cart and buy have Segment's names by now.
+    names = ("Product Viewed", "Product Added to Wishlist", "Product Added", "Order Completed")
+    words = ("analysis", "funnel", *(word for name in names for word in ("--step", name)))
     found = read(taobao, *words)
     counts = [row["customers"] for row in found["steps"]]
     assert counts == sorted(counts, reverse=True)
@@ -126,7 +128,9 @@ def test_who_comes_back(journey: Path, taobao: Path) -> None:
     # January 2018 has hardly begun: it is unknown, not 0.
     assert len(months["cohorts"][-1]["cells"]) == 1
     assert "88.8%" in see_both(journey, "analysis", "cohort", "--period", "month")[0]
-    assert "77.5%" in see_both(taobao, "analysis", "cohort", "--begin", "pv", "--period", "day")[0]
+    assert (
+        "77.5%" in see_both(taobao, "analysis", "cohort", "--begin", "Product Viewed", "--period", "day")[0]
+    )
 
 
 @pytest.mark.slow
@@ -140,6 +144,27 @@ def test_the_map_and_the_flows(journey: Path) -> None:
 
 
 @pytest.mark.slow
+def test_without_orders_the_map_and_the_flows_are_by_activity(taobao: Path) -> None:
+    found = read(taobao, "analysis", "rfm")
+    assert (found["by"], found["breadth_of"], found["days"]) == ("activity", "products", 13)
+    assert found["customers"] == sum(cell["customers"] for cell in found["cells"]) == 815
+    assert found["events"] == 84_475
+    assert {cell["r"] for cell in found["cells"]} == {1, 2, 3, 4, 5}
+    english, chinese = see_both(taobao, "analysis", "rfm")
+    assert "By activity" in english
+    assert "Revenue" not in english
+    assert "按活跃度" in chinese
+    words = ("analysis", "flows", "--from", "2017-11-28", "--movers", "new:new")
+    flows = read(taobao, *words)
+    assert flows["stake"] == "events"
+    assert sum(flows["from"].values()) == sum(flows["to"].values()) == 815
+    assert flows["movers"][0]["events"] > 0
+    english, chinese = see_both(taobao, *words)
+    assert "Grew quieter" in english
+    assert "趋于沉寂" in chinese
+
+
+@pytest.mark.slow
 def test_one_customer(journey: Path, taobao: Path) -> None:
     page = read(journey, "customer", "1")
     assert len(page["timeline"]) == 50
@@ -148,7 +173,12 @@ def test_one_customer(journey: Path, taobao: Path) -> None:
     see_both(journey, "customer", "1")
     quiet = read(taobao, "customer", "1")
     assert quiet["orders"] == []
-    assert {row["what"] for row in quiet["timeline"]} <= {"pv", "fav", "cart", "buy"}
+    assert {row["what"] for row in quiet["timeline"]} <= {
+        "Product Viewed",
+        "Product Added",
+        "Product Added to Wishlist",
+        "Order Completed",
+    }
     english, chinese = see_both(taobao, "customer", "1")
-    assert "pv" in english
+    assert "Product Viewed" in english
     assert "下一步" in chinese

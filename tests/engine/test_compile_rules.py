@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimwell.engine.compile_rules import compile_rule, compile_rules
+from aimwell.engine.compile_rules import compile_rules
 from aimwell.engine.rule import All, Compare, InSegment, Not, Rule, Sequence, Step, did
 from aimwell.engine.rule import Any as AnyOne
 from aimwell.engine.specification import Condition
@@ -67,9 +67,10 @@ def test_deciding_some_customers_gives_what_deciding_all_gives(rule: Rule, world
 @given(RULES, draw_world())
 def test_a_rule_and_its_opposite_share_everybody_out(rule: Rule, world: World) -> None:
     scratch = world.open()
-    inside = scratch.run(compile_rule(rule, TYPES, as_of=AS_OF)).column("customer_id").to_pylist()
-    outside = scratch.run(compile_rule(Not(rule), TYPES, as_of=AS_OF)).column("customer_id").to_pylist()
-    assert sorted(inside + outside) == [f"c{number}" for number in range(len(world.tags))]
+    query = compile_rules({"inside": rule, "outside": Not(rule)}, TYPES, as_of=AS_OF)
+    rows = scratch.run(query).to_pylist()
+    assert all(row["inside"] is not row["outside"] for row in rows)
+    assert [row["customer_id"] for row in rows] == [f"c{number}" for number in range(len(world.tags))]
 
 
 def test_a_comparison_with_an_empty_tag_is_false_and_its_opposite_true() -> None:
@@ -124,10 +125,10 @@ def test_a_segment_that_many_name_is_decided_once() -> None:
     segments: dict[str, Rule] = {"s0": did("Seen", 1, 7)}
     for number in range(1, 25):
         segments[f"s{number}"] = AnyOne((InSegment(f"s{number - 1}"), Not(InSegment(f"s{number - 1}"))))
-    query = compile_rule(InSegment("s24"), TYPES, as_of=AS_OF, segments=segments)
+    query = compile_rules({"asked": InSegment("s24")}, TYPES, as_of=AS_OF, segments=segments)
     assert len(query.sql) < 40_000
     scratch = World([dict(EMPTY)]).open()
-    assert scratch.run(query).num_rows == 1
+    assert scratch.run(query).column("asked").to_pylist() == [True]
 
 
 def test_names_are_quoted_where_they_could_mean_something_else() -> None:

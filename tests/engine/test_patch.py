@@ -1,4 +1,4 @@
-"""A patch stands in place of rows with the same key, for every reader, until all rows are written anew."""
+"""A patch stands in place of rows, an overlay in place of columns, for every reader, until all is written anew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from aimwell.core.errors import Conflict
 from aimwell.core.tables import TABLES
 from aimwell.engine.compaction import merge_files
-from aimwell.engine.files import is_patch
+from aimwell.engine.files import is_overlay, is_patch
 from aimwell.engine.workspace import Workspace
 
 DAY = date(2024, 3, 1)
@@ -78,3 +78,53 @@ def test_two_patches_at_once_cannot_both_be_right(workspace: Workspace) -> None:
         run.patch("tags", build({"a": 10}))
         patch(workspace, {"b": 20})
     assert look(workspace) == ([("a", 1), ("b", 20), ("c", 3), ("d", 4)], 1)
+
+
+def overlay(workspace: Workspace, values: dict[str, int], column: str = "orders") -> None:
+    with workspace.run("analysis", as_of=DAY) as run:
+        keys = list(values)
+        numbers = pa.array(values.values(), pa.int64())
+        run.overlay("tags", pa.table({"customer_id": keys, "run_id": ["o"] * len(keys), column: numbers}))
+
+
+def read_rows(workspace: Workspace) -> dict[str, tuple[str, int]]:
+    with workspace.read() as reader:
+        rows = reader.query("SELECT customer_id, run_id, orders FROM tags").to_pylist()
+    return {row["customer_id"]: (row["run_id"], row["orders"]) for row in rows}
+
+
+def count_overlays(workspace: Workspace) -> int:
+    with workspace.run("look", as_of=DAY) as run:
+        return sum(map(is_overlay, run.list_files("tags")))
+
+
+def test_columns_of_an_overlay_stand_in_place_of_others_but_not_of_a_patch(workspace: Workspace) -> None:
+    patch(workspace, {"b": 20, "e": 50})
+    overlay(workspace, {"a": 10, "b": 11, "c": 12, "d": 13})
+    expected = {"a": ("o", 10), "b": ("r", 20), "c": ("o", 12), "d": ("o", 13), "e": ("r", 50)}
+    assert read_rows(workspace) == expected
+    patch(workspace, {"c": 30})
+    assert read_rows(workspace) == {**expected, "c": ("r", 30)}
+    overlay(workspace, {"a": 14, "d": 15})
+    assert count_overlays(workspace) == 1
+    assert read_rows(workspace) == {**expected, "a": ("o", 14), "c": ("r", 30), "d": ("o", 15)}
+
+
+def test_a_new_column_may_come_with_an_overlay_and_must_stay_in_it(workspace: Workspace) -> None:
+    overlay(workspace, {"a": 1, "b": 2, "c": 3, "d": 4}, "rank")
+    with workspace.read() as reader:
+        ranks = reader.query("SELECT customer_id, orders, rank FROM tags ORDER BY customer_id").to_pylist()
+    assert [(row["orders"], row["rank"]) for row in ranks] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    with pytest.raises(ValueError, match="rank"):
+        overlay(workspace, {"a": 1})
+
+
+def test_an_overlay_is_merged_with_nothing_and_ends_when_all_is_replaced(workspace: Workspace) -> None:
+    overlay(workspace, {"a": 10, "b": 11, "c": 12, "d": 13})
+    merge_files(workspace, most_files=1)
+    assert count_overlays(workspace) == 1
+    assert [orders for _, orders in read_rows(workspace).values()] == [10, 11, 12, 13]
+    with workspace.run("analysis", as_of=DAY) as run:
+        run.replace("tags", build({"b": 9}))
+    assert count_overlays(workspace) == 0
+    assert read_rows(workspace) == {"b": ("r", 9)}

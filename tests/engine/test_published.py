@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from aimwell.core.errors import NotReady
 from aimwell.core.time import now
 from aimwell.engine.compaction import compact
-from aimwell.engine.published import list_old_editions, publish, read_pointer
+from aimwell.engine.published import POINTER, list_old_editions, publish, read_pointer
 from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Workspace
 from tests.engine.test_hot_events import take
@@ -134,6 +137,77 @@ def test_an_edition_that_was_cut_short_is_not_read(workspace: Workspace) -> None
     compact(workspace)
     publish(workspace)
     assert see(workspace, "SELECT COUNT(*) FROM events") == [1]
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+def cut_end(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 100)
+
+
+def drop_names(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DROP TABLE month_names")
+    change_pointer(path, bytes=path.stat().st_size)
+
+
+def make_old(path: Path) -> None:
+    change_pointer(path, form=1)
+
+
+def change_pointer(path: Path, **said: int) -> None:
+    pointer = path.parent / POINTER
+    pointer.write_text(json.dumps(json.loads(pointer.read_text("utf-8")) | said), "utf-8")
+
+
+def break_pointer(path: Path) -> None:
+    (path.parent / POINTER).write_text('{"file": "publ', "utf-8")
+
+
+@pytest.mark.parametrize("spoil", [tear, cut_end, drop_names, make_old, break_pointer, Path.unlink])
+def test_an_edition_that_cannot_be_read_counts_as_none(
+    workspace: Workspace, spoil: Callable[[Path], object]
+) -> None:
+    write_tags(workspace, 7)
+    take(workspace, ["a"])
+    compact(workspace)
+    publish(workspace)
+    pointer = read_pointer(workspace.warehouse_folder)
+    assert pointer is not None
+    spoil(workspace.warehouse_folder / pointer.file)
+    with workspace.read() as reader:
+        assert reader.coded is None
+        assert reader.query("SELECT COUNT(*) AS n FROM events")["n"].to_pylist() == [1]
+    with pytest.raises(NotReady), workspace.published():
+        pass
+    assert publish(workspace) is not None
+    assert see(workspace, "SELECT event_id FROM events") == ["a"]
+    with workspace.read() as reader:
+        assert reader.coded is not None
+    assert publish(workspace) is None
+
+
+def test_texts_of_tags_with_few_values_are_codes(workspace: Workspace) -> None:
+    words = ["it's", None, "", "中文", "it's"]
+    with workspace.run("analysis", as_of=DAY) as run:
+        columns = {
+            "customer_id": [f"c{number}" for number in range(5)],
+            "as_of": pa.array([DAY] * 5),
+            "run_id": [run.id] * 5,
+            "word": words,
+            "nothing": pa.nulls(5, pa.string()),
+        }
+        run.replace("tags", pa.table(columns))
+    publish(workspace)
+    assert see(workspace, "SELECT word FROM tags") == words
+    assert see(workspace, "SELECT COUNT(*) FROM tags WHERE word = 'it''s'") == [2]
+    with workspace.published() as reader:
+        table = reader.query("SELECT word, customer_id, nothing FROM tags")
+        assert pa.types.is_dictionary(table.schema.field("word").type)
+        assert pa.types.is_string(table.schema.field("customer_id").type)
+        assert table["nothing"].to_pylist() == [None] * 5
 
 
 def test_many_processes_read_while_one_publishes(workspace: Workspace) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from aimwell.core.time import now
 from aimwell.engine.compaction import compact, merge_files
-from aimwell.engine.leases import FOLDER, find_oldest_lease, hold_lease
+from aimwell.engine.leases import FOLDER, find_oldest_lease, hold_lease, is_alive, name_process
 from aimwell.engine.store_tables import RUNS, TABLE_FILES, TABLE_VERSIONS
 from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Workspace
@@ -127,3 +127,19 @@ def test_a_crash_between_deleting_and_forgetting_is_mended(workspace: Workspace)
     (workspace.warehouse_folder / path).unlink()
     assert vacuum(workspace, now() + LATER).replaced == 1
     assert see(workspace) == ["b"]
+
+
+def test_a_process_number_that_was_given_again_is_not_the_one_that_died(workspace: Workspace) -> None:
+    mine = name_process()
+    assert is_alive(mine)
+    number, _, started = mine.partition("@")
+    assert is_alive(number), "as it was written before starts were told"
+    if not started:
+        pytest.skip("this system does not tell when a process started")
+    another = f"{number}@{int(started) - 1}"
+    assert not is_alive(another)
+    folder = workspace.warehouse_folder / FOLDER
+    with hold_lease(workspace.warehouse_folder):
+        (folder / f"{another}:0123456789abcdef").touch()
+        assert find_oldest_lease(workspace.warehouse_folder, now()) is not None
+        assert [path.name.rpartition(":")[0] for path in folder.iterdir()] == [mine]

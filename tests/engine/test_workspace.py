@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +18,7 @@ import sqlalchemy as sa
 from aimwell.core.errors import BadInput, Conflict, ContractBroken, NotReady
 from aimwell.core.tables import ORDER_LINES
 from aimwell.engine.store_tables import RUNS, TABLE_FILES
-from aimwell.engine.workspace import Workspace
+from aimwell.engine.workspace import Reader, Workspace
 
 DAY = date(2026, 3, 1)
 
@@ -52,6 +54,33 @@ def count_lines(workspace: Workspace) -> int:
 def test_tables_never_written_are_empty_views(workspace: Workspace) -> None:
     with workspace.read() as reader:
         assert reader.query("SELECT * FROM tags").num_rows == 0
+
+
+def test_threads_that_share_a_reader_are_answered_one_after_the_other(workspace: Workspace) -> None:
+    with workspace.run("data", as_of=DAY) as run:
+        run.append("order_lines", make_lines(200))
+
+    def ask(reader: Reader, number: int) -> tuple[int, int]:
+        reader.register(f"own_{number}", pa.table({"order_id": [f"o{number}"]}))
+        reader.execute(f"CREATE OR REPLACE TEMP TABLE kept_{number} AS SELECT * FROM own_{number}")
+        sql = f"SELECT COUNT(*) AS n FROM order_lines JOIN kept_{number} USING (order_id) CROSS JOIN products"
+        none = reader.query(sql)["n"][0].as_py()
+        return none, reader.query(f"SELECT COUNT(*) AS n FROM kept_{number}")["n"][0].as_py()
+
+    with workspace.read() as reader, ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: ask(reader, number), range(40)))
+    assert answers == [(0, 1)] * 40
+
+
+def test_a_limit_of_time_stops_no_query_but_its_own(workspace: Workspace) -> None:
+    sql = "SELECT COUNT(*) AS n FROM range(2000)"
+    with workspace.read() as reader:
+        for _ in range(40):
+            with suppress(NotReady):
+                reader.query_within(sql, tables=(), seconds=0.0005, memory="64MB")
+            assert reader.query("SELECT COUNT(*) AS n FROM range(20000)")["n"][0].as_py() == 20_000
+        answered = reader.query_within(sql, tables=(), seconds=30, memory="64MB")
+    assert answered["n"][0].as_py() == 2_000
 
 
 def test_a_run_sees_its_own_rows_and_others_see_them_at_its_end(workspace: Workspace) -> None:
@@ -130,7 +159,7 @@ def test_a_run_records_inputs_parameters_and_seed(workspace: Workspace) -> None:
 
 KILLED = """
 import os, sys, datetime
-from aimwell.engine.workspace import Workspace
+from aimwell.engine.workspace import Reader, Workspace
 sys.path.insert(0, sys.argv[2])
 from test_workspace import make_lines
 with Workspace.open(sys.argv[1]).run("data", as_of=datetime.date(2026, 3, 1)) as run:

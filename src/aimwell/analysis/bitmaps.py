@@ -1,20 +1,15 @@
 """Segments as compressed sets of customers: and, or, not, and the overlap of all with all, in fractions of a second.
 
 Customers are numbered densely in the order of their ids, so that a segment is a roaring bitmap of numbers. Measured
-on a million customers: all overlaps of 20 segments in 4 ms, where SQL takes 1,300. The file is a cache beside the
-warehouse that can be built again at any time; a damaged or outdated one is not read.
+on a million customers: all overlaps of 20 segments in 4 ms, where SQL takes 1,300.
 Source: Lemire et al., "Roaring bitmaps: implementation of an optimized software library" (2018).
-Reads segment_members and tags; writes nothing but its cache.
+Reads segment_members and tags; writes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +19,6 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from aimwell.core.errors import BadInput
-from aimwell.core.ids import new_id
 from aimwell.core.text import say
 from aimwell.engine.rule import All, Any, InSegment, Not, Rule
 from aimwell.engine.session import Queryable
@@ -32,8 +26,6 @@ from aimwell.engine.session import Queryable
 if TYPE_CHECKING:
     from aimwell.analysis.segments import Membership
 
-FILE = "segments.bitmaps"
-_MAGIC = b"aimwell-bitmaps-1\n"
 _PART = 65_536
 _MOST_LISTED = 4_096
 _PLAIN_FORM = 12_346
@@ -99,11 +91,6 @@ class SegmentBitmaps:
         """How many of ``asked`` are in each segment."""
         return {name: asked.intersection_cardinality(members) for name, members in self.members.items()}
 
-    def list_customers(self, chosen: BitMap, *, most: int | None = None) -> list[str]:
-        """The ids of the customers ``chosen``, in their order, at most ``most``."""
-        numbers = np.asarray(chosen[:most] if most is not None else chosen, dtype=np.uint32)
-        return [str(name) for name in self.customers.take(pa.array(numbers)).to_pylist()]
-
 
 def number_members(flags: NDArray[np.bool_]) -> BitMap:
     """The numbers of the rows that are true, put together in the form in which bitmaps are kept.
@@ -164,59 +151,6 @@ def read_bitmaps(reader: Queryable) -> SegmentBitmaps:
         for code, name in enumerate(encoded.dictionary.to_pylist())
     }
     return SegmentBitmaps(customers, {name: found.get(name, BitMap()) for name in names})
-
-
-def load_bitmaps(folder: Path, reader: Queryable, versions: Mapping[str, int]) -> SegmentBitmaps:
-    """The bitmaps of this state of the warehouse: from the cache in ``folder`` when it is whole, else built anew.
-
-    ``versions`` are those of the tables of the reader's snapshot.
-    """
-    state = json.dumps({name: versions.get(name, 0) for name in ("tags", "segments", "segment_members")})
-    found = _read_file(folder / FILE, state)
-    if found is None:
-        found = read_bitmaps(reader)
-        _write_file(folder / FILE, state, found)
-    return found
-
-
-def _write_file(path: Path, state: str, bitmaps: SegmentBitmaps) -> None:
-    """Write aside and rename, so that a reader sees the old file or the new one."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, pa.schema([("customer_id", pa.string())])) as stream:
-        stream.write_table(pa.table({"customer_id": bitmaps.customers.cast(pa.string())}))
-    blobs = [sink.getvalue().to_pybytes(), *(members.serialize() for members in bitmaps.members.values())]
-    head = {"state": state, "names": list(bitmaps.members), "lengths": [len(blob) for blob in blobs]}
-    body = json.dumps(head).encode() + b"\n" + b"".join(blobs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{new_id('part')}")
-    aside.write_bytes(_MAGIC + hashlib.sha256(body).digest() + body)
-    os.replace(aside, path)
-
-
-def _read_file(path: Path, state: str) -> SegmentBitmaps | None:
-    """What the cache holds; None when it is not there, damaged, or of another state."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    start = len(_MAGIC) + 32
-    if not raw.startswith(_MAGIC) or hashlib.sha256(raw[start:]).digest() != raw[len(_MAGIC) : start]:
-        return None
-    line, _, rest = raw[start:].partition(b"\n")
-    head = json.loads(line)
-    if head["state"] != state:
-        return None
-    blobs = list(_cut(rest, head["lengths"]))
-    customers = _combine(pa.ipc.open_stream(blobs[0]).read_all().column("customer_id"))
-    maps = {name: BitMap.deserialize(blob) for name, blob in zip(head["names"], blobs[1:], strict=True)}
-    return SegmentBitmaps(customers, maps)
-
-
-def _cut(raw: bytes, lengths: Iterable[int]) -> Iterable[bytes]:
-    position = 0
-    for length in lengths:
-        yield raw[position : position + length]
-        position += length
 
 
 def _combine(column: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -16,7 +16,7 @@ from aimwell.core.text import Text, say
 from aimwell.core.time import zone
 from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.specification import Aggregate, Condition, DaysSince, Measure, Window
-from aimwell.engine.sql_text import Binder, Query, quote_name
+from aimwell.engine.sql_text import Binder, Query, quote_name, with_parts
 from aimwell.engine.tag_plan import Among
 
 SENT = "Message Sent"
@@ -37,19 +37,22 @@ SELECT
     customer_id,
 {consents}
 FROM spoken
-GROUP BY customer_id"""
+GROUP BY customer_id
+ORDER BY customer_id"""
 _CONTACTS = """\
+{parts}
 SELECT
     c.customer_id,
     COALESCE(c.email <> '', FALSE) AS email_known,
     COALESCE(c.phone <> '', FALSE) AS phone_known,
     COALESCE(c.address <> '', FALSE) AS address_known,
 {columns}
-FROM (
+FROM told AS c
+LEFT JOIN {permissions} AS a ON a.customer_id = c.customer_id{joins}
+ORDER BY c.customer_id"""
+_TOLD = """\
     SELECT {read}
-    FROM customers AS d{among}
-) AS c
-LEFT JOIN {permissions} AS a ON a.customer_id = c.customer_id"""
+    FROM customers AS d{among}"""
 
 
 def _define_event_count(name: str, event: str, days: int, title: Text, description: Text) -> Tag:
@@ -221,7 +224,7 @@ def compile_permissions(*, as_of: date, zone_name: str) -> Query:
 def compile_contacts(
     attributes: tuple[Tag, ...], *, as_of: date, person: Mapping[str, str], among: Among
 ) -> Query:
-    """One query: a row per row of customers, a column per tag of ``KNOWN_TAGS``, of ``person`` and per attribute.
+    """One query: a row per row of customers, sorted, a column per tag of ``KNOWN_TAGS``, ``person`` and attributes.
 
     It reads ``PERMISSIONS``. ``person``: what is known of a person → the column of customers that holds it.
     """
@@ -234,14 +237,18 @@ def compile_contacts(
     columns += _render_reach()
     sources = [tag.name.removeprefix("attribute_") for tag in attributes]
     read = dict.fromkeys(("customer_id", "email", "phone", "address", *sources, *person.values()))
-    parts = [f"d.{quote_name(name)}" for name in read]
-    parts += [f"{text} AS {name}" for name, text in render_days(person).items()]
     tests = " AND ".join(among.render("d.customer_id", binder))
-    sql = _CONTACTS.format(
-        columns=",\n".join(columns),
-        read=", ".join(parts),
-        permissions=PERMISSIONS,
+    told = _TOLD.format(
+        read=", ".join(f"d.{quote_name(name)}" for name in read),
         among=f"\n    WHERE {tests}" if tests else "",
+    )
+    days = render_days(person, as_of, "told")
+    parts = {"told": told} | {name: sql for name, (sql, _) in days.items()}
+    sql = _CONTACTS.format(
+        parts=with_parts(parts),
+        columns=",\n".join(columns),
+        permissions=PERMISSIONS,
+        joins="".join(f"\n{join}" for _, join in days.values()),
     )
     return Query(sql, binder.values)
 

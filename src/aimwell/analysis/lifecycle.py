@@ -56,6 +56,10 @@ WHERE lifecycle_stage IS NOT NULL
 GROUP BY lifecycle_stage"""
 
 
+STAGE_INPUTS = ("recency_days", "tenure_days", "days_between_orders", "orders_trend", "orders_90d")
+"""The tags that a stage is found from."""
+
+
 def find_usual_rhythm(tags: pa.Table) -> float:
     """The median days between orders over customers who bought on two days or more; days."""
     gaps = tags.column("days_between_orders").drop_null().to_numpy()

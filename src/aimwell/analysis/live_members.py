@@ -132,10 +132,9 @@ class LiveMembers:
             if day > known.day:
                 customers |= _list_due(reader, known.segments, known.day, day)
             found = evaluate_customers(reader, known.segments, customers, as_of=day)
-        rows = pc.index_in(found.customers, value_set=known.customers)
-        if rows.null_count:
+        places = _find_places(known.customers, found.customers)
+        if places is None:
             return self._decide_everybody(day, news)
-        places = rows.to_numpy().astype(np.int64)
         at = now()
         before = known.inside[places]
         changes = _list_changes(known, places, before, found.inside)
@@ -222,14 +221,13 @@ class LiveMembers:
         return set(joined["customer_id"].to_pylist())
 
 
-def read_live_members(workspace: Workspace, segment: str) -> list[str]:
+def read_live_members(workspace: Workspace, reader: Reader, segment: str) -> list[str]:
     """Who is in the segment by now, sorted: the members of the last analysis, and what was found since."""
-    with workspace.read() as reader:
-        rows = reader.query(
-            "SELECT customer_id FROM segment_members WHERE segment = $segment AND left_on IS NULL",
-            {"segment": segment},
-        )
-        base = _read_base_name(reader)
+    rows = reader.query(
+        "SELECT customer_id FROM segment_members WHERE segment = $segment AND left_on IS NULL",
+        {"segment": segment},
+    )
+    base = _read_base_name(reader)
     members = set(rows["customer_id"].to_pylist())
     query = sa.select(LIVE_MEMBERS.c.customer_id, LIVE_MEMBERS.c.inside).where(
         LIVE_MEMBERS.c.segment == segment, LIVE_MEMBERS.c.base == base
@@ -278,6 +276,20 @@ def _list_due(reader: Reader, segments: Iterable[Segment], after: date, until: d
     if query is None:
         return set()
     return set(reader.query(query.sql, query.parameters)["customer_id"].to_pylist())
+
+
+def _find_places(customers: pa.Array, asked: pa.Array) -> NDArray[np.int64] | None:
+    """Where those asked for stand among all customers; None when one is not there.
+
+    The few are looked for in the many the other way round: a table of a million names would take longer than all else.
+    """
+    found = pc.index_in(customers, value_set=asked)
+    (rows,) = np.nonzero(found.is_valid().to_numpy(zero_copy_only=False))
+    if len(rows) != len(asked):
+        return None
+    places = np.empty(len(asked), np.int64)
+    places[found.drop_null().to_numpy()] = rows
+    return places
 
 
 def _list_changes(known: _Known, places: NDArray[np.int64], before: Flags, after: Flags) -> list[Change]:

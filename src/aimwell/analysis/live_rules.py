@@ -2,8 +2,9 @@
 
 A ``LiveRules`` reads the batches after its position, brings the states of their customers up to date, and commits
 states, changes and its new position in one transaction: after a crash it goes on where it had got to, and every event
-counts once. Batches that it has not read stay hot (``engine.compaction``). It begins with what the warehouse holds,
-and begins anew when that changed otherwise than by the stream: files that were loaded, joined records, an erasure.
+counts once. Batches that it has not read stay hot (``engine.compaction``), unless nothing was heard of it for
+``events.consumer_hours``. It begins with what the warehouse holds, and begins anew when that changed otherwise than by
+the stream: files that were loaded, joined records, an erasure, events that it was too late for; ``notice`` says why.
 Today's events count: the answer is that of the rule ``as_of`` tomorrow.
 Reads hot events, events and identities; writes the store's ``live_followers``, ``live_states``, ``live_changes`` and
 ``hot_consumers``.
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from aimwell.analysis.live_machine import COLUMNS, NEVER, Machine
 from aimwell.analysis.live_state import Counts, Deeds, Run, Whole, list_distinct, read_run
 from aimwell.core.errors import Conflict
-from aimwell.core.text import say
+from aimwell.core.text import Text, say
 from aimwell.core.time import business_day, now
 from aimwell.engine.hot_tables import (
     HOT_BATCHES,
@@ -38,7 +39,7 @@ from aimwell.engine.hot_tables import (
     LIVE_FOLLOWERS,
     LIVE_STATES,
 )
-from aimwell.engine.manifest import decode_batches, encode_batch, list_changes, list_versions
+from aimwell.engine.manifest import decode_batches, encode_batch, find_moved, list_changes, list_versions
 from aimwell.engine.rule import Rule
 from aimwell.engine.rule_json import rule_to_json
 from aimwell.engine.store_tables import Instant
@@ -81,6 +82,9 @@ class LiveRules:
         self._fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         self._stranger = self.machine.decide_stranger()
         self._places = {name: place for place, name in enumerate(self.machine.names)}
+        self.notice: Text | None = None
+        """Why it last began anew; None when it never had to."""
+        self._heard = now()
         self._clear()
 
     def start(self, *, as_of: date | None = None) -> int:
@@ -111,6 +115,7 @@ class LiveRules:
             return self._begin(day)
         due = np.flatnonzero(self._due[: len(self._names)] <= day)
         if position == self._position and not len(due):
+            self._tell_alive()
             return []
         return self._commit(self._advance(events, day, due), position, day)
 
@@ -140,11 +145,12 @@ class LiveRules:
         with self._workspace.store.begin() as connection:
             turn = connection.execute(sa.select(HOT_GATE.c.turn)).scalar_one()
             follows = sa.select(HOT_CONSUMERS.c.position).where(HOT_CONSUMERS.c.consumer == self.consumer)
+            # From here on nothing that this consumer has not read leaves the hot rows.
             if connection.execute(follows).scalar() is None:
-                # From here on nothing that this consumer has not read leaves the hot rows.
-                connection.execute(
-                    sa.insert(HOT_CONSUMERS).values(consumer=self.consumer, position=turn, changed_at=now())
-                )
+                place = {"consumer": self.consumer, "position": turn, "changed_at": now()}
+                connection.execute(sa.insert(HOT_CONSUMERS).values(place))
+            else:
+                connection.execute(self._update_consumer().values(changed_at=now()))
             follower = self._read_follower(connection)
             self._turn = 1 if follower is None else follower[0] + 1
             values = {"consumer": self.consumer, "turn": self._turn, "body": {}}
@@ -228,12 +234,36 @@ class LiveRules:
         follower = self._read_follower(connection)
         if follower is None or follower[0] != self._turn:
             if follower is not None and not follower[1]:
+                self.notice = say("Somebody was erased: the live rules begin anew from all events.")
                 return False
             raise _follows_elsewhere()
-        events = list_changes(connection, "events", self._versions.get("events", 0))
-        if any(mode not in ("move", "merge") for mode, _ in events):
+        known = self._versions.get("events", 0)
+        events = list_changes(connection, "events", known)
+        if any(mode not in ("move", "merge") for mode, _ in events) or list_changes(
+            connection, "identities", self._versions.get("identities", 0)
+        ):
+            self.notice = say(
+                "Events were loaded or records joined: the live rules begin anew from all events."
+            )
             return False
-        return not list_changes(connection, "identities", self._versions.get("identities", 0))
+        if find_moved(connection, "events", known) > self._position:
+            self.notice = say(
+                "The live rules had not read the stream for so long that events went into files without them: "
+                "they begin anew from all events."
+            )
+            return False
+        return True
+
+    def _tell_alive(self) -> None:
+        """Say that this consumer lives, though it has read everything: seldom, for it costs a commit."""
+        hours = self._workspace.settings.events.consumer_hours
+        if now() - self._heard > timedelta(hours=hours / 24):
+            self._heard = now()
+            with self._workspace.store.begin() as connection:
+                connection.execute(self._update_consumer().values(changed_at=self._heard))
+
+    def _update_consumer(self) -> sa.Update:
+        return sa.update(HOT_CONSUMERS).where(HOT_CONSUMERS.c.consumer == self.consumer)
 
     def _read_batches(self, connection: sa.Connection, most_rows: int) -> tuple[pa.Table | None, int]:
         mine = (HOT_BATCHES.c.table_name == "events", HOT_BATCHES.c.position > self._position)
@@ -327,17 +357,14 @@ class LiveRules:
             mine = self._update_follower().where(LIVE_FOLLOWERS.c.turn == self._turn)
             if connection.execute(mine.values(turn=self._turn + 1, body=body)).rowcount != 1:
                 raise _follows_elsewhere()
-            connection.execute(
-                sa.update(HOT_CONSUMERS)
-                .where(HOT_CONSUMERS.c.consumer == self.consumer)
-                .values(position=position, changed_at=at)
-            )
+            connection.execute(self._update_consumer().values(position=position, changed_at=at))
             old = (LIVE_STATES.c.consumer == self.consumer, LIVE_STATES.c.run.in_(sorted(gone)))
             connection.execute(sa.delete(LIVE_STATES).where(*old))
             if parts:
                 connection.execute(sa.insert(LIVE_STATES), parts)
             keep_changes(connection, self.consumer, changes, at)
         self._turn, self._position, self._day, self._versions = self._turn + 1, position, day, versions
+        self._heard = at
         self._runs, self._stored = found.runs, kept
         self._inside[found.customers], self._due[found.customers] = found.inside, found.due
         return changes

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import pyarrow as pa
 
+from aimwell.analysis.aligned import sort_rows
 from aimwell.analysis.catalogue import CATALOGUE
 from aimwell.analysis.tag import Tag
 from aimwell.core.errors import AimwellError, BadInput
@@ -20,7 +22,7 @@ from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_tags import order_expressions
 from aimwell.engine.guarded_sql import check_select
-from aimwell.engine.specification import Expression, TagSpec, find_tag_type, find_type, validate_tag
+from aimwell.engine.specification import Expression, TagSpec, find_tag_type, validate_tag
 from aimwell.engine.specification_json import tag_from_json
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Reader, Run
@@ -92,7 +94,7 @@ def remove_tag(store: Store, name: str) -> int:
     """Take a definition out of use; BadInput when there is none, or others are worked out from it."""
     definitions = list_definitions(store)
     if name not in definitions:
-        find_type(name, dict.fromkeys(definitions, Type.TEXT))
+        raise _say_not_own(name, definitions)
     users = sorted(
         other for other, body in definitions.items() if other != name and name in _list_inputs(body)
     )
@@ -103,6 +105,25 @@ def remove_tag(store: Store, name: str) -> int:
             remedy=say("Remove or change those first."),
         )
     return store.save_definition(KIND, name, {"removed": True})
+
+
+def _say_not_own(name: str, definitions: Iterable[str]) -> BadInput:
+    if name in {tag.name for tag in CATALOGUE}:
+        return BadInput(
+            "analysis.tag_built_in",
+            say("The tag '{name}' is built in and stays.", name=name),
+            remedy=say("Only tags of your own can be taken out of use."),
+            where={"value": name},
+        )
+    near = get_close_matches(name, list(definitions), n=3, cutoff=0.5) or sorted(definitions)[:5]
+    return BadInput(
+        "analysis.no_own_tag",
+        say("There is no tag of your own called '{name}'.", name=name),
+        remedy=say("Yours are: {names}.", names=", ".join(near))
+        if near
+        else say("You have defined none yet: aimwell analysis tag add"),
+        where={"value": name},
+    )
 
 
 def list_definitions(store: Store) -> dict[str, dict[str, Any]]:
@@ -165,19 +186,17 @@ def _explain_empty(name: str, error: AimwellError) -> Text:
     return say("The tag '{name}' stays empty: {problem}", name=name, problem=error.message)
 
 
-def answer_own_tags(run: Run, own: OwnTags) -> tuple[dict[str, str], tuple[Text, ...]]:
-    """Run each SQL and model tag once: tag → the table in memory that holds it, and in words what failed."""
-    answered: dict[str, str] = {}
+def answer_own_tags(run: Run, own: OwnTags) -> tuple[dict[str, pa.Table], tuple[Text, ...]]:
+    """Run each SQL and model tag once: tag → the customers and their values, sorted, and in words what failed."""
+    answered: dict[str, pa.Table] = {}
     troubles = []
     for name, body in own.separate.items():
-        table = f"own_{name}"
         try:
             rows = _read_scores(run, name, body) if "model" in body else _read_sql(run, name, body["sql"])
         except AimwellError as error:
             troubles.append(_explain_empty(name, error))
             continue
-        run.register(table, rows)
-        answered[name] = table
+        answered[name] = sort_rows(rows)
     return answered, tuple(troubles)
 
 
@@ -245,7 +264,8 @@ def _read_sql(reader: Reader, name: str, sql: str) -> pa.Table:
     # Grouped here, so that an answer of any length takes the memory of one row per customer.
     counted = (
         f'SELECT customer_id, MAX({quoted}) AS "{name}", COUNT(*) AS rows_of FROM ({sql}) AS answer'
-        " WHERE customer_id IN (SELECT customer_id FROM customers UNION SELECT customer_id FROM order_lines)"
+        " WHERE customer_id IN (SELECT customer_id FROM customers UNION SELECT customer_id FROM order_lines"
+        " UNION SELECT customer_id FROM events)"
         " GROUP BY customer_id"
     )
     found = _run_guarded(reader, counted)
@@ -267,7 +287,7 @@ def _run_guarded(reader: Reader, sql: str) -> pa.Table:
         day = reader.query("SELECT MAX(ordered_on) AS day FROM order_lines")["day"][0].as_py()
     bound = {"as_of": day} if "$as_of" in sql else None
     try:
-        return reader.query_within(sql, bound, seconds=SECONDS, memory=MEMORY)
+        return reader.query_within(sql, bound, tables=SQL_TABLES, seconds=SECONDS, memory=MEMORY)
     except duckdb.Error as error:
         line = str(error).splitlines()[0][:200]
         raise BadInput(

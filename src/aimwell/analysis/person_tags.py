@@ -158,16 +158,13 @@ def find_columns(columns: Iterable[str]) -> dict[str, str]:
 
 
 def render_person(columns: Mapping[str, str], as_of: date) -> dict[str, str]:
-    """SQL of each tag of the person over customers ``c``, for what was delivered (``find_columns``)."""
-    found: dict[str, str] = {}
-    if "birth_date" in columns:
-        found |= _render_birth(_Day("birth_date"), as_of)
-    if "joined_on" in columns:
-        joined = _Day("joined_on")
-        days = f"{_count_days(as_of)} - ({joined.number})"
-        found["membership_days"] = (
-            f"CASE WHEN {joined.is_day} AND {days} >= 0 THEN CAST({days} AS BIGINT) END"
-        )
+    """SQL of each tag of the person over customers ``c``, joined to the parts of ``render_days``."""
+    found = {
+        name: f"{_name_part(meaning)}.{name}"
+        for meaning in _DAYS
+        if meaning in columns
+        for name in _render_day(meaning, as_of)
+    }
     if "sex" in columns:
         told = f"LOWER(TRIM(c.{quote_name(columns['sex'])}))"
         found["sex"] = (
@@ -182,34 +179,51 @@ def render_person(columns: Mapping[str, str], as_of: date) -> dict[str, str]:
 _DAYS = ("birth_date", "joined_on")
 
 
-def render_days(columns: Mapping[str, str]) -> dict[str, str]:
-    """SQL of the eight digits of each day that was delivered, over customers ``d``; null where it is none.
+def render_days(columns: Mapping[str, str], as_of: date, people: str) -> dict[str, tuple[str, str]]:
+    """A part for each day that was delivered with the customers of the part ``people``, and how ``c`` is joined to it.
 
     Days come as text, such as 1990-06-15, 1990/06/15, 19900615 or with a time after it. Reading them is what costs,
-    so ``render_person`` finds them in ``c`` under these names, read once.
+    and many customers share one: each different text is read once.
     """
-    found = {}
+    parts = {}
     for meaning in _DAYS:
         if meaning in columns:
-            text = f"TRIM(CAST(d.{quote_name(columns[meaning])} AS VARCHAR))"
-            digits = f"REPLACE(REPLACE({text}, '-', ''), '/', '')"
-            found[_name_digits(meaning)] = (
-                f"CASE WHEN REGEXP_MATCHES({text}, '{_DAY_PATTERN}')"
+            column = quote_name(columns[meaning])
+            digits = "REPLACE(REPLACE(TRIM(t.told), '-', ''), '/', '')"
+            read = (
+                f"CASE WHEN REGEXP_MATCHES(TRIM(t.told), '{_DAY_PATTERN}')"
                 f" AND SUBSTRING({digits}, 5, 2) BETWEEN '01' AND '12'"
                 f" AND SUBSTRING({digits}, 7, 2) BETWEEN '01' AND '31' THEN SUBSTRING({digits}, 1, 8) END"
             )
-    return found
+            shown = [f"{text} AS {name}" for name, text in _render_day(meaning, as_of).items()]
+            name = _name_part(meaning)
+            parts[name] = (
+                f"    SELECT\n        d.told,\n        {f',{chr(10)}        '.join(shown)}\n"
+                f"    FROM (SELECT t.told, {read} AS digits FROM (SELECT DISTINCT CAST({column} AS VARCHAR) AS told"
+                f" FROM {people}) AS t) AS d",
+                f"LEFT JOIN {name} ON {name}.told = CAST(c.{column} AS VARCHAR)",
+            )
+    return parts
 
 
-def _name_digits(meaning: str) -> str:
-    return f"digits_of_{meaning}"
+def _name_part(meaning: str) -> str:
+    return f"{meaning}_told"
+
+
+def _render_day(meaning: str, as_of: date) -> dict[str, str]:
+    """SQL of the tags of one day over its digits ``d``."""
+    day = _Day()
+    if meaning == "birth_date":
+        return _render_birth(day, as_of)
+    passed = f"{_count_days(as_of)} - ({day.number})"
+    return {"membership_days": f"CASE WHEN {day.is_day} AND {passed} >= 0 THEN CAST({passed} AS BIGINT) END"}
 
 
 class _Day:
-    """A day by its eight digits, which ``render_days`` read."""
+    """A day by its eight digits."""
 
-    def __init__(self, meaning: str) -> None:
-        digits = f"c.{_name_digits(meaning)}"
+    def __init__(self) -> None:
+        digits = "d.digits"
         self.is_day = f"{digits} IS NOT NULL"
         self.year = f"CAST(SUBSTRING({digits}, 1, 4) AS BIGINT)"
         self.month = f"CAST(SUBSTRING({digits}, 5, 2) AS BIGINT)"

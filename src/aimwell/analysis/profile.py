@@ -12,12 +12,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from aimwell.analysis.catalogue import find_tags
-from aimwell.analysis.masking import mask_identifier
 from aimwell.analysis.next_step import decide_next
 from aimwell.analysis.segments import BUILT_IN
 from aimwell.analysis.tag import Tag
 from aimwell.analysis.value_titles import VALUE_TITLES
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.masking import mask_identifier
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.engine.consent import bind_instant, select_consents
@@ -106,8 +106,15 @@ i.reason FROM plan_items AS i LEFT JOIN actions AS a ON a.action_id = i.action_i
 $customer_id ORDER BY i.plan_id DESC, i.action_id"""
 
 
-PERSONAL = ("email", "phone", "address", "name")
-"""Attributes that are masked like identifiers."""
+_PERSONAL = {
+    "email": "email e-mail mail 邮箱 电子邮箱 邮件地址",
+    "phone": "phone mobile telephone 手机 手机号 手机号码 电话 电话号码 联系电话",
+    "address": "address street 地址 通讯地址 收货地址 家庭住址 住址",
+    "name": "name full_name given_name family_name first_name last_name surname 姓名 名字 客户姓名 会员姓名",
+    "id_number": "id_number passport soc_sec_id 身份证 身份证号 身份证号码 证件号 证件号码",
+}
+PERSONAL = {name: kind for kind, names in _PERSONAL.items() for name in names.split()}
+"""Attributes that are masked like identifiers, with the kind of identifier that each is."""
 TIMELINE = 50
 
 
@@ -132,7 +139,7 @@ def read_profile(
         "as_of": tags.get("as_of"),
         "identity": _read_identity(reader, known, show_personal=show_personal),
         "attributes": _show_attributes(attributes, show_personal=show_personal),
-        "tags": _list_tags(tags),
+        "tags": _list_tags(tags, show_personal=show_personal),
         "segments": [_open(row, "title") for row in reader.query(_SEGMENTS, known).to_pylist()],
         "scores": [_explain_score(row) for row in reader.query(_SCORES, known).to_pylist()],
         "orders": orders,
@@ -203,10 +210,15 @@ def _read_identity(reader: Queryable, known: Mapping[str, Any], *, show_personal
 
 def _show_attributes(attributes: Mapping[str, Any], *, show_personal: bool) -> dict[str, Any]:
     return {
-        name: mask_identifier(name, str(value)) if name in PERSONAL and not show_personal else value
+        name: value if show_personal else _mask(name, value)
         for name, value in attributes.items()
         if name != "customer_id" and value
     }
+
+
+def _mask(column: str, value: Any) -> Any:
+    kind = PERSONAL.get(column.lower())
+    return value if kind is None else mask_identifier(kind, str(value))
 
 
 def _explain_score(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,9 +237,13 @@ def _read_first(reader: Queryable, sql: str, parameters: Mapping[str, Any]) -> d
     return dict(rows[0]) if rows else {}
 
 
-def _list_tags(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _list_tags(values: Mapping[str, Any], *, show_personal: bool) -> list[dict[str, Any]]:
     """The known tags with their words, in the order of the catalogue."""
-    return [_show_tag(tag, values[tag.name]) for tag in find_tags(values) if values.get(tag.name) is not None]
+    known = [(tag, values[tag.name]) for tag in find_tags(values) if values.get(tag.name) is not None]
+    return [
+        _show_tag(tag, value if show_personal else _mask(tag.name.removeprefix("attribute_"), value))
+        for tag, value in known
+    ]
 
 
 def _show_tag(tag: Tag, value: object) -> dict[str, Any]:

@@ -11,7 +11,7 @@ Reads order_lines, events, customers, products and tags; writes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -95,13 +95,7 @@ def build_response_tree(
     ``outcome`` is decided at the end of a window and must look back no further than ``days``. NotReady with fewer
     than 400 customers, or when nothing tells responders from others.
     """
-    features = tuple(
-        tag.name
-        for tag in MEASURED_TAGS
-        if tag.name in FEATURES and tag.name in types and tag.type in NUMERIC
-        # What is computed from other tags says nothing that they do not say.
-        if tag.spec is not None and not isinstance(tag.spec, Expression)
-    )
+    features = choose_features(types)
     past = _take_sample(reader, features, types, outcome, as_of - timedelta(days=2 * days), days)
     later = _take_sample(reader, features, types, outcome, as_of - timedelta(days=days), days)
     leaves = grow_tree(past) if len(past.responded) >= FEWEST else []
@@ -126,18 +120,36 @@ def build_response_tree(
     return ResponseTree(named, rate, area, len(past.responded), len(later.responded))
 
 
+def choose_features(types: Mapping[str, Type]) -> tuple[str, ...]:
+    """The tags that a tree may ask about, of those that there are."""
+    return tuple(
+        tag.name
+        for tag in MEASURED_TAGS
+        if tag.name in FEATURES and tag.name in types and tag.type in NUMERIC
+        # What is computed from other tags says nothing that they do not say.
+        if tag.spec is not None and not isinstance(tag.spec, Expression)
+    )
+
+
 def grow_tree(sample: Sample, *, depth: int = DEPTH) -> list[Leaf]:
     """The leaves of a tree on ``sample``: each split has the greatest likelihood ratio, and is significant."""
     least = max(LEAST, math.ceil(LEAST_SHARE * len(sample.responded)))
-    waiting, leaves = [Leaf((), np.arange(len(sample.responded)))], []
+    return grow_leaves(sample.values, lambda rows: _find_split(sample, rows, least), depth=depth)
+
+
+def grow_leaves(
+    values: Floats, find_split: Callable[[NDArray[np.int64]], tuple[int, float] | None], *, depth: int
+) -> list[Leaf]:
+    """Part the rows of ``values`` until ``find_split`` answers None or ``depth`` tests lead to a leaf."""
+    waiting, leaves = [Leaf((), np.arange(len(values)))], []
     while waiting:
         leaf = waiting.pop(0)
-        split = _find_split(sample, leaf.rows, least) if len(leaf.path) < depth else None
+        split = find_split(leaf.rows) if len(leaf.path) < depth else None
         if split is None:
             leaves.append(leaf)
             continue
         feature, threshold = split
-        below = find_below(sample.values[leaf.rows, feature], threshold)
+        below = find_below(values[leaf.rows, feature], threshold)
         waiting.append(Leaf((*leaf.path, (feature, threshold, True)), leaf.rows[below]))
         waiting.append(Leaf((*leaf.path, (feature, threshold, False)), leaf.rows[~below]))
     return leaves
@@ -158,17 +170,22 @@ def measure_interval(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, (middle - spread) / (n + z * z)), min(1.0, (middle + spread) / (n + z * z))
 
 
+def list_edges(values: Floats) -> Floats:
+    """The thresholds that are tried: quantiles of the known values, rising."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return np.empty(0)
+    edges: Floats = np.unique(np.quantile(known, np.arange(1, QUESTIONS) / QUESTIONS, method="lower"))
+    return edges
+
+
 def _find_split(sample: Sample, rows: NDArray[np.int64], least: int) -> tuple[int, float] | None:
     """The question that parts the rows best, if its likelihood ratio is significant among all that were asked."""
     responded = sample.responded[rows].astype(np.float64)
     best, asked = (0.0, -1, 0.0), 0
     for feature in range(sample.values.shape[1]):
         values = sample.values[rows, feature]
-        known = values[~np.isnan(values)]
-        if not len(known):
-            continue
-        edges = np.unique(np.quantile(known, np.arange(1, QUESTIONS) / QUESTIONS, method="lower"))
-        for edge in edges:
+        for edge in list_edges(values):
             below = find_below(values, float(edge))
             count = int(below.sum())
             if count < least or len(rows) - count < least:
@@ -196,6 +213,15 @@ def _measure_ratio(responded: Floats, below: Flags, count: int) -> float:
     return 2 * (parts - log_likelihood(every, n))
 
 
+def read_features(reader: Queryable, features: Sequence[str], *, as_of: date) -> tuple[list[str], Floats]:
+    """Every customer and the tags ``features`` as they stood before ``as_of``, a column each (NaN: unknown)."""
+    specs = {tag.name: tag.spec for tag in MEASURED_TAGS if tag.name in features and tag.spec is not None}
+    known = compile_tags(specs, as_of=as_of)
+    tags = reader.query(known.sql, known.parameters)
+    columns = [tags.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in features]
+    return tags.column("customer_id").to_pylist(), np.column_stack(columns)
+
+
 def _take_sample(
     reader: Queryable,
     features: Sequence[str],
@@ -205,18 +231,11 @@ def _take_sample(
     days: int,
 ) -> Sample:
     """Tags as they stood before ``start``, of customers who had ordered by then, and the outcome ``days`` later."""
-    specs = {tag.name: tag.spec for tag in MEASURED_TAGS if tag.name in features and tag.spec is not None}
-    known = compile_tags(specs, as_of=start)
     decided = compile_rules({"responded": outcome}, types, as_of=start + timedelta(days=days))
-    tags = reader.query(known.sql, known.parameters)
+    customers, values = read_features(reader, features, as_of=start)
     answers = reader.query(decided.sql, decided.parameters).to_pydict()
     responded = dict(zip(answers["customer_id"], answers["responded"], strict=True))
-    values = np.column_stack(
-        [tags.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in features]
-    )
-    flags = np.array(
-        [responded.get(name, False) for name in tags.column("customer_id").to_pylist()], np.bool_
-    )
+    flags = np.array([responded.get(name, False) for name in customers], np.bool_)
     seen = (
         ~np.isnan(values[:, list(features).index("recency_days")])
         if "recency_days" in features

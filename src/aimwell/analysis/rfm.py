@@ -74,12 +74,22 @@ GROUP BY rfm_r, rfm_f
 ORDER BY rfm_r, rfm_f"""
 
 
-def render_quintile(column: str, *, best: str) -> str:
-    """SQL of the mid-rank quintile of ``column`` among the rows; ``best``: 'high' or 'low' values are 5."""
+def render_quintiles(column: str, *, best: str) -> str:
+    """SQL of a row per ``value`` of ``column`` among ``buyers``: its ties, how many are worse, its mid-rank quintile.
+
+    ``best``: 'high' or 'low' values are 5.
+    """
     direction = "ASC" if best == "high" else "DESC"
-    worse = f"RANK() OVER (ORDER BY {column} {direction}) - 1"
-    ties = f"COUNT(*) OVER (PARTITION BY {column})"
-    return f"1 + FLOOR(5.0 * (2 * ({worse}) + {ties}) / (2.0 * COUNT(*) OVER ()))"
+    return f"""\
+    SELECT value, ties, worse, 1 + FLOOR(5.0 * (2 * worse + ties) / (2.0 * everybody)) AS score
+    FROM (
+        SELECT
+            value,
+            ties,
+            CAST(SUM(ties) OVER (ORDER BY value {direction} ROWS UNBOUNDED PRECEDING) - ties AS BIGINT) AS worse,
+            CAST(SUM(ties) OVER () AS BIGINT) AS everybody
+        FROM (SELECT {column} AS value, COUNT(*) AS ties FROM buyers GROUP BY {column}) AS grouped
+    ) AS ranked"""
 
 
 def count_cells(reader: Queryable) -> list[dict[str, Any]]:

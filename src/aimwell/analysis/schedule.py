@@ -11,12 +11,15 @@ Reads segments, segment_members, tags and the sources of figures; writes segment
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from aimwell.analysis.catalogue import find_tags
 from aimwell.analysis.segments import Segment, evaluate_customers
@@ -139,13 +142,13 @@ def keep_schedule(workspace: Workspace, coming: Iterable[Due]) -> None:
 def list_schedule(workspace: Workspace) -> list[dict[str, object]]:
     """What is kept: segment, due_on, due_at and customers, the next first."""
     query = sa.select(SEGMENT_SCHEDULE).order_by(SEGMENT_SCHEDULE.c.due_at, SEGMENT_SCHEDULE.c.segment)
-    with workspace.store.begin() as connection:
+    with workspace.store.snapshot() as connection:
         return [dict(row._mapping) for row in connection.execute(query)]
 
 
 def find_next_due(workspace: Workspace) -> datetime | None:
     """The instant at which the next window ends; None when none is scheduled."""
-    with workspace.store.begin() as connection:
+    with workspace.store.snapshot() as connection:
         return connection.execute(sa.select(sa.func.min(SEGMENT_SCHEDULE.c.due_at))).scalar()
 
 
@@ -163,8 +166,12 @@ def refresh_due(workspace: Workspace, at: datetime | None = None) -> Refreshed |
         rules, after = kept
         figures = find_figures(reader)
         expanded = {name: expand_tags(rule, figures) for name, rule in rules.items()}
-        if not _list_due(reader, expanded, after, until):
-            return None
+        is_due = _is_anybody_due(reader, expanded, after, until)
+        coming = [] if is_due else find_schedule(reader, rules, after=until)
+    if not is_due:
+        # What the schedule named is gone: nobody needs to look at those days again.
+        keep_schedule(workspace, coming)
+        return None
     with workspace.run("segments", as_of=until) as run:
         refreshed = _refresh(run, rules, after, until)
         coming = find_schedule(run, rules, after=until)
@@ -186,12 +193,25 @@ def _read_kept(reader: Queryable) -> tuple[dict[str, Rule], date] | None:
     return rules, min(row["as_of"] for row in rows)
 
 
+def _is_anybody_due(reader: Queryable, rules: Mapping[str, Rule], after: date, until: date) -> bool:
+    query = compile_due(rules, after=after, until=until, segments=rules)
+    if query is None:
+        return False
+    found = reader.query(f"SELECT 1 FROM (\n{query.sql}\n) AS rows_due LIMIT 1", query.parameters)
+    return bool(found.num_rows)
+
+
 def _list_due(reader: Queryable, rules: Mapping[str, Rule], after: date, until: date) -> dict[date, set[str]]:
     """The customers who are due on each day, whatever the segment."""
     query = compile_due(rules, after=after, until=until, segments=rules)
+    if query is None:
+        return {}
+    sql = f"SELECT DISTINCT due, customer_id FROM (\n{query.sql}\n) AS rows_due"
+    rows = reader.query(sql, query.parameters)
     found: dict[date, set[str]] = {}
-    for row in reader.query(query.sql, query.parameters).to_pylist() if query else []:
-        found.setdefault(read_due_day(row["due"]), set()).add(row["customer_id"])
+    for due in pc.unique(rows["due"]):
+        customers = pc.filter(rows["customer_id"], pc.equal(rows["due"], due))
+        found.setdefault(read_due_day(due.as_py()), set()).update(customers.to_pylist())
     return found
 
 
@@ -201,41 +221,47 @@ def _refresh(run: Run, rules: Mapping[str, Rule], after: date, until: date) -> R
     moving = [name for name, rule in expanded.items() if list_boundaries(rule, expanded)]
     segments = tuple(Segment(name, Text(name), rule, built_in=False) for name, rule in expanded.items())
     due = _list_due(run, expanded, after, until)
-    everyone = set().union(*due.values()) if due else set()
-    spells = _read_spells(run, everyone)
-    entered = left = 0
+    everyone = pa.array(sorted(set().union(*due.values())), pa.string())
+    is_open = _read_open(run, everyone, moving)
+    changes: list[tuple[date, str, str, bool]] = []
     for day in sorted(due):
         membership = evaluate_customers(run, segments, due[day], as_of=day)
-        names = membership.customers.to_pylist()
+        places = pc.index_in(membership.customers, value_set=everyone).to_numpy().astype(np.int64)
         for index, segment in enumerate(segments):
             if segment.name in moving:
-                for customer, inside in zip(names, membership.inside[:, index].tolist(), strict=True):
-                    change = _change(spells, (segment.name, customer), inside, day, run.id)
-                    entered, left = entered + (change > 0), left + (change < 0)
-    _write(run, spells, everyone, until)
-    return Refreshed(until, len(everyone), entered, left)
+                column, inside = is_open[segment.name], membership.inside[:, index]
+                (rows,) = np.nonzero(column[places] != inside)
+                names = membership.customers.take(pa.array(rows)).to_pylist()
+                changes += [
+                    (day, segment.name, name, bool(inside[row]))
+                    for name, row in zip(names, rows, strict=True)
+                ]
+                column[places] = inside
+    _write(run, changes, until)
+    entered = sum(inside for *_, inside in changes)
+    return Refreshed(until, len(everyone), entered, len(changes) - entered)
 
 
-def _change(
-    spells: dict[tuple[str, str], list[Spell]], key: tuple[str, str], inside: bool, day: date, run_id: str
-) -> int:
-    """Open or close the last spell of a customer in a segment; 1 when entered, −1 when left, else 0."""
-    own = spells.setdefault(key, [])
-    is_open = bool(own) and own[-1][3] is None
-    if inside and not is_open:
-        own.append((*key, day, None, run_id))
-        return 1
-    if not inside and is_open:
-        own[-1] = (*own[-1][:3], day, run_id)
-        return -1
-    return 0
+def _read_open(run: Reader, customers: pa.Array, segments: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
+    """For each of these segments, which of the customers it holds."""
+    run.register("customers_due", pa.table({"customer_id": customers}))
+    rows = run.query(
+        "SELECT segment, customer_id FROM segment_members "
+        "WHERE left_on IS NULL AND customer_id IN (SELECT customer_id FROM customers_due)"
+    )
+    found = {}
+    for name in segments:
+        members = pc.filter(rows["customer_id"], pc.equal(rows["segment"], name))
+        found[name] = np.zeros(len(customers), np.bool_)
+        found[name][pc.index_in(members, value_set=customers).to_numpy().astype(np.int64)] = True
+    return found
 
 
 def _read_spells(run: Reader, customers: set[str]) -> dict[tuple[str, str], list[Spell]]:
-    run.register("customers_due", pa.table({"customer_id": pa.array(sorted(customers), pa.string())}))
+    run.register("customers_changed", pa.table({"customer_id": pa.array(sorted(customers), pa.string())}))
     rows = run.query(
         "SELECT segment, customer_id, entered_on, left_on, run_id FROM segment_members "
-        "WHERE customer_id IN (SELECT customer_id FROM customers_due) ORDER BY segment, customer_id, entered_on"
+        "WHERE customer_id IN (SELECT customer_id FROM customers_changed) ORDER BY segment, customer_id, entered_on"
     ).to_pylist()
     spells: dict[tuple[str, str], list[Spell]] = {}
     for row in rows:
@@ -243,8 +269,27 @@ def _read_spells(run: Reader, customers: set[str]) -> dict[tuple[str, str], list
     return spells
 
 
-def _write(run: Run, spells: Mapping[tuple[str, str], list[Spell]], customers: set[str], until: date) -> None:
-    """Everybody else's rows as they were, and those of the customers who were looked at."""
+def _write(run: Run, changes: Sequence[tuple[date, str, str, bool]], until: date) -> None:
+    """A spell begins or ends with every change; everybody else's rows stay as they were."""
+    spells = _read_spells(run, {customer for _, _, customer, _ in changes})
+    for day, segment, customer, inside in changes:
+        own = spells.setdefault((segment, customer), [])
+        if inside:
+            own.append((segment, customer, day, None, run.id))
+        else:
+            own[-1] = (*own[-1][:3], day, run.id)
+    if changes:
+        _write_members(run, spells)
+    sizes = run.query(
+        "SELECT s.segment, s.title, s.rule, s.sql, $as_of AS as_of, $run_id AS run_id, COUNT(m.customer_id) AS size "
+        "FROM segments AS s LEFT JOIN segment_members AS m ON m.segment = s.segment AND m.left_on IS NULL "
+        "GROUP BY s.segment, s.title, s.rule, s.sql ORDER BY s.segment",
+        {"as_of": until, "run_id": run.id},
+    )
+    run.replace("segments", SEGMENTS.validate(sizes))
+
+
+def _write_members(run: Run, spells: Mapping[tuple[str, str], list[Spell]]) -> None:
     names = ("segment", "customer_id", "entered_on", "left_on", "run_id")
     rows = [spell for own in spells.values() for spell in own]
     kinds = (pa.string(), pa.string(), pa.date32(), pa.date32(), pa.string())
@@ -253,17 +298,10 @@ def _write(run: Run, spells: Mapping[tuple[str, str], list[Spell]], customers: s
     listed = ", ".join(names)
     members = run.query(
         f"SELECT {listed} FROM segment_members AS m WHERE NOT EXISTS "
-        "(SELECT 1 FROM customers_due AS d WHERE d.customer_id = m.customer_id) "
+        "(SELECT 1 FROM customers_changed AS d WHERE d.customer_id = m.customer_id) "
         f"UNION ALL SELECT {listed} FROM spells_due ORDER BY segment, customer_id, entered_on"
     )
     run.replace("segment_members", members)
-    sizes = run.query(
-        "SELECT s.segment, s.title, s.rule, s.sql, $as_of AS as_of, $run_id AS run_id, COUNT(m.customer_id) AS size "
-        "FROM segments AS s LEFT JOIN segment_members AS m ON m.segment = s.segment AND m.left_on IS NULL "
-        "GROUP BY s.segment, s.title, s.rule, s.sql ORDER BY s.segment",
-        {"as_of": until, "run_id": run.id},
-    )
-    run.replace("segments", SEGMENTS.validate(sizes))
 
 
 def _expand_empty(rule: IsEmpty, of: Aggregate | DaysSince) -> Rule:

@@ -2,8 +2,8 @@
 
 One reason leaves a customer out: suppressed, no consent, or no address; all three are counted, so that exported and
 left out add up to the segment. The file opens in Excel as it is (UTF-8 with a byte-order mark), and no cell can be
-taken for a formula. Reads segment_members, customers, consents and the store's suppressions; writes one file and
-the audit log.
+taken for a formula. Reads segment_members, customers, consents and the store's ``live_members`` and suppressions;
+writes one file and the audit log.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from aimwell.analysis.live_members import read_live_members
 from aimwell.core.errors import BadInput
 from aimwell.core.ids import new_id
-from aimwell.core.text import say
+from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.permissions import list_suppressions
@@ -39,11 +41,14 @@ SELECT
     m.customer_id,
     c.{address} AS address,
     COALESCE(l.allowed, FALSE) AS allowed
-FROM segment_members AS m
+FROM {members} AS m
 LEFT JOIN customers AS c ON c.customer_id = m.customer_id
 LEFT JOIN latest AS l ON l.customer_id = m.customer_id
-WHERE m.segment = $segment AND m.left_on IS NULL
 ORDER BY m.customer_id"""
+
+
+_ANALYSED = "(SELECT customer_id FROM segment_members WHERE segment = $segment AND left_on IS NULL)"
+_LIVE = "members_now"
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,13 @@ def export_segment(
     path: Path,
     *,
     at: datetime | None = None,
+    live: bool = False,
     actor: str = "cli",
 ) -> Exported:
     """Write the members of ``name`` who may be contacted through ``channel`` to the CSV file ``path``.
 
-    Consent counts as it stands at the instant ``at`` (now when omitted). The file appears whole or not at all.
+    Members are those of the last analysis; ``live``: as the worker has followed events since. Consent counts as it
+    stands at the instant ``at`` (now when omitted). The file appears whole or not at all.
     BadInput when the channel has no address, or there is no such segment; the audit log holds counts, nobody's data.
     """
     if channel not in CHANNELS:
@@ -81,7 +88,11 @@ def export_segment(
             where={"value": channel},
         )
     with workspace.read() as reader:
-        members = _read_members(reader, name, channel, at or now())
+        people = None
+        if live:
+            ids = read_live_members(workspace, reader, name)
+            people = pa.table({"customer_id": pa.array(ids, pa.string())})
+        members = _read_members(reader, name, channel, at or now(), people)
     with workspace.store.begin() as connection:
         suppressed = {
             one.customer_id for one in list_suppressions(connection) if one.channel in ("all", channel)
@@ -141,20 +152,35 @@ def escape_cell(cell: str) -> str:
 
 
 def _read_members(
-    reader: Reader, name: str, channel: str, at: datetime
+    reader: Reader, name: str, channel: str, at: datetime, people: pa.Table | None
 ) -> list[tuple[str, str | None, bool]]:
     known = reader.query("SELECT segment FROM segments ORDER BY segment").column("segment").to_pylist()
     if name not in known:
         raise BadInput(
             "analysis.unknown_segment",
             say("There is no segment '{name}'.", name=name),
-            remedy=say("Compute the segments with: aimwell analysis run"),
+            remedy=_suggest(name, known),
             where={"value": name},
         )
     consents = select_consents(purpose="marketing", any_refusal=True, where="channel = $channel")
-    sql = _MEMBERS.format(consents=consents, address=CHANNELS[channel])
-    table: pa.Table = reader.query(sql, {"segment": name, "channel": channel, **bind_instant(at)})
+    bound: dict[str, Any] = {"channel": channel, **bind_instant(at)}
+    if people is None:
+        bound["segment"] = name
+    else:
+        reader.register(_LIVE, people)
+    chosen = _ANALYSED if people is None else _LIVE
+    sql = _MEMBERS.format(consents=consents, address=CHANNELS[channel], members=chosen)
+    table: pa.Table = reader.query(sql, bound)
     return [(row["customer_id"], row["address"], row["allowed"]) for row in table.to_pylist()]
+
+
+def _suggest(name: str, known: list[str]) -> Text:
+    if not known:
+        return say("Compute the segments with: aimwell analysis run")
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return say("The nearest segments are: {names}.", names=", ".join(near))
+    return say("See which there are: aimwell analysis segments")
 
 
 def _find_reason(is_suppressed: bool, allowed: bool, has_address: bool) -> str | None:

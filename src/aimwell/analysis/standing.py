@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from aimwell.analysis.rfm import render_quintile
+from aimwell.analysis.aligned import lay_over
+from aimwell.analysis.rfm import render_quintiles
 from aimwell.analysis.tag import Tag
 from aimwell.core.tables import Type
 
@@ -18,48 +19,77 @@ INPUTS = ("recency_days", "orders_365d", "revenue_365d")
 RHYTHM = ("recency_days", "tenure_days", "order_days_total")
 """What days_between_orders, and with it the usual rhythm, is worked out from."""
 FIGURES = "tags_figures"
-SCORES = "tags_scored"
 _SCORES = """\
 WITH buyers AS (
     SELECT customer_id, recency_days, orders_365d, revenue_365d
     FROM tags_figures
     WHERE recency_days IS NOT NULL
 ),
-scored AS (
-    SELECT
-        customer_id,
-        {recency} AS rfm_r,
-        {frequency} AS rfm_f,
-        {monetary} AS rfm_m,
-        (2 * (RANK() OVER (ORDER BY revenue_365d) - 1) + COUNT(*) OVER (PARTITION BY revenue_365d))
-            / (2.0 * COUNT(*) OVER ()) AS value_percentile
+counted AS (
+    SELECT COUNT(*) AS buyers, COUNT(CASE WHEN revenue_365d > 0 THEN 1 END) AS spenders
     FROM buyers
 ),
-spenders AS (
+recency AS (
+{recency}
+),
+frequency AS (
+{frequency}
+),
+monetary AS (
+{monetary}
+),
+tiers AS (
     SELECT
-        customer_id,
-        ROW_NUMBER() OVER (ORDER BY revenue_365d DESC, customer_id) AS place,
-        COUNT(*) OVER () AS everybody
-    FROM buyers
-    WHERE revenue_365d > 0
+        m.value,
+        m.ties,
+        m.score,
+        (2 * m.worse + m.ties) / (2.0 * c.buyers) AS percentile,
+        c.buyers - m.worse - m.ties AS better,
+        CEIL(c.spenders / 5.0) AS best_places,
+        CEIL(c.spenders / 2.0) AS middle_places
+    FROM monetary AS m
+    CROSS JOIN counted AS c
+),
+-- Who ties across the border of a tier: the order of the names decides among them.
+bordering AS (
+    SELECT b.customer_id, t.better + ROW_NUMBER() OVER (PARTITION BY t.value ORDER BY b.customer_id) AS place
+    FROM tiers AS t
+    INNER JOIN buyers AS b ON b.revenue_365d = t.value
+    WHERE (t.better < t.best_places AND t.better + t.ties > t.best_places)
+        OR (t.better < t.middle_places AND t.better + t.ties > t.middle_places)
+),
+placed AS (
+    SELECT
+        b.customer_id,
+        r.score AS rfm_r,
+        f.score AS rfm_f,
+        t.score AS rfm_m,
+        t.percentile,
+        COALESCE(o.place, t.better + t.ties) AS place,
+        CASE WHEN b.revenue_365d > 0 THEN t.best_places ELSE 0 END AS best_places,
+        CASE WHEN b.revenue_365d > 0 THEN t.middle_places ELSE 0 END AS middle_places
+    FROM buyers AS b
+    LEFT JOIN recency AS r ON r.value = b.recency_days
+    LEFT JOIN frequency AS f ON f.value = b.orders_365d
+    LEFT JOIN tiers AS t ON t.value = b.revenue_365d
+    LEFT JOIN bordering AS o ON o.customer_id = b.customer_id
 )
 SELECT
-    s.customer_id,
-    s.rfm_r,
-    s.rfm_f,
-    s.rfm_m,
-    CONCAT(CAST(s.rfm_r AS BIGINT), CAST(s.rfm_f AS BIGINT), CAST(s.rfm_m AS BIGINT)) AS rfm_cell,
-    CAST(s.value_percentile AS DOUBLE) AS value_percentile,
+    customer_id,
+    CAST(rfm_r AS BIGINT) AS rfm_r,
+    CAST(rfm_f AS BIGINT) AS rfm_f,
+    CAST(rfm_m AS BIGINT) AS rfm_m,
+    CONCAT(CAST(rfm_r AS BIGINT), CAST(rfm_f AS BIGINT), CAST(rfm_m AS BIGINT)) AS rfm_cell,
+    CAST(percentile AS DOUBLE) AS value_percentile,
     CASE
-        WHEN v.place <= CEIL(v.everybody / 5.0) THEN 'best_20'
-        WHEN v.place <= CEIL(v.everybody / 2.0) THEN 'middle'
+        WHEN place <= best_places THEN 'best_20'
+        WHEN place <= middle_places THEN 'middle'
         ELSE 'low'
     END AS value_tier,
-    CASE WHEN v.place <= CEIL(v.everybody / 5.0) THEN TRUE ELSE FALSE END AS is_best_20
-FROM scored AS s
-LEFT JOIN spenders AS v ON v.customer_id = s.customer_id
-ORDER BY s.customer_id"""
-_ARROW = {
+    CASE WHEN place <= best_places THEN TRUE ELSE FALSE END AS is_best_20
+FROM placed
+ORDER BY customer_id"""
+ARROW = {
     Type.INTEGER: pa.int64(),
     Type.REAL: pa.float64(),
     Type.TEXT: pa.string(),
@@ -69,26 +99,31 @@ _ARROW = {
 
 
 def compile_scores() -> str:
-    """The query over ``FIGURES`` that answers a row per buyer; who never bought has none."""
+    """The query over ``FIGURES`` that answers a row per buyer, sorted; who never bought has none.
+
+    Values are ranked once each, however many customers share them: sorting the customers is what costs.
+    """
     return _SCORES.format(
-        recency=render_quintile("recency_days", best="low"),
-        frequency=render_quintile("orders_365d", best="high"),
-        monetary=render_quintile("revenue_365d", best="high"),
+        recency=render_quintiles("recency_days", best="low"),
+        frequency=render_quintiles("orders_365d", best="high"),
+        monetary=render_quintiles("revenue_365d", best="high"),
     )
 
 
-def render_standing(name: str) -> str:
-    """SQL of a tag of ``compile_scores`` over ``s``, which is empty for who never bought."""
-    if name == "value_tier":
-        return "COALESCE(s.value_tier, 'low')"
-    if name == "is_best_20":
-        return "COALESCE(s.is_best_20, FALSE)"
-    return f"s.{name}"
+def align_scores(scores: pa.Table, names: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    """The tags of ``compile_scores`` for each of ``names``: who never bought has a low value, and no scores."""
+    empty = {
+        name: pa.nulls(len(names), scores[name].type) for name in scores.column_names if name != "customer_id"
+    }
+    columns = lay_over(names, {name: pa.chunked_array([column]) for name, column in empty.items()}, scores)
+    columns["value_tier"] = columns["value_tier"].fill_null("low")
+    columns["is_best_20"] = columns["is_best_20"].fill_null(False)
+    return columns
 
 
 def add_empty_columns(table: pa.Table, tags: Iterable[Tag]) -> pa.Table:
     """``table`` with an empty column for each of ``tags`` that it lacks, so that later SQL may name them all."""
     for tag in tags:
         if tag.name not in table.column_names:
-            table = table.append_column(tag.name, pa.nulls(table.num_rows, _ARROW[tag.type]))
+            table = table.append_column(tag.name, pa.nulls(table.num_rows, ARROW[tag.type]))
     return table

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from aimwell.analysis.aligned import align_rows, cut_range, lay_over, sort_rows
 from aimwell.analysis.catalogue import CATALOGUE, MEASURED_TAGS, STANDING_TAGS
 from aimwell.analysis.contact_tags import (
     KNOWN_TAGS,
@@ -23,18 +24,10 @@ from aimwell.analysis.contact_tags import (
     compile_permissions,
     define_attributes,
 )
-from aimwell.analysis.lifecycle import LIFECYCLE_TAG, find_usual_rhythm, render_stage
+from aimwell.analysis.lifecycle import LIFECYCLE_TAG, find_usual_rhythm
 from aimwell.analysis.own_tags import OwnTags, answer_own_tags, load_own_tags
 from aimwell.analysis.person_tags import PERSON_TAGS, find_columns
-from aimwell.analysis.standing import (
-    FIGURES,
-    INPUTS,
-    RHYTHM,
-    SCORES,
-    add_empty_columns,
-    compile_scores,
-    render_standing,
-)
+from aimwell.analysis.standing import FIGURES, INPUTS, RHYTHM, add_empty_columns, compile_scores
 from aimwell.analysis.support import Support, explain_missing, probe_support
 from aimwell.analysis.tag import Tag
 from aimwell.analysis.tag_changes import (
@@ -45,31 +38,23 @@ from aimwell.analysis.tag_changes import (
     record_state,
     show_added,
 )
-from aimwell.analysis.tag_history import keep_history
+from aimwell.analysis.tag_history import News, keep_history, note_changes
 from aimwell.analysis.tag_measuring import BEFORE, EVERYBODY, Measuring, list_patched
+from aimwell.analysis.tag_rows import Comparison, TagRows
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_tags import compile_expressions
+from aimwell.engine.files import is_patch
 from aimwell.engine.specification import Expression, TagSpec, TopValue
 from aimwell.engine.specification_json import tag_to_json
-from aimwell.engine.sql_text import SQL_TYPES, Binder, quote_name
+from aimwell.engine.sql_text import quote_name
 from aimwell.engine.tag_plan import Among
 from aimwell.engine.workspace import Run, Workspace
 
-_MEASURED, _KNOWN, _PUT_TOGETHER = "tags_measured", "tags_known", "tags_put_together"
+_OUTDATED, _PATCHED = "tags_outdated", "tags_patched"
 _MOST_PATCHED = 0.1
 """The share of customers above which all rows are written anew."""
 _COMPARED = ("customer_id", *(tag.name for tag in STANDING_TAGS if tag.name != LIFECYCLE_TAG.name))
-_OUTDATED = f"SELECT * FROM {BEFORE} WHERE customer_id IN (SELECT customer_id FROM {EVERYBODY})"
-_RANGE = """\
-SELECT
-    m.customer_id,
-    $as_of AS as_of,
-    $run_id AS run_id,
-{columns}
-FROM tags_reckoned AS m
-LEFT JOIN tags_scored AS s ON s.customer_id = m.customer_id
-LEFT JOIN tags_known AS k ON k.customer_id = m.customer_id
-{joins}ORDER BY m.customer_id"""
+_SELECT_OUTDATED = f"SELECT * FROM {BEFORE} WHERE customer_id IN (SELECT customer_id FROM {EVERYBODY})"
 
 
 @dataclass(frozen=True)
@@ -92,7 +77,9 @@ class ComputedTags:
 
 
 def compute_tags(workspace: Workspace, run: Run, *, everything: bool = False) -> ComputedTags:
-    """All tags of everybody in customers or order_lines, as of ``run.as_of``; one row per customer, sorted.
+    """All tags of everybody in customers, order_lines or events, as of ``run.as_of``; one row per customer, sorted.
+
+    Who only did something, on a website say, is a customer like all others: without orders, a prospect.
 
     ``everything``: measure all customers, whatever is known of before.
     """
@@ -121,10 +108,7 @@ class _Computation:
         fingerprint = fingerprint_tags(self._specs)
         self._changes = self._changes.settle(fingerprint)
         patched = self._list_patched()
-        if patched is None:
-            state, troubles = self._compute_everybody()
-        else:
-            state, troubles = self._compute_patch(patched), ()
+        state, troubles = self._compute_everybody() if patched is None else self._compute_patch(patched)
         record_state(self._store, self._run, fingerprint, state)
         return ComputedTags(
             state.customers,
@@ -138,46 +122,61 @@ class _Computation:
 
     def _compute_everybody(self) -> tuple[TagsState, tuple[Text, ...]]:
         """Put together the rows of all customers, a range at a time."""
-        run = self._run
+        run, built = self._run, not self._changes.is_full
         measuring = Measuring(run, self._specs, self._changes, self._added)
         ranges = measuring.split()
-        rhythm = self._compare(measuring)
-        if not self._are_people_known():
-            permissions = compile_permissions(as_of=run.as_of, zone_name=self._zone)
-            run.register(PERMISSIONS, run.query(permissions.sql, permissions.parameters))
         answered, troubles = answer_own_tags(run, self._own)
+        comparison = self._compare(measuring, answered)
+        allowed = None if self._are_people_known() else self._read_permissions()
+        needed = ["customer_id", *self._specs, *(tag.name for tag in self._remembered)]
+        needed += [] if allowed is not None else self._list_known()
         known: Counter[str] = Counter()
-        customers = 0
+        customers, news = 0, News()
         for number, among in enumerate(ranges):
-            run.register(_KNOWN, self._find_known(among))
-            part = self._put_together(measuring, among, rhythm, answered)
+            before = measuring.read_before(among, needed) if built else None
+            measured = measuring.measure(among, before=before)
+            part = self._rows.put_together(measured, self._find_known(among, before, allowed), comparison)
             (run.append if number else run.replace)("tags", part)
             customers += part.num_rows
             known.update(self._count_known(part))
-            del part
-        keep_history(run, [tag for tag in self._tags if tag.keeps_history], self._changes)
-        return TagsState(self._layout, customers, known, rhythm, self._support), troubles
+            if before is not None:
+                note_changes(news, self._remembered, part, before)
+            del part, before, measured
+        keep_history(run, self._remembered, self._changes, news if built else None)
+        return TagsState(self._layout, customers, known, comparison.rhythm, self._support), troubles
 
-    def _compute_patch(self, people: pa.Table) -> TagsState:
-        """Put together the rows of these customers; all others stay what they are."""
+    def _compute_patch(self, people: pa.Table) -> tuple[TagsState, tuple[Text, ...]]:
+        """Put together the rows of these customers, and what compares them with all; all else stays what it is."""
         run, state = self._run, self._changes.state
         assert state is not None
-        known, customers = Counter(state.known), state.customers
-        if people.num_rows:
-            measuring = Measuring(run, self._specs, self._changes, self._added, people)
-            run.register("tags_outdated", run.query(_OUTDATED))
-            outdated = run.query("SELECT * FROM tags_outdated")
-            run.register(SCORES, run.query(f"SELECT {_list(_COMPARED)} FROM tags_outdated"))
-            run.register(_KNOWN, run.query(f"SELECT {self._list_known()} FROM tags_outdated"))
-            part = self._put_together(measuring, Among(everybody=EVERYBODY), state.rhythm, {})
+        if not people.num_rows and not self._is_compared:
+            return replace(state, support=self._support), ()
+        run.register(EVERYBODY, people)
+        run.register(_OUTDATED, run.query(_SELECT_OUTDATED))
+        measuring = Measuring(run, self._specs, self._changes, self._added, people, _OUTDATED)
+        before = measuring.read_before(Among())
+        measured = measuring.measure(Among(), before=before)
+        comparison = Comparison(before.select(_COMPARED), state.rhythm, {})
+        troubles: tuple[Text, ...] = ()
+        if self._is_compared:
+            everybody = self._read_compared(people.filter(before["as_of"].is_null()))
+            answered, troubles = answer_own_tags(run, self._own)
+            comparison = self._compare_again(everybody, self._rows.reckon(measured), answered)
+        part = self._rows.put_together(measured, before.select(self._list_known()), comparison)
+        known, news = Counter(state.known), News()
+        known.update(self._count_known(part))
+        known.subtract(self._count_known(before))
+        compared = set(self._rows.compared) if self._is_compared else set()
+        note_changes(news, [tag for tag in self._remembered if tag.name not in compared], part, before)
+        if self._is_compared:
+            over = self._overlay(everybody, part, comparison)
+            known = Counter({**known, **self._count_known(over)})
+            note_changes(news, [tag for tag in self._remembered if tag.name in compared], over, everybody)
+        if part.num_rows:
             run.patch("tags", part)
-            known.update(self._count_known(part))
-            known.subtract(self._count_known(outdated))
-            customers += part.num_rows - outdated.num_rows
-            remembered = [tag for tag in self._tags if tag.keeps_history]
-            if any(_differs(part, outdated, tag.name) for tag in remembered):
-                keep_history(run, remembered, self._changes)
-        return TagsState(state.layout, customers, known, state.rhythm, self._support)
+        keep_history(run, self._remembered, self._changes, news)
+        customers = state.customers + before["as_of"].null_count
+        return TagsState(state.layout, customers, known, comparison.rhythm, self._support), troubles
 
     def _find_changes(self, *, everything: bool) -> Changes:
         if everything:
@@ -202,13 +201,30 @@ class _Computation:
         )
 
     def _list_patched(self) -> pa.Table | None:
-        """The only customers whose rows can have changed; None when others' can have, or most have."""
+        """The only customers whose rows can have changed other than by comparison; None when most have."""
         changes, run = self._changes, self._run
-        compared = changes.added.get("order_lines") or "order_lines" in run.list_hot()
-        if not self._are_people_known() or compared or self._own.separate or changes.state is None:
+        if not self._are_people_known() or changes.state is None:
             return None
-        people = list_patched(run, self._added)
+        # An overlay lies below a patch: what compares customers is written anew for those of the patch, too.
+        earlier = [path for path in run.list_files("tags") if is_patch(path)] if self._is_compared else []
+        if earlier:
+            run.show_files(_PATCHED, "tags", earlier)
+        people = list_patched(run, self._added, [_PATCHED] if earlier else [])
         return people if people.num_rows <= _MOST_PATCHED * changes.state.customers else None
+
+    @cached_property
+    def _is_compared(self) -> bool:
+        """Whether the rows of a customer can change because those of another do, or for a reason nobody knows."""
+        orders = self._changes.added.get("order_lines") or "order_lines" in self._run.list_hot()
+        return bool(orders or self._own.separate)
+
+    @cached_property
+    def _remembered(self) -> list[Tag]:
+        return [tag for tag in self._tags if tag.keeps_history]
+
+    @cached_property
+    def _rows(self) -> TagRows:
+        return TagRows(self._run, self._tags, self._missing, self._expressions, self._own)
 
     def _are_people_known(self) -> bool:
         """Whether what customers and consents say of somebody stands in the tags of before."""
@@ -226,25 +242,29 @@ class _Computation:
             self._specs, definitions, reckoned, sorted(self._missing), dict(self._person), self._zone
         )
 
-    def _find_known(self, among: Among) -> pa.Table:
-        """What customers and consents say."""
-        if self._are_people_known():
-            binder = Binder()
-            tests = " AND ".join(among.render("customer_id", binder))
-            where = f" WHERE {tests}" if tests else ""
-            return self._run.query(f"SELECT {self._list_known()} FROM {BEFORE}{where}", binder.values)
+    def _find_known(self, among: Among, before: pa.Table | None, allowed: pa.Table | None) -> pa.Table:
+        """What customers and consents (``allowed``) say; as it was ``before`` where they are the same."""
+        if allowed is None:
+            assert before is not None
+            return before.select(self._list_known())
+        self._run.register(PERMISSIONS, cut_range(allowed, among))
         contacts = compile_contacts(self._attributes, as_of=self._run.as_of, person=self._person, among=among)
-        return self._run.query(contacts.sql, contacts.parameters)
+        return sort_rows(self._run.query(contacts.sql, contacts.parameters))
 
-    def _list_known(self) -> str:
+    def _read_permissions(self) -> pa.Table:
+        permissions = compile_permissions(as_of=self._run.as_of, zone_name=self._zone)
+        return sort_rows(self._run.query(permissions.sql, permissions.parameters))
+
+    def _list_known(self) -> list[str]:
         found = [tag.name for tag in self._tags if self._is_known(tag) and tag.name not in self._missing]
-        return _list(["customer_id", *found])
+        return ["customer_id", *found]
 
     def _is_known(self, tag: Tag) -> bool:
         return tag in KNOWN_TAGS or tag in PERSON_TAGS or tag in self._attributes
 
     def _count_known(self, part: pa.Table) -> dict[str, int]:
-        return {tag.name: len(part) - part.column(tag.name).null_count for tag in self._tags}
+        there = [tag.name for tag in self._tags if tag.name in part.column_names]
+        return {name: len(part) - part.column(name).null_count for name in there}
 
     @cached_property
     def _specs(self) -> dict[str, TagSpec]:
@@ -265,61 +285,51 @@ class _Computation:
             if isinstance(tag.spec, Expression) and tag.name not in self._missing
         }
 
-    def _compare(self, measuring: Measuring) -> float:
-        """Prepare what compares everybody; the usual rhythm in days."""
+    def _compare(self, measuring: Measuring, answered: Mapping[str, pa.Table]) -> Comparison:
+        """Compare everybody."""
         needed = [name for name in dict.fromkeys((*INPUTS, *RHYTHM)) if name in self._specs]
-        found = measuring.measure(Among(everybody="tags_everybody"), needed)
+        found = measuring.measure(Among(everybody=EVERYBODY), needed)
         figures = add_empty_columns(found, [tag for tag in MEASURED_TAGS if tag.name in (*INPUTS, *RHYTHM)])
         self._run.register(FIGURES, figures)
-        self._run.register(SCORES, self._run.query(compile_scores()))
+        scores = sort_rows(self._run.query(compile_scores()))
         spacing = {"days_between_orders": self._expressions.get("days_between_orders")}
         rhythm = {name: one for name, one in spacing.items() if one is not None}
-        if not rhythm:
-            return find_usual_rhythm(pa.table({"days_between_orders": pa.array([], pa.float64())}))
-        sql = compile_expressions(rhythm, table=FIGURES, columns=RHYTHM)
-        return find_usual_rhythm(self._run.query(sql))
+        gaps = pa.table({"days_between_orders": pa.array([], pa.float64())})
+        if rhythm:
+            gaps = self._run.query(compile_expressions(rhythm, table=FIGURES, columns=RHYTHM))
+        return Comparison(scores, find_usual_rhythm(gaps), answered)
 
-    def _put_together(
-        self, measuring: Measuring, among: Among, rhythm: float, answered: Mapping[str, str]
-    ) -> pa.Table:
-        run = self._run
-        run.register(_MEASURED, measuring.measure(among))
-        reckoned = compile_expressions(
-            self._expressions, table=_MEASURED, columns=["customer_id", *self._specs]
+    def _read_compared(self, new: pa.Table) -> pa.Table:
+        """Of everybody, and who is ``new``, what compared tags are worked out from, and those remembered."""
+        remembered = [tag.name for tag in self._remembered if tag.name in self._rows.compared]
+        names = _list(dict.fromkeys(("customer_id", *INPUTS, *self._rows.list_inputs(), *remembered)))
+        before = sort_rows(self._run.query(f"SELECT {names} FROM {BEFORE}"))
+        if not new.num_rows:
+            return before
+        everybody = pa.concat_tables(
+            [before.select(["customer_id"]), new.cast(before.select(["customer_id"]).schema)]
         )
-        run.register("tags_reckoned", add_empty_columns(run.query(reckoned), MEASURED_TAGS))
-        own = self._own.expressions
-        plain = [tag for tag in self._tags if tag.name not in own]
-        columns = ",\n".join(f"    {self._render(tag, rhythm, answered)}" for tag in plain)
-        joins = "".join(
-            f"LEFT JOIN {table} ON {table}.customer_id = m.customer_id\n"
-            for table in dict.fromkeys(answered.values())
-        )
-        bound = {"as_of": run.as_of, "run_id": run.id}
-        part = run.query(_RANGE.format(columns=columns, joins=joins), bound)
-        if not own:
-            return part
-        run.register(_PUT_TOGETHER, part)
-        names = ["customer_id", "as_of", "run_id", *(tag.name for tag in plain)]
-        sql = compile_expressions(own, table=_PUT_TOGETHER, columns=names)
-        return run.query(f"{sql}\nORDER BY customer_id")
+        return align_rows(before, sort_rows(everybody)["customer_id"])
 
-    def _render(self, tag: Tag, rhythm: float, answered: Mapping[str, str]) -> str:
-        """The SQL of one column of ``tags``."""
-        name, kind = quote_name(tag.name), SQL_TYPES[tag.type]
-        if tag.name in answered:
-            return f"CAST({answered[tag.name]}.{name} AS {kind}) AS {name}"
-        if tag.name in self._missing or tag.name in self._own.separate:
-            return f"CAST(NULL AS {kind}) AS {name}"
-        if tag.name == LIFECYCLE_TAG.name:
-            return f"{render_stage(rhythm)} AS {name}"
-        if tag in STANDING_TAGS:
-            return f"CAST({render_standing(tag.name)} AS {kind}) AS {name}"
-        if not self._is_known(tag):
-            return f"m.{name}"
-        if tag.name.endswith("_known") or tag.name.startswith("contactable_"):
-            return f"COALESCE(k.{name}, FALSE) AS {name}"
-        return f"CAST(k.{name} AS {kind}) AS {name}"
+    def _compare_again(
+        self, everybody: pa.Table, reckoned: pa.Table, answered: Mapping[str, pa.Table]
+    ) -> Comparison:
+        """Compare everybody, with what is new for some: ``reckoned``."""
+        wanted = [name for name in (*INPUTS, "days_between_orders") if name in reckoned.column_names]
+        columns = {name: everybody[name] for name in everybody.column_names}
+        columns |= lay_over(columns["customer_id"], {name: columns[name] for name in wanted}, reckoned)
+        self._run.register(FIGURES, pa.table({name: columns[name] for name in ("customer_id", *INPUTS)}))
+        scores = sort_rows(self._run.query(compile_scores()))
+        return Comparison(scores, find_usual_rhythm(pa.table(columns)), answered)
+
+    def _overlay(self, everybody: pa.Table, part: pa.Table, comparison: Comparison) -> pa.Table:
+        """Write what compares customers, for all of them; what was written."""
+        names = everybody["customer_id"]
+        inputs = {name: everybody[name] for name in self._rows.list_inputs()}
+        columns = {"customer_id": names, **lay_over(names, inputs, part)}
+        over = self._rows.compare(columns, comparison)
+        self._run.overlay("tags", over)
+        return over
 
 
 def _find_attributes(run: Run, columns: list[str]) -> tuple[Tag, ...]:
@@ -334,15 +344,6 @@ def _find_attributes(run: Run, columns: list[str]) -> tuple[Tag, ...]:
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(quote_name(name) for name in names)
-
-
-def _differs(part: pa.Table, outdated: pa.Table, name: str) -> bool:
-    """Whether a tag is new or another for anybody in ``part``."""
-    one, other = (
-        dict(zip(rows["customer_id"].to_pylist(), rows[name].to_pylist(), strict=True))
-        for rows in (part, outdated)
-    )
-    return any(value != other.get(customer) for customer, value in one.items())
 
 
 def _attribute_of(tag: Tag) -> str:

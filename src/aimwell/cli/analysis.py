@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from aimwell.cli import flows, funnels, segments, tags
+from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, read_day, state
 from aimwell.core.text import say
 
-app = typer.Typer(help="Step 3: analysis.  客户分析", no_args_is_help=True)
+app = App(help="Step 3: analysis.  第三步 客户分析")
 app.add_typer(segments.app, name="segment")
 funnels.register(app)
 flows.register(app)
@@ -24,10 +25,13 @@ tags.register(app)
 def run_analysis(
     context: typer.Context,
     as_of: Annotated[
-        str | None, typer.Option(help="First business day not known, YYYY-MM-DD.  截止日")
+        str | None,
+        typer.Option(
+            help="First business day not known, YYYY-MM-DD.  截止日：此日起的数据视为未知，YYYY-MM-DD"
+        ),
     ] = None,
 ) -> None:
-    """Compute tags and segments of all customers.  计算标签与分群"""
+    """Compute tags and segments of all customers.  计算全部客户的标签与分群"""
     from aimwell.analysis.step import describe
     from aimwell.loop.clock import find_as_of
 
@@ -38,10 +42,10 @@ def run_analysis(
 
 @app.command("segments")
 def list_segments(context: typer.Context) -> None:
-    """List the segments with their rules and sizes.  分群列表"""
+    """List the segments with their rules and sizes.  分群列表：规则与人数"""
     from aimwell.analysis.segments import read_as_of, read_segments
 
-    with state(context).workspace.read() as reader:
+    with state(context).workspace.read("analysis") as reader:
         read_as_of(reader)
         rows = read_segments(reader)
     emit(context, {"segments": rows}, lambda console: _draw_segments(console, rows))

@@ -6,26 +6,28 @@ import json
 import sys
 import traceback
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from aimwell import __version__
+from aimwell.cli.help import App, describe_usage
 from aimwell.cli.output import State, emit, fail, read_day, read_money, show_progress, state
+from aimwell.cli.pages import Page
 from aimwell.core.errors import AimwellError, BadInput
-from aimwell.core.text import say, set_language
+from aimwell.core.text import LANGUAGES, say, set_language
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for a line that it cannot read; typer gives no public name to it."""
 GROUPS = ("goals", "data", "analysis", "models", "strategy", "deployment", "evaluation")
 
-app = typer.Typer(
+app = App(
     name="aimwell",
-    help="Aimwell 准星: precision marketing, from goal to measured incremental profit. 精准营销闭环。",
-    no_args_is_help=True,
+    help="Aimwell 准星: precision marketing, from goal to measured incremental profit.  "
+    "准星 Aimwell：精准营销闭环，从目标到实测的增量利润。",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -47,8 +49,10 @@ def start(
     workspace: Annotated[
         Path, typer.Option("-w", "--workspace", help="The workspace's folder.  工作区文件夹")
     ] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.  输出 JSON")] = False,
-    language: Annotated[str | None, typer.Option("--language", help="zh or en.  界面语言")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object.  输出一个 JSON 对象")
+    ] = False,
+    language: Annotated[str | None, typer.Option("--language", help="zh or en.  界面语言：zh 或 en")] = None,
     _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
 ) -> None:
     """Read the options before the command."""
@@ -70,10 +74,12 @@ def init(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The folder to make.  要创建的文件夹")],
     name: Annotated[str | None, typer.Option(help="The business's name.  企业名称")] = None,
-    zone: Annotated[str, typer.Option(help="Time zone of the business's days.  业务时区")] = "Asia/Shanghai",
-    currency: Annotated[str, typer.Option(help="ISO 4217.  币种")] = "CNY",
+    zone: Annotated[
+        str, typer.Option(help="Time zone of the business's days.  业务日所用时区")
+    ] = "Asia/Shanghai",
+    currency: Annotated[str, typer.Option(help="ISO 4217.  币种（ISO 4217）")] = "CNY",
 ) -> None:
-    """Make a workspace: a folder with settings, store and warehouse.  创建工作区"""
+    """Make a workspace: a folder with settings, store and warehouse.  创建工作区：含设置、存储与数据仓库的文件夹"""
     from aimwell.engine.workspace import Workspace
 
     made = Workspace.create(folder, name=name, zone=zone, currency=currency)
@@ -92,9 +98,10 @@ def init(
 @app.command()
 def customer(
     context: typer.Context,
-    customer_id: Annotated[str, typer.Argument(help="客户编号")],
+    customer_id: Annotated[str, typer.Argument(help="The customer.  客户编号")],
     show_personal: Annotated[
-        bool, typer.Option("--show-personal", help="Do not mask phone, e-mail and the like.  不脱敏")
+        bool,
+        typer.Option("--show-personal", help="Do not mask phone, e-mail and the like.  不遮盖手机号、邮箱等"),
     ] = False,
 ) -> None:
     """Show everything known about one customer.  客户画像"""
@@ -107,15 +114,22 @@ def customer(
 def run_round(
     context: typer.Context,
     as_of: Annotated[
-        str | None, typer.Option(help="First business day of the plan, YYYY-MM-DD.  计划首日")
+        str | None, typer.Option(help="First business day of the plan, YYYY-MM-DD.  计划首日，YYYY-MM-DD")
     ] = None,
     budget: Annotated[str | None, typer.Option(help="What a wave may spend.  每波预算")] = None,
     launch: Annotated[bool, typer.Option("--launch", help="Send what was planned.  按计划发送")] = False,
     wave: Annotated[
-        str | None, typer.Option(help="pilot or rollout; decided from the past when omitted.  试点或全面投放")
+        str | None,
+        typer.Option(
+            help="pilot or rollout; decided from the past when omitted.  "
+            "pilot 试点或 rollout 全面投放；省略则依历史判断"
+        ),
     ] = None,
 ) -> None:
-    """Run the six steps on the workspace's data; an interrupted round goes on where it stopped.  运行一轮"""
+    """Run the six steps on the workspace's data; an interrupted round goes on where it stopped.
+
+    运行一轮六步；中断后从中断处继续
+    """
     from aimwell.loop.round import continue_round
     from aimwell.loop.show import show_round
 
@@ -136,7 +150,7 @@ def report(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Where to write the page.  输出文件")] = Path("report.html"),
 ) -> None:
-    """Write the newest round as one self-contained page.  生成报告"""
+    """Write the newest round as one self-contained page.  将最新一轮生成单页报告"""
     from aimwell.loop.report import write_report
 
     written = write_report(state(context).workspace, out)
@@ -147,15 +161,21 @@ def report(
 @app.command()
 def demo(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="The folder for workspace and report.  输出文件夹")] = Path(
-        "demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The folder for workspace and report.  工作区与报告所在文件夹")
+    ] = Path("demo"),
     rounds: Annotated[int, typer.Option(min=1, max=3, help="How many rounds.  轮数")] = 2,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the randomisation and the simulated market.  随机种子")
+        int,
+        typer.Option(
+            min=0, help="Of the randomisation and the simulated market.  随机化与模拟市场的随机种子"
+        ),
     ] = 42,
 ) -> None:
-    """Run two rounds on Complete Journey with a simulated market, and write the report.  运行演示"""
+    """Run two rounds on Complete Journey with a simulated market, and write the report.
+
+    在 Complete Journey 数据与模拟市场上运行两轮并生成报告
+    """
     from aimwell.loop.demo import run_demo
     from aimwell.loop.show import show_demo
 
@@ -164,16 +184,29 @@ def demo(
 
 
 def put_first(arguments: list[str]) -> list[str]:
-    """``--json`` may stand anywhere on the line: it is moved to where the parser takes it."""
+    """``--json`` and ``--language`` may stand anywhere on the line: they are moved to where the parser takes them."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    head = [argument for argument in arguments[:end] if argument != "--json"]
-    return [*(["--json"] if "--json" in arguments[:end] else []), *head, *arguments[end:]]
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments[:end])
+    for word in words:
+        if word == "--json":
+            first = ["--json", *(one for one in first if one != "--json")]
+        elif word == "--language":
+            first += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith("--language="):
+            first.append(word)
+        else:
+            rest.append(word)
+    return [*first, *rest, *arguments[end:]]
 
 
 def main() -> None:
     """The console script: errors become words and an exit code, never a traceback."""
+    arguments = put_first(sys.argv[1:])
+    _choose_language(arguments)
     try:
-        sys.exit(app(args=put_first(sys.argv[1:]), standalone_mode=False) or 0)
+        sys.exit(app(args=arguments, standalone_mode=False) or 0)
     except AimwellError as error:
         _print_error(error)
         sys.exit(2)
@@ -191,6 +224,14 @@ def main() -> None:
         sys.exit(1)
 
 
+def _choose_language(arguments: list[str]) -> None:
+    """Before the line is parsed, so that what is wrong with it is said in the right language."""
+    for word, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        chosen = following if word == "--language" else word.removeprefix("--language=")
+        if chosen in LANGUAGES and (word == "--language" or chosen != word):
+            set_language("zh" if chosen == "zh" else "en")
+
+
 def _is_interruption(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind it: DuckDB answers with an error of its own when it comes during a query."""
     while error is not None:
@@ -201,28 +242,29 @@ def _is_interruption(error: BaseException | None) -> bool:
 
 
 def _end_interrupted() -> NoReturn:
-    Console(stderr=True).print(str(say("Interrupted. Run the same command again to go on.")))
+    Page(stderr=True).print(str(say("Interrupted. Run the same command again to go on.")))
     sys.exit(130)
 
 
 def _print_error(error: AimwellError) -> None:
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": error.to_dict()}, ensure_ascii=False, default=str) + "\n")
-    console = Console(stderr=True)
+    console = Page(stderr=True)
     console.print(fail(error.message), style="red", highlight=False, markup=False)
     if error.remedy is not None:
         console.print(str(error.remedy), highlight=False, markup=False)
 
 
 def _print_usage(error: Exception) -> None:
-    problem = error.format_message() if hasattr(error, "format_message") else str(error)
-    message = say("The command cannot be read: {problem}", problem=str(problem))
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return  # the page has been shown
+    problem, remedy = describe_usage(error)
     if "--json" in sys.argv:
-        answer = {"error": {"code": "cli.usage", "message": str(message)}}
+        answer = {"error": {"code": "cli.usage", "message": str(problem), "remedy": str(remedy)}}
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
-    console = Console(stderr=True)
-    console.print(fail(message), style="red", highlight=False, markup=False)
-    console.print(str(say("See what there is with: aimwell --help")), highlight=False, markup=False)
+    console = Page(stderr=True)
+    console.print(fail(problem), style="red", highlight=False, markup=False)
+    console.print(str(remedy), highlight=False, markup=False)
 
 
 def _print_defect(error: Exception) -> None:
@@ -236,4 +278,4 @@ def _print_defect(error: Exception) -> None:
     )
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": {"code": "cli.defect", "message": str(message)}}) + "\n")
-    Console(stderr=True).print(fail(message), style="red", highlight=False, markup=False)
+    Page(stderr=True).print(fail(message), style="red", highlight=False, markup=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import tzinfo
+from decimal import Decimal
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from aimwell.cli.naming import name_channel, name_purpose
 from aimwell.cli.output import add_row, emit, in_language, make_table, state
 from aimwell.core.text import Text, say
 
@@ -24,7 +26,13 @@ _SIGNALS = {
     "loyalty": say("loyalty"),
     "other": say("other"),
 }
-_PURPOSES = {"marketing": say("marketing"), "service": say("service")}
+_ATTRIBUTES = {
+    "email": say("e-mail address"),
+    "phone": say("phone number"),
+    "address": say("postal address"),
+    "region": say("region"),
+    "source": say("Source"),
+}
 _MOST_DRAWN = 20
 
 
@@ -48,9 +56,14 @@ def draw_profile(console: Console, profile: dict[str, Any], here: tzinfo) -> Non
     _draw_identity(console, profile)
     for kind, words in _KINDS.items():
         _draw_tags(console, words, [row for row in profile["tags"] if row["kind"] == kind])
-    _draw_segments(console, profile["segments"])
+    if profile["tags"]:
+        _draw_segments(console, profile["segments"])
+    else:
+        _print(
+            console, say("Its tags and segments are not computed yet. Next: aimwell analysis run"), "yellow"
+        )
     _draw_scores(console, profile["scores"])
-    _draw_timeline(console, profile["timeline"])
+    _draw_timeline(console, profile["timeline"], here)
     _draw_signals(console, profile["signals"])
     _draw_consents(console, profile["consents"], here)
     _draw_plans(console, profile["plan_items"])
@@ -61,7 +74,7 @@ def show_value(value: object) -> str:
     """A tag's value or a figure, for people."""
     if isinstance(value, bool):
         return str(say("yes")) if value else str(say("no"))
-    if isinstance(value, float):
+    if isinstance(value, float | Decimal):
         return f"{value:,.2f}"
     return "" if value is None else str(value)
 
@@ -73,7 +86,7 @@ def _print(console: Console, text: Text | str, style: str | None = None) -> None
 def _draw_next(console: Console, following: dict[str, Any]) -> None:
     _print(console, say("Next: {what}", what=in_language(following["what"])), "green")
     _print(console, say("Why: {why}", why=in_language(following["why"])))
-    channels = ", ".join(following["channels"])
+    channels = ", ".join(map(name_channel, following["channels"]))
     _print(
         console,
         say("Allowed channels: {channels}", channels=channels)
@@ -89,8 +102,8 @@ def _draw_identity(console: Console, profile: dict[str, Any]) -> None:
         _print(
             console, say("Joined from {count} records: {ids}", count=len(records), ids=", ".join(records[:8]))
         )
-    rows = [(name, show_value(value)) for name, value in profile["attributes"].items()]
-    rows += [(one["kind"], one["value"]) for one in profile["identity"]["identifiers"]]
+    rows = [(_name_attribute(name), show_value(value)) for name, value in profile["attributes"].items()]
+    rows += [(_name_identifier(one["kind"]), one["value"]) for one in profile["identity"]["identifiers"]]
     shown = dict.fromkeys(rows)
     if shown:
         table = make_table(str(say("Attribute")), str(say("Value")))
@@ -98,6 +111,17 @@ def _draw_identity(console: Console, profile: dict[str, Any]) -> None:
         for name, value in shown:
             add_row(table, name, value)
         console.print(table)
+
+
+def _name_attribute(name: str) -> str:
+    """A column that Aimwell knows, in words; others have their source's own name."""
+    return str(_ATTRIBUTES.get(name, name))
+
+
+def _name_identifier(kind: str) -> str:
+    from aimwell.data.identity.explain import name_kind
+
+    return str(name_kind(kind))
 
 
 def _draw_tags(console: Console, words: Text, rows: list[dict[str, Any]]) -> None:
@@ -141,16 +165,22 @@ def _draw_scores(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _draw_timeline(console: Console, rows: list[dict[str, Any]]) -> None:
+def _draw_timeline(console: Console, rows: list[dict[str, Any]], here: tzinfo) -> None:
     if not rows:
         return
-    table = make_table(str(say("Time (UTC)")), str(say("What")), str(say("Detail")), str(say("Revenue")))
+    table = make_table(str(say("Time")), str(say("What")), str(say("Detail")), str(say("Revenue")))
     table.title = str(say("Timeline, newest first"))
     for row in rows[:_MOST_DRAWN]:
         what = say("Order {order}", order=row["what"]) if row["kind"] == "order" else row["what"]
         marked = say("{order} (simulated)", order=what) if row["simulated"] else what
         detail = row["detail"] or ""
-        add_row(table, f"{row['at']:%Y-%m-%d %H:%M}", str(marked), detail, show_value(row["revenue"]))
+        add_row(
+            table,
+            f"{row['at'].astimezone(here):%Y-%m-%d %H:%M}",
+            str(marked),
+            detail,
+            show_value(row["revenue"]),
+        )
     console.print(table)
     if len(rows) > _MOST_DRAWN:
         _print(
@@ -184,7 +214,8 @@ def _draw_consents(console: Console, rows: list[dict[str, Any]], here: tzinfo) -
     table.title = str(say("Consents"))
     for row in rows:
         day = f"{row['since'].astimezone(here):%Y-%m-%d}"
-        add_row(table, row["channel"], str(_PURPOSES[row["purpose"]]), show_value(row["allowed"]), day)
+        allowed = show_value(row["allowed"])
+        add_row(table, name_channel(row["channel"]), name_purpose(row["purpose"]), allowed, day)
     console.print(table)
 
 

@@ -12,8 +12,10 @@ from rich.console import Console
 
 from aimwell.cli import privacy
 from aimwell.cli.events import app as events
+from aimwell.cli.help import App
 from aimwell.cli.identity import app as identity
 from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, show_progress, state
+from aimwell.cli.pages import Page
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
@@ -22,31 +24,67 @@ if TYPE_CHECKING:
 
     from aimwell.core.steps import StepResult
 
-app = typer.Typer(help="Take data in and see its quality.  数据接入与质量", no_args_is_help=True)
+app = App(help="Take data in and see its quality.  第二步 数据：接入与质量")
 app.add_typer(events, name="events")
 app.add_typer(identity, name="identity")
-privacy.register(app)
 
 
 Place = Annotated[
     str,
     typer.Argument(
-        help="CSV, text, workbook, JSON, Parquet, .zip or .gz; or a database's address.  文件或数据库"
+        help="CSV, text, workbook, JSON, Parquet, .zip or .gz; or a database's address.  "
+        "文件（CSV、文本、Excel、JSON、Parquet、.zip、.gz）或数据库地址"
     ),
 ]
 TableName = Annotated[
     str | None,
     typer.Option(
         "--as",
-        help="customers, products, order_lines, events, consents or signals; proposed when omitted.  目标表",
+        help="customers, products, order_lines, events, consents or signals; proposed when omitted.  "
+        "目标表（customers 等六种）；省略则自动建议",
     ),
 ]
 Choices = Annotated[
     list[str] | None,
     typer.Option(
-        "--map", help="FIELD=COLUMN, FIELD==constant, customer_id=#row, or FIELD= for none.  字段对应"
+        "--map",
+        metavar="FIELD=COLUMN",
+        help="FIELD=COLUMN, FIELD==constant, customer_id=#row, or FIELD= for none.  "
+        "字段=列、字段==常量、customer_id=#row，或 字段= 表示无",
     ),
 ]
+
+
+SourceName = Annotated[
+    str | None,
+    typer.Option(help="Name of the source; the file's when omitted.  数据源名；省略则用文件名"),
+]
+Header = Annotated[
+    str | None,
+    typer.Option(help="Names of the columns of a file without header: a,b,c.  无表头文件的列名：a,b,c"),
+]
+Sheet = Annotated[
+    str | None,
+    typer.Option(help="Which sheet of a workbook or file of an archive.  工作簿中的工作表，或压缩包中的文件"),
+]
+Query = Annotated[
+    str | None, typer.Option(help="What to read of a database: SELECT …  从数据库读取什么：SELECT …")
+]
+DatabaseTable = Annotated[
+    str | None, typer.Option("--table", help="Which table of a database to read.  读取数据库的哪张表")
+]
+Dates = Annotated[
+    str | None,
+    typer.Option(help="day-first or month-first.  日期写法：day-first 日在前或 month-first 月在前"),
+]
+Duplicates = Annotated[str | None, typer.Option(help="keep or reject.  重复行：keep 保留或 reject 搁置")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Rows from this day on come from the future, YYYY-MM-DD.  截止日：此日起的行视为未来，YYYY-MM-DD"
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Accept the proposed mapping.  接受建议的字段对应")]
 
 
 @app.command()
@@ -55,28 +93,20 @@ def add(
     file: Place,
     table: TableName = None,
     chosen: Choices = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Accept the proposed mapping.  接受建议的对应")] = False,
-    source: Annotated[
-        str | None, typer.Option(help="Name of the source; the file's when omitted.  数据源名")
-    ] = None,
-    header: Annotated[
-        str | None, typer.Option(help="Names of the columns of a file without header: a,b,c.  列名")
-    ] = None,
-    sheet: Annotated[
-        str | None,
-        typer.Option(help="Which sheet of a workbook or file of an archive.  工作表或压缩包内文件"),
-    ] = None,
-    query: Annotated[str | None, typer.Option(help="What to read of a database: SELECT …  查询语句")] = None,
-    database_table: Annotated[
-        str | None, typer.Option("--table", help="Which table of a database to read.  数据库表")
-    ] = None,
-    dates: Annotated[str | None, typer.Option(help="day-first or month-first.  日期中日与月的顺序")] = None,
-    duplicates: Annotated[str | None, typer.Option(help="keep or reject.  重复行")] = None,
-    as_of: Annotated[
-        str | None, typer.Option(help="Rows from this day on come from the future, YYYY-MM-DD.  截止日")
-    ] = None,
+    yes: Yes = False,
+    source: SourceName = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    query: Query = None,
+    database_table: DatabaseTable = None,
+    dates: Dates = None,
+    duplicates: Duplicates = None,
+    as_of: AsOf = None,
 ) -> None:
-    """Take a file or a database into a table; loading it twice changes nothing.  接入一个文件或数据库"""
+    """Take a file or a database into a table; loading it twice changes nothing.
+
+    接入文件或数据库；重复接入不产生变化
+    """
     from aimwell.data.step import add_source, propose
 
     workspace = state(context).workspace
@@ -128,14 +158,14 @@ def _read_day(text: str | None) -> date | None:
 def quality(
     context: typer.Context,
     everything: Annotated[
-        bool, typer.Option("--all", help="Checks that passed, too.  包括通过的检查")
+        bool, typer.Option("--all", help="Checks that passed, too.  也显示通过的检查")
     ] = False,
     source: Annotated[str | None, typer.Option(help="Only this source.  仅此数据源")] = None,
     trend: Annotated[
-        bool, typer.Option("--trend", help="Scores over the last loads.  历次接入的走势")
+        bool, typer.Option("--trend", help="Scores over the last loads.  历次接入的得分走势")
     ] = False,
 ) -> None:
-    """Show the four walls: what is missing, partial, wrong or unusable.  数据四堵墙"""
+    """Show the four walls: what is missing, partial, wrong or unusable.  数据四堵墙：缺失、不全、有误、不可用"""
     from aimwell.cli.quality import show_quality
 
     show_quality(context, everything=everything, source=source, trend=trend)
@@ -143,7 +173,7 @@ def quality(
 
 @app.command()
 def sources(context: typer.Context) -> None:
-    """List the files and deliveries that were taken in.  数据源"""
+    """List the files and deliveries that were taken in.  已接入的数据源"""
     payload = {"sources": _summarise(context)["sources"]}
 
     def draw(console: Console) -> None:
@@ -160,7 +190,7 @@ def sources(context: typer.Context) -> None:
 
 @app.command()
 def tables(context: typer.Context) -> None:
-    """Count the rows of every table of this step.  数据表"""
+    """Count the rows of every table of this step.  各数据表的行数"""
     summary = _summarise(context)
     payload = {"tables": summary["tables"], "period": summary["period"]}
 
@@ -181,11 +211,12 @@ def tables(context: typer.Context) -> None:
 def rejects(
     context: typer.Context,
     out: Annotated[
-        Path | None, typer.Option(help="Write them as CSV, to be repaired and added.  输出 CSV")
+        Path | None,
+        typer.Option(help="Write them as CSV, to be repaired and added.  输出为 CSV，修复后可再次接入"),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Only this source.  仅此数据源")] = None,
 ) -> None:
-    """Show the rows that were set aside, or write them for repair.  被搁置的行"""
+    """Show the rows that were set aside, or write them for repair.  查看被搁置的行，或导出以便修复"""
     from aimwell.data.step import list_rejects, write_rejected
 
     workspace = state(context).workspace
@@ -242,7 +273,7 @@ def _ask_consent(context: typer.Context, proposal: dict[str, Any]) -> None:
             remedy=say("Pass --yes to accept it, or correct it with --map."),
             where={"file": proposal["file"]},
         )
-    _draw_mapping(Console(), proposal)
+    _draw_mapping(Page(), proposal)
     if not typer.confirm(str(say("Take the file in like this?"))):
         raise typer.Exit(1)
 
@@ -298,12 +329,16 @@ def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:
         str(say("Reason and remedy")),
     )
     for row in payload["rejects"]:
-        cells = (row["source"], str(row["row_number"] or ""), row["column"] or "", row["value"] or "")
+        number = str(row["row_number"] or "") + (f" ×{row['rows']}" if row["rows"] > 1 else "")
+        cells = (row["source"], number, row["column"] or "", row["value"] or "")
         add_row(table, *cells, in_language(row["message"]))
     console.print(table)
     line = say(
         "{shown} of {total} rejected rows are shown. All of them: --out FILE.csv",
-        shown=len(payload["rejects"]),
+        shown=sum(row["rows"] for row in payload["rejects"]),
         total=payload["total"],
     )
     console.print(str(line), markup=False)
+
+
+privacy.register(app)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, read_day, show_progress, state
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import CHANNELS
@@ -21,9 +22,11 @@ from aimwell.core.time import business_day, now
 if TYPE_CHECKING:
     from aimwell.engine.workspace import Workspace
 
-app = typer.Typer(no_args_is_help=True, help="Step 5: deployment.  投放部署")
+app = App(help="Step 5: deployment.  第五步 投放部署")
 
-Plan = Annotated[str, typer.Argument(help="The plan, as in the table 'plans'.  投放计划", metavar="PLAN")]
+Plan = Annotated[
+    str, typer.Argument(help="The plan, as in the table 'plans'.  投放计划，见 plans 表", metavar="PLAN")
+]
 
 
 @app.command()
@@ -31,10 +34,10 @@ def launch(
     context: typer.Context,
     plan: Plan,
     as_of: Annotated[
-        str | None, typer.Option(help="Business day of the contacts, YYYY-MM-DD.  触达日")
+        str | None, typer.Option(help="Business day of the contacts, YYYY-MM-DD.  触达日，YYYY-MM-DD")
     ] = None,
 ) -> None:
-    """Send a wave. Launching again after an interruption doubles nothing.  投放"""
+    """Send a wave. Launching again after an interruption doubles nothing.  投放一波；中断后重新投放不会重复发送"""
     from aimwell.deployment.step import launch as run_launch
 
     workspace = state(context).workspace
@@ -47,10 +50,14 @@ def launch(
 def status(
     context: typer.Context,
     plan: Annotated[
-        str | None, typer.Argument(help="The plan; all when omitted.  投放计划", metavar="PLAN")
+        str | None,
+        typer.Argument(help="The plan; all when omitted.  投放计划；省略则显示全部", metavar="PLAN"),
     ] = None,
 ) -> None:
-    """Show where campaigns stand; with PLAN, its deliveries by state, reason and channel.  投放状态"""
+    """Show where campaigns stand; with PLAN, its deliveries by state, reason and channel.
+
+    营销活动状态；给出 PLAN 则按状态、原因、渠道列出投放记录
+    """
     if plan is None:
         _show_campaigns(context)
     else:
@@ -62,10 +69,13 @@ def approve(
     context: typer.Context,
     plan: Plan,
     by: Annotated[
-        str | None, typer.Option(help="Who approves; your login name when omitted.  审批人")
+        str | None, typer.Option(help="Who approves; your login name when omitted.  审批人；省略则为登录名")
     ] = None,
 ) -> None:
-    """Approve a plan as it stands now. Any later change voids the approval.  审批"""
+    """Approve a plan as it stands now. Any later change voids the approval.
+
+    审批当前计划；此后任何改动都会使审批失效
+    """
     from aimwell.deployment.step import approve as run_approve
 
     _show_campaign(context, run_approve(state(context).workspace, plan, by=by or getpass.getuser()))
@@ -75,10 +85,12 @@ def approve(
 def decide(
     context: typer.Context,
     plan: Plan,
-    go: Annotated[bool, typer.Option("--go/--no-go", help="Whether the rollout may follow.  是否推进")],
-    because: Annotated[str, typer.Option(help="Why, in a sentence.  理由")] = "",
+    go: Annotated[
+        bool, typer.Option("--go/--no-go", help="Whether the rollout may follow.  是否推进到全面投放")
+    ],
+    because: Annotated[str, typer.Option(help="Why, in a sentence.  理由，一句话")] = "",
 ) -> None:
-    """Record by hand whether a pilot's rollout may follow.  决策"""
+    """Record by hand whether a pilot's rollout may follow.  手动登记试点后是否全面投放"""
     from aimwell.deployment.step import decide as run_decide
 
     sentence = {"en": because, "zh": because}
@@ -88,7 +100,7 @@ def decide(
 
 @app.command()
 def pause(context: typer.Context, plan: Plan) -> None:
-    """Reserve nothing more until 'resume'; what is under way ends.  暂停"""
+    """Reserve nothing more until 'resume'; what is under way ends.  暂停：不再预留新的投放，进行中的会完成"""
     from aimwell.deployment.campaign import Campaigns
 
     _show_campaign(context, Campaigns(state(context).workspace.store).pause(plan))
@@ -96,7 +108,7 @@ def pause(context: typer.Context, plan: Plan) -> None:
 
 @app.command()
 def resume(context: typer.Context, plan: Plan) -> None:
-    """Let a paused campaign go on; launch it again to send.  恢复"""
+    """Let a paused campaign go on; launch it again to send.  恢复已暂停的活动；再次投放以发送"""
     from aimwell.deployment.campaign import Campaigns
 
     _show_campaign(context, Campaigns(state(context).workspace.store).resume(plan))
@@ -104,7 +116,7 @@ def resume(context: typer.Context, plan: Plan) -> None:
 
 @app.command()
 def stop(context: typer.Context, plan: Plan) -> None:
-    """End a campaign for good; what still waits is skipped.  停止"""
+    """End a campaign for good; what still waits is skipped.  永久停止活动；尚在等待的将跳过"""
     from aimwell.deployment.step import stop as run_stop
 
     skipped = run_stop(state(context).workspace, plan)
@@ -116,9 +128,9 @@ def stop(context: typer.Context, plan: Plan) -> None:
 def suppress(
     context: typer.Context,
     customer: Annotated[str, typer.Argument(help="The customer.  客户编号", metavar="CUSTOMER")],
-    channel: Annotated[str, typer.Option(help="One channel, or all.  渠道")] = "all",
+    channel: Annotated[str, typer.Option(help="One channel, or all.  某个渠道，或 all 表示全部")] = "all",
 ) -> None:
-    """Never contact a customer again, in no plan.  加入抑制名单"""
+    """Never contact a customer again, in no plan.  加入抑制名单：任何计划都不再联系此客户"""
     from aimwell.deployment.step import suppress as run_suppress
 
     if channel not in (*CHANNELS, "all"):
@@ -137,10 +149,17 @@ def suppress(
 @app.command()
 def sink(
     context: typer.Context,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.  端口")] = 2525,
-    folder: Annotated[Path, typer.Option(help="Where the mails are kept.  保存位置")] = Path("outbox/mail"),
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 takes a free one.  端口；0 表示任选空闲端口")
+    ] = 2525,
+    folder: Annotated[Path, typer.Option(help="Where the mails are kept.  邮件保存位置")] = Path(
+        "outbox/mail"
+    ),
 ) -> None:
-    """Run a mail server on the loopback address that keeps every mail and sends nothing on.  本地邮件接收器"""
+    """Run a mail server on the loopback address that keeps every mail and sends nothing on.
+
+    本地邮件接收器：保留每封邮件，不向外发送
+    """
     from aimwell.deployment.sink import Sink
 
     with Sink(folder, port=port) as running:

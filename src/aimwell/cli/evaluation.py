@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from aimwell.cli.output import emit, emit_result, in_language, read_day, state
+from aimwell.cli.help import App
+from aimwell.cli.naming import read_titles
+from aimwell.cli.output import add_row, emit, emit_result, in_language, read_day, state
 from aimwell.core.errors import NotReady
 from aimwell.core.text import Text, say
 
-app = typer.Typer(help="Step 6: evaluation.  效果评估", no_args_is_help=True)
+if TYPE_CHECKING:
+    from aimwell.engine.workspace import Reader
+
+app = App(help="Step 6: evaluation.  第六步 效果评估")
 
 
 @app.command("run")
 def run_evaluation(
     context: typer.Context,
     plan: Annotated[
-        str | None, typer.Argument(help="The plan; the newest ended one when omitted.  投放计划")
+        str | None,
+        typer.Argument(help="The plan; the newest ended one when omitted.  投放计划；省略则取最近结束的"),
     ] = None,
-    as_of: Annotated[str | None, typer.Option(help="Business day, YYYY-MM-DD.  业务日")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Business day, YYYY-MM-DD.  业务日，YYYY-MM-DD")] = None,
 ) -> None:
-    """Measure what a plan caused, once its window has ended.  评估一个计划"""
+    """Measure what a plan caused, once its window has ended.  窗口结束后，评估一个计划带来的增量"""
     from aimwell.evaluation.step import evaluate
     from aimwell.loop.clock import find_as_of
 
@@ -37,7 +43,8 @@ def run_evaluation(
 def show_results(
     context: typer.Context,
     plan: Annotated[
-        str | None, typer.Argument(help="The plan; the newest evaluated one when omitted.  投放计划")
+        str | None,
+        typer.Argument(help="The plan; the newest evaluated one when omitted.  投放计划；省略则取最近评估的"),
     ] = None,
 ) -> None:
     """Show the kept results of a plan.  查看评估结果"""
@@ -45,7 +52,8 @@ def show_results(
 
     with state(context).workspace.read() as reader:
         rows = read_results(reader, plan)
-    emit(context, {"results": rows}, lambda console: _draw_results(console, rows))
+        parts = _name_parts(reader)
+    emit(context, {"results": rows}, lambda console: _draw_results(console, rows, parts))
 
 
 @app.command("lessons")
@@ -74,14 +82,14 @@ def show_lessons(context: typer.Context) -> None:
 @app.command("experiment")
 def evaluate_file(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="CSV, one row per customer.  CSV 文件")],
+    file: Annotated[Path, typer.Argument(help="CSV, one row per customer.  CSV 文件，每客户一行")],
     arm: Annotated[str, typer.Option(help="The column of the arm.  分组列")],
     outcome: Annotated[str, typer.Option(help="The column of the outcome.  结果列")],
     cluster: Annotated[str | None, typer.Option(help="The column by which arms were drawn.  整群列")] = None,
-    covariate: Annotated[str | None, typer.Option(help="A number known before.  实验前的协变量列")] = None,
+    covariate: Annotated[str | None, typer.Option(help="A number known before.  实验前已知的数值列")] = None,
     control: Annotated[str | None, typer.Option(help="The control's name.  对照组名称")] = None,
     share: Annotated[
-        list[str] | None, typer.Option(help="ARM=SHARE as drawn.  设计比例，如 对照=0.5")
+        list[str] | None, typer.Option(help="ARM=SHARE as drawn.  各组设计比例，如 对照=0.5")
     ] = None,
 ) -> None:
     """Evaluate a randomised experiment from a file.  评估任意随机实验"""
@@ -116,7 +124,18 @@ def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
         console.print(f"• {in_language(lesson)}", highlight=False)
 
 
-def _draw_results(console: Console, rows: list[dict[str, Any]]) -> None:
+def _name_parts(reader: Reader) -> dict[str, str]:
+    """Every part of a plan that results can be about, in words."""
+    from aimwell.evaluation.breakdown import name_tiers
+
+    parts = {"all": str(say("all customers"))}
+    parts |= {f"tier:{tier}": str(title) for tier, title in name_tiers().items()}
+    parts |= {f"segment:{segment}": title for segment, title in read_titles(reader).items()}
+    actions = reader.query("SELECT action_id, title FROM actions ORDER BY action_id").to_pylist()
+    return parts | {f"action:{row['action_id']}": str(Text.from_json(row["title"])) for row in actions}
+
+
+def _draw_results(console: Console, rows: list[dict[str, Any]], parts: dict[str, str]) -> None:
     table = Table(
         str(say("Metric")),
         str(say("Part")),
@@ -127,7 +146,7 @@ def _draw_results(console: Console, rows: list[dict[str, Any]]) -> None:
     titles = _name_metrics()
     for row in rows:
         title = str(titles[row["metric"]]) if row["metric"] in titles else row["metric"]
-        table.add_row(title, row["segment"], *_format_estimate(row))
+        add_row(table, title, parts.get(row["segment"], row["segment"]), *_format_estimate(row))
     console.print(table)
 
 
@@ -166,4 +185,10 @@ def _name_metrics() -> dict[str, Text]:
         "incremental_contribution": say("Incremental contribution"),
         "incremental_orders": say("Incremental orders"),
         "roi": say("ROI"),
+        "contribution_per_customer": say("Contribution per customer"),
+        "contribution_per_customer_capped": say("Contribution per customer, large orders capped"),
+        "revenue_per_customer": say("Revenue per customer"),
+        "orders_per_customer": say("Orders per customer"),
+        "relative_revenue": say("Revenue, relative change"),
+        "sample_ratio_p_value": say("Sample ratio, p-value"),
     }

@@ -8,19 +8,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from aimwell.cli.help import App
 from aimwell.cli.output import emit, state
 from aimwell.core.text import say
 
-app = typer.Typer(help="Take batches of events in.  接入事件", no_args_is_help=True)
+app = App(help="Take batches of events in.  接入事件")
 
 
 @app.command()
 def add(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="JSON Lines or a JSON array of Segment's messages.  事件文件")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON Lines or a JSON array of Segment's messages.  事件文件：Segment 消息，JSON Lines 或 JSON 数组"
+        ),
+    ],
     source: Annotated[str, typer.Option(help="Name of the source.  数据源名")] = "events",
 ) -> None:
-    """Take events in; those that came before change nothing.  接入事件文件"""
+    """Take events in; those that came before change nothing.  接入事件文件；已接入的事件不产生变化"""
     from aimwell.data.event_intake import take_file
     from aimwell.loop.worker import TASKS, run_once
 
@@ -50,7 +56,10 @@ def worker(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="Do everything once and end.  只执行一次")] = False,
 ) -> None:
-    """Move new events into files, merge, publish and delete files, until interrupted.  后台整理"""
+    """Move new events into files, merge, publish and delete files, until interrupted.
+
+    后台整理：写入、合并、发布、清理文件，直到中断
+    """
     import signal
     from threading import Event
 

@@ -11,11 +11,15 @@ from rich.console import Console
 from aimwell.cli.funnels import Until, find_end
 from aimwell.cli.output import add_row, emit, in_language, make_table, read_day, state
 from aimwell.core.errors import BadInput
-from aimwell.core.text import say
+from aimwell.core.text import Text, say
 
 PropertyOption = Annotated[
-    str, typer.Option("--property", help="The event's property that names the other customer.  对方客户字段")
+    str,
+    typer.Option(
+        "--property", help="The event's property that names the other customer.  事件中指明对方客户的字段"
+    ),
 ]
+_FEW_DAYS = 90
 
 
 def register(app: typer.Typer) -> None:
@@ -27,31 +31,39 @@ def register(app: typer.Typer) -> None:
 
 
 def show_rfm(context: typer.Context) -> None:
-    """Show the map of recency and frequency, with revenue and advice.  RFM 地图"""
-    from aimwell.analysis.rfm import map_rfm
+    """Show the map of recency and frequency, with revenue (or activity) and advice.
+
+    RFM 地图：近度与频度，附消费（没有订单时为活跃度）与建议
+    """
+    from aimwell.analysis.activity import map_customers
     from aimwell.analysis.segments import read_as_of
 
-    with state(context).workspace.read() as reader:
-        read_as_of(reader)
-        found = map_rfm(reader)
+    with state(context).workspace.read("analysis") as reader:
+        found = map_customers(reader, as_of=read_as_of(reader))
     emit(context, found, lambda console: _draw_rfm(console, found))
 
 
 def show_flows(
     context: typer.Context,
-    since: Annotated[str | None, typer.Option("--from", help="The earlier day, YYYY-MM-DD.  起始日")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="The earlier day, YYYY-MM-DD.  起始日，YYYY-MM-DD")
+    ] = None,
     until: Until = None,
     movers: Annotated[
-        str | None, typer.Option(help="List who moved, such as active:declining.  列出流转客户")
+        str | None,
+        typer.Option(help="List who moved, such as active:declining.  列出流转客户，如 active:declining"),
     ] = None,
 ) -> None:
-    """Show who moved from one lifecycle stage to another between two days.  生命周期流转"""
+    """Show who moved from one lifecycle stage to another between two days.
+
+    生命周期流转：两日之间谁从哪一阶段到了哪一阶段
+    """
     from aimwell.analysis.flows import measure_flows
 
     end = find_end(context, until)
     start = read_day(since) or end - timedelta(days=30)
     pair = _read_pair(movers)
-    with state(context).workspace.read() as reader:
+    with state(context).workspace.read("analysis") as reader:
         found = measure_flows(reader, start=start, end=end, movers=pair)
     emit(context, found, lambda console: _draw_flows(console, found))
 
@@ -59,24 +71,28 @@ def show_flows(
 def show_referrals(
     context: typer.Context,
     attribute: Annotated[
-        str | None, typer.Option(help="Attribute that names the inviter, such as invited_by.  邀请人属性")
+        str | None,
+        typer.Option(
+            help="Attribute that names the inviter, such as invited_by.  指明邀请人的属性，如 invited_by"
+        ),
     ] = None,
     event: Annotated[
-        str | None, typer.Option(help="Event of the inviter, such as Referral.  邀请事件")
+        str | None, typer.Option(help="Event of the inviter, such as Referral.  邀请人的事件，如 Referral")
     ] = None,
     other: PropertyOption = "invited",
     invitation: Annotated[
-        str | None, typer.Option(help="Event of an invitation sent, for the k-factor.  发出邀请事件")
+        str | None,
+        typer.Option(help="Event of an invitation sent, for the k-factor.  发出邀请的事件，用于计算 k 因子"),
     ] = None,
     until: Until = None,
 ) -> None:
-    """Show who brings whom, and whether growth feeds itself.  转介绍与自增长"""
+    """Show who brings whom, and whether growth feeds itself.  转介绍：谁带来谁，增长能否自我维持"""
     from aimwell.analysis import referrals
     from aimwell.core.time import zone
 
     workspace, end = state(context).workspace, find_end(context, until)
     midnight = datetime.combine(end, time(), zone(workspace.settings.business.zone))
-    with workspace.read() as reader:
+    with workspace.read("analysis") as reader:
         if attribute is not None:
             ties = referrals.read_by_attribute(reader, attribute, end=end, until=midnight)
         elif event is not None:
@@ -98,20 +114,23 @@ def show_referrals(
 
 def show_network(
     context: typer.Context,
-    event: Annotated[str, typer.Option(help="The event that ties two customers.  联系事件")],
+    event: Annotated[str, typer.Option(help="The event that ties two customers.  联系两个客户的事件")],
     other: PropertyOption,
     communities: Annotated[
-        bool, typer.Option("--communities", help="Find communities too (slow on large networks).  社群")
+        bool,
+        typer.Option(
+            "--communities", help="Find communities too (slow on large networks).  同时划分社群（大网络较慢）"
+        ),
     ] = False,
     until: Until = None,
 ) -> None:
-    """Show who stands in the middle of a network of customers.  客户网络"""
+    """Show who stands in the middle of a network of customers.  客户网络：谁处于中心"""
     from aimwell.analysis.networks import measure_network, read_network
     from aimwell.core.seeds import derive_seed
 
     workspace, end = state(context).workspace, find_end(context, until)
     seed = derive_seed(workspace.settings.seed, "communities") % 2**32 if communities else None
-    with workspace.read() as reader:
+    with workspace.read("analysis") as reader:
         found = measure_network(read_network(reader, event, other, end=end), seed=seed)
     emit(context, found, lambda console: _draw_network(console, found))
 
@@ -124,6 +143,14 @@ def _read_pair(movers: str | None) -> tuple[str, str] | None:
 
 
 def _draw_rfm(console: Console, found: dict[str, Any]) -> None:
+    if found["by"] == "activity":
+        _say_by_activity(console)
+        if found["days"] < _FEW_DAYS:
+            note = say(
+                "There are events on {days} days only: who is at risk or gone is so in comparison with the others.",
+                days=found["days"],
+            )
+            console.print(str(note), style="yellow", highlight=False)
     cells = {(int(cell["r"]), int(cell["f"])): cell for cell in found["cells"]}
     scores = [str(score) for score in range(1, 6)]
     grid = make_table(str(say("Recency ↓ frequency →")), *scores)
@@ -131,27 +158,44 @@ def _draw_rfm(console: Console, found: dict[str, Any]) -> None:
         sizes = [cells.get((recency, frequency)) for frequency in range(1, 6)]
         add_row(grid, str(recency), *(f"{cell['customers']:,}" if cell else "" for cell in sizes))
     console.print(grid)
+    by_activity = found["by"] == "activity"
+    breadth = say("Products each") if found.get("breadth_of") == "products" else say("Kinds of events each")
+    shares = [say("Share of activity"), breadth] if by_activity else [say("Revenue share")]
     table = make_table(
         str(say("Area")),
         str(say("Customers")),
         str(say("Share")),
-        str(say("Revenue share")),
+        *map(str, shares),
         str(say("What to do")),
     )
     for area in found["areas"]:
-        revenue = area["revenue_share"]
+        if by_activity:
+            values = [
+                f"{area['events_share']:.1%}",
+                "" if area["breadth"] is None else f"{area['breadth']:.1f}",
+            ]
+        else:
+            values = ["" if area["revenue_share"] is None else f"{area['revenue_share']:.1%}"]
         add_row(
             table,
             in_language(area["title"]),
             f"{area['customers']:,}",
             f"{area['share']:.1%}",
-            "" if revenue is None else f"{revenue:.1%}",
+            *values,
             in_language(area["advice"]),
         )
     console.print(table)
 
 
+def _say_by_activity(console: Console) -> None:
+    text = say("By activity, since nothing was bought here: events take the place of orders and of money.")
+    console.print(str(text), style="yellow", highlight=False)
+
+
 def _draw_flows(console: Console, found: dict[str, Any]) -> None:
+    by_activity = found["activity"] == "events"
+    if by_activity:
+        _say_by_activity(console)
     text = say("From {start} (rows) to {end} (columns)", start=found["start"], end=found["end"])
     console.print(str(text), style="bold", highlight=False)
     titles = {row["stage"]: in_language(row["title"]) for row in found["stages"]}
@@ -169,30 +213,33 @@ def _draw_flows(console: Console, found: dict[str, Any]) -> None:
         f"{sum(found['to'].values()):,}",
     )
     console.print(table)
-    for direction, words in (
-        (
-            "worse",
-            say(
-                "Moved away from buying: {customers} customers, who paid {revenue} in the year before.",
-                customers=found["worse"]["customers"],
-                revenue=f"{found['worse']['revenue']:,.0f}",
-            ),
-        ),
-        (
-            "better",
-            say(
-                "Moved towards buying: {customers} customers, who paid {revenue} in the year before.",
-                customers=found["better"]["customers"],
-                revenue=f"{found['better']['revenue']:,.0f}",
-            ),
-        ),
-    ):
+    for direction in ("worse", "better"):
+        words = _say_direction(direction, found[direction], by_activity=by_activity)
         console.print(str(words), style="red" if direction == "worse" else "green", highlight=False)
     if found["movers"]:
-        listed = make_table(str(say("Customer")), str(say("Revenue")))
+        listed = make_table(str(say("Customer")), str(say("Events") if by_activity else say("Revenue")))
         for row in found["movers"]:
-            add_row(listed, row["customer_id"], f"{row['revenue']:,.2f}")
+            stake = f"{row['events']:,}" if by_activity else f"{row['revenue']:,.2f}"
+            add_row(listed, row["customer_id"], stake)
         console.print(listed)
+
+
+def _say_direction(direction: str, moved: dict[str, Any], *, by_activity: bool) -> Text:
+    if by_activity:
+        counts = {"customers": moved["customers"], "events": f"{moved['events']:,}"}
+        if direction == "worse":
+            return say(
+                "Grew quieter: {customers} customers, with {events} events in the year before.", **counts
+            )
+        return say(
+            "Became more active: {customers} customers, with {events} events in the year before.", **counts
+        )
+    paid = {"customers": moved["customers"], "revenue": f"{moved['revenue']:,.0f}"}
+    if direction == "worse":
+        return say(
+            "Moved away from buying: {customers} customers, who paid {revenue} in the year before.", **paid
+        )
+    return say("Moved towards buying: {customers} customers, who paid {revenue} in the year before.", **paid)
 
 
 def _draw_referrals(console: Console, found: dict[str, Any]) -> None:

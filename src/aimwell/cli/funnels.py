@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,8 +12,16 @@ from aimwell.cli.output import add_row, emit, make_table, read_day, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 
-Until = Annotated[str | None, typer.Option("--until", help="First day not counted, YYYY-MM-DD.  截止日")]
-Since = Annotated[str | None, typer.Option("--from", help="First day of first steps, YYYY-MM-DD.  起始日")]
+if TYPE_CHECKING:
+    from aimwell.engine.funnel import Period
+
+Until = Annotated[
+    str | None,
+    typer.Option("--until", help="First day not counted, YYYY-MM-DD.  截止日（当日不计入），YYYY-MM-DD"),
+]
+Since = Annotated[
+    str | None, typer.Option("--from", help="First day of first steps, YYYY-MM-DD.  首步的起始日，YYYY-MM-DD")
+]
 _DAY = 86_400.0
 
 
@@ -22,14 +30,15 @@ def register(app: typer.Typer) -> None:
     app.command("events")(show_events)
     app.command("funnel")(show_funnel)
     app.command("cohort")(show_cohort)
+    app.command("trend")(show_trend)
 
 
 def show_events(context: typer.Context, until: Until = None) -> None:
-    """List the events that there are, with customers and days.  事件列表"""
+    """List the events that there are, with customers and days.  事件列表：次数、客户数与起止日"""
     from aimwell.analysis.funnels import list_events
 
     end = find_end(context, until)
-    with state(context).workspace.read() as reader:
+    with state(context).workspace.read("analysis") as reader:
         rows = list_events(reader, end=end)
 
     def draw(console: Console) -> None:
@@ -47,20 +56,32 @@ def show_events(context: typer.Context, until: Until = None) -> None:
 def show_funnel(
     context: typer.Context,
     step: Annotated[
-        list[str], typer.Option("--step", help="An event, or orders[revenue >= 100]; in order.  步骤")
+        list[str],
+        typer.Option(
+            "--step",
+            help="An event, or orders[revenue >= 100]; in order.  步骤：事件，或 orders[revenue >= 100]；依次给出",
+        ),
     ],
-    within: Annotated[str, typer.Option(help="The whole way, such as 48h or 7d.  时间窗")] = "7d",
+    within: Annotated[
+        str, typer.Option(help="The whole way, such as 48h or 7d.  全程时间窗，如 48h 或 7d")
+    ] = "7d",
     without: Annotated[
-        list[str] | None, typer.Option(help="Ends an attempt when it happens.  排除事件")
+        list[str] | None, typer.Option(help="Ends an attempt when it happens.  发生即终止本次尝试的事件")
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(help="A tag, attribute:NAME, or step:COLUMN of the first step.  拆分维度"),
+        typer.Option(
+            help="A tag, attribute:NAME, or step:COLUMN of the first step.  "
+            "拆分维度：标签、attribute:名称 或首步的 step:列"
+        ),
     ] = None,
     since: Since = None,
     until: Until = None,
 ) -> None:
-    """Show how far customers go through ordered steps, and where they are lost.  转化漏斗"""
+    """Show how far customers go through ordered steps, and where they are lost.
+
+    转化漏斗：客户走到哪一步、在哪里流失
+    """
     from aimwell.analysis.funnels import measure_funnel
     from aimwell.analysis.step_text import parse_duration, parse_step
     from aimwell.core.time import zone
@@ -69,7 +90,7 @@ def show_funnel(
     workspace = state(context).workspace
     end = find_end(context, until)
     steps, exclusions = tuple(map(parse_step, step)), tuple(map(parse_step, without or ()))
-    with workspace.read() as reader:
+    with workspace.read("analysis") as reader:
         breakdown = _read_breakdown(
             by,
             reader.query("SELECT * FROM tags LIMIT 0").column_names,
@@ -84,35 +105,82 @@ def show_funnel(
 def show_cohort(
     context: typer.Context,
     begin: Annotated[
-        str, typer.Option(help="What makes a customer begin: orders or an event.  起始行为")
+        str, typer.Option(help="What makes a customer begin: orders or an event.  起始行为：orders 或某事件")
     ] = "orders",
     activity: Annotated[
-        str | None, typer.Option(help="What counts as being back; the beginning's, when omitted.  回访行为")
+        str | None,
+        typer.Option(
+            help="What counts as being back; the beginning's, when omitted.  回访行为；省略则同起始行为"
+        ),
     ] = None,
-    period: Annotated[str, typer.Option(help="day, week or month.  周期")] = "month",
-    attribute: Annotated[str | None, typer.Option(help="Part by this attribute instead.  按属性分组")] = None,
-    show: Annotated[str, typer.Option(help="classic, rolling or revenue.  显示内容")] = "classic",
+    period: Annotated[
+        str, typer.Option(help="day, week or month.  周期：day 日、week 周或 month 月")
+    ] = "month",
+    attribute: Annotated[
+        str | None, typer.Option(help="Part by this attribute instead.  改按此属性分组")
+    ] = None,
+    show: Annotated[
+        str,
+        typer.Option(
+            help="classic, rolling or revenue.  显示：classic 当期、rolling 当期及以后、revenue 收入"
+        ),
+    ] = "classic",
     until: Until = None,
 ) -> None:
-    """Show who comes back, by the period in which they began; what is not over yet stays empty.  留存与同期群"""
+    """Show who comes back, by the period in which they began; what is not over yet stays empty.
+
+    留存：按起始周期看谁回访；未结束的周期留空
+    """
     from aimwell.analysis.cohorts import measure_cohorts
     from aimwell.analysis.step_text import parse_step
-    from aimwell.engine.funnel import PERIODS, Cohort
+    from aimwell.engine.funnel import Cohort
 
-    chosen = next((one for one in PERIODS if one == period), None)
-    if chosen is None or show not in _SHOWN:
+    chosen = _read_period(period)
+    if show not in _SHOWN:
         raise BadInput(
             "cli.cohort_option",
-            say("'{value}' is none of the choices.", value=show if chosen else period),
-            remedy=say("Use --period day, week or month, and --show classic, rolling or revenue."),
-            where={"value": show if chosen else period},
+            say("'{value}' is none of the choices.", value=show),
+            remedy=say("Use --show classic, rolling or revenue."),
+            where={"value": show},
         )
     first = parse_step(begin)
     back = parse_step(activity) if activity else first
     cohort = Cohort(first, back, chosen, find_end(context, until), attribute)
-    with state(context).workspace.read() as reader:
+    with state(context).workspace.read("analysis") as reader:
         found = measure_cohorts(reader, cohort)
     emit(context, found, lambda console: _draw_cohorts(console, found, show))
+
+
+def show_trend(
+    context: typer.Context,
+    step: Annotated[
+        str,
+        typer.Argument(help="An event, or orders[revenue >= 100].  事件，或 orders[revenue >= 100]"),
+    ],
+    figure: Annotated[
+        str,
+        typer.Option(
+            help="count, sum:COLUMN, average:COLUMN…  指标：count 次数、sum:列 合计、average:列 均值等"
+        ),
+    ] = "count",
+    period: Annotated[
+        str, typer.Option(help="day, week or month.  周期：day 日、week 周或 month 月")
+    ] = "month",
+    since: Annotated[
+        str | None, typer.Option("--from", help="First day counted, YYYY-MM-DD.  首个计入日，YYYY-MM-DD")
+    ] = None,
+    until: Until = None,
+) -> None:
+    """Show one figure by day, week or month.  趋势：某一指标按日、周或月的变化"""
+    from aimwell.analysis.series import find_start, measure_series, parse_figure
+    from aimwell.analysis.step_text import parse_step
+    from aimwell.engine.funnel import Series
+
+    chosen, end, rows = _read_period(period), find_end(context, until), parse_step(step)
+    series = Series(parse_figure(figure, rows), chosen, read_day(since) or find_start(end, chosen), end)
+    with state(context).workspace.read("analysis") as reader:
+        found = {"step": rows.name, "figure": figure, **measure_series(reader, series)}
+    emit(context, found, lambda console: _draw_trend(console, found))
 
 
 def find_end(context: typer.Context, until: str | None) -> date:
@@ -140,6 +208,20 @@ def show_share(share: dict[str, Any] | None, *, with_interval: bool = True) -> s
         return ""
     text = f"{share['estimate']:.1%}"
     return f"{text} [{share['lower']:.1%}, {share['upper']:.1%}]" if with_interval else text
+
+
+def _read_period(text: str) -> Period:
+    from aimwell.engine.funnel import PERIODS
+
+    found = next((one for one in PERIODS if one == text), None)
+    if found is None:
+        raise BadInput(
+            "cli.unknown_period",
+            say("'{value}' is none of the choices.", value=text),
+            remedy=say("Use --period day, week or month."),
+            where={"value": text},
+        )
+    return found
 
 
 def _read_breakdown(by: str | None, tags: list[str], attributes: list[str]) -> Any:
@@ -241,6 +323,29 @@ def _draw_cohorts(console: Console, found: dict[str, Any], show: str) -> None:
     if found["first_is_open"]:
         text = say("The first row also holds those who began before the data does.")
         console.print(str(text), style="dim", highlight=False)
+
+
+_BAR = 30
+
+
+def _draw_trend(console: Console, found: dict[str, Any]) -> None:
+    console.print(f"{found['step']} · {found['figure']}", style="bold", highlight=False, markup=False)
+    table = make_table(str(say("From day")), str(say("Figure")), str(say("Rows")), "")
+    greatest = max((abs(row["figure"] or 0.0) for row in found["periods"]), default=0.0)
+    for row in found["periods"]:
+        value = row["figure"]
+        text = "" if value is None else f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+        bar = "" if not value or value < 0 else "█" * max(round(_BAR * value / greatest), 1)
+        start = row["start"] if row["whole"] else f"{row['start']} *"
+        add_row(table, start, text, f"{row['rows']:,}", bar)
+    console.print(table)
+    if not all(row["whole"] for row in found["periods"]):
+        note = say(
+            "* not whole: days before {start} or from {end} on are not counted.",
+            start=found["start"],
+            end=found["end"],
+        )
+        console.print(str(note), style="dim", highlight=False, markup=False)
 
 
 def _fit_columns(console: Console) -> int:

@@ -8,22 +8,27 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, make_table, read_day, read_money, state
 from aimwell.core.text import say
 
-app = typer.Typer(help="Step 1: goals.  确定目标", no_args_is_help=True)
+app = App(help="Step 1: goals.  第一步 目标")
 
 
 @app.command("set")
 def set_goal_command(
     context: typer.Context,
-    as_of: Annotated[str | None, typer.Option(help="First business day, YYYY-MM-DD.  首日")] = None,
-    metric: Annotated[str | None, typer.Option(help="The KPI; see: goals metrics.  指标")] = None,
-    target: Annotated[float, typer.Option(help="Relative change wanted.  目标变化率")] = 0.05,
-    days: Annotated[int, typer.Option(help="Length of the window.  天数")] = 28,
-    budget: Annotated[str | None, typer.Option(help="What it may spend.  预算")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="First business day, YYYY-MM-DD.  首个业务日，YYYY-MM-DD")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The KPI; see: goals metrics.  指标；见 goals metrics")
+    ] = None,
+    target: Annotated[float, typer.Option(help="Relative change wanted.  期望的相对变化")] = 0.05,
+    days: Annotated[int, typer.Option(help="Length of the window.  窗口天数")] = 28,
+    budget: Annotated[str | None, typer.Option(help="What it may spend.  可用预算")] = None,
 ) -> None:
-    """Set the goal; show baseline and feasibility.  设定目标"""
+    """Set the goal; show baseline and feasibility.  设定目标，显示基线与可行性"""
     from aimwell.goals.step import set_goal
     from aimwell.loop.clock import find_as_of
 
@@ -36,7 +41,7 @@ def set_goal_command(
 
 @app.command("metrics")
 def list_metrics(context: typer.Context) -> None:
-    """List the metrics by objective family.  指标列表"""
+    """List the metrics by objective family.  按目标类别列出指标"""
     from aimwell.goals.metrics import FAMILIES, METRICS
 
     payload = {

@@ -7,35 +7,61 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from aimwell.cli.help import App
 from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, state
+from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
     from aimwell.core.steps import StepResult
 
-app = typer.Typer(help="Find which records are one person.  身份识别", no_args_is_help=True)
+app = App(help="Find which records are one person.  身份识别：哪些记录是同一人")
 
-Record = Annotated[str, typer.Argument(help="A customer number as its source delivered it.  原始客户编号")]
+Record = Annotated[
+    str, typer.Argument(help="A customer number as its source delivered it.  客户编号（数据源中的原始编号）")
+]
+
+Reveal = Annotated[
+    bool,
+    typer.Option(
+        "--reveal", help="Show identifiers whole; the audit log says so.  完整显示标识（记入审计日志）"
+    ),
+]
 
 
 @app.command()
 def find(
     context: typer.Context,
     probabilistic: Annotated[
-        bool, typer.Option("--probabilistic", help="By likeness too: names, dates, places.  按相似度识别")
+        bool,
+        typer.Option(
+            "--probabilistic", help="By likeness too: names, dates, places.  也按相似度识别：姓名、日期、地点"
+        ),
     ] = False,
     least: Annotated[
-        float, typer.Option(help="From which probability on likeness joins.  合并所需的最低概率")
+        float, typer.Option(help="From which probability on likeness joins.  按相似度合并所需的最低概率")
     ] = 0.95,
+    between: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE,SOURCE",
+            help="By likeness only between these two sources, one partner at most.  "
+            "仅在这两个数据源之间按相似度识别，每条记录至多一个对应",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show, write nothing.  仅预览，不写入")
     ] = False,
 ) -> None:
-    """Join the records of one person by what identifies them.  识别并合并同一客户"""
+    """Join the records of one person by what identifies them.  按身份标识合并同一人的记录"""
     from aimwell.data.identity.step import find_identities
 
     result = find_identities(
-        state(context).workspace, probabilistic=probabilistic, least=least, dry_run=dry_run
+        state(context).workspace,
+        probabilistic=probabilistic,
+        least=least,
+        between=_read_sides(between, probabilistic=probabilistic),
+        dry_run=dry_run,
     )
     emit_result(context, result, lambda console: _draw_found(console, result))
 
@@ -43,9 +69,9 @@ def find(
 @app.command("list")
 def list_all(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="How many customers are shown.  显示数量")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many customers are shown.  显示多少个客户")] = 20,
 ) -> None:
-    """List the customers that are made of several records.  由多条记录合并的客户"""
+    """List the customers that are made of several records.  列出由多条记录合并的客户"""
     from aimwell.data.identity.step import list_identities
 
     payload = list_identities(state(context).workspace, limit=limit)
@@ -69,17 +95,17 @@ def list_all(
 
 
 @app.command()
-def explain(context: typer.Context, one: Record, other: Record) -> None:
-    """Say why two records are one person, or that they are not.  解释为何是同一人"""
+def explain(context: typer.Context, one: Record, other: Record, reveal: Reveal = False) -> None:
+    """Say why two records are one person, or that they are not.  解释两条记录为何是（或不是）同一人"""
     from aimwell.data.identity.explain import explain as explain_records
 
-    payload = explain_records(state(context).workspace, one, other)
+    payload = explain_records(state(context).workspace, one, other, reveal=reveal)
     emit(context, payload, lambda console: _draw_explained(console, payload))
 
 
 @app.command()
 def split(context: typer.Context, one: Record, other: Record) -> None:
-    """Take two records apart for good; nothing is lost.  拆分两条记录"""
+    """Take two records apart for good; nothing is lost.  永久拆分两条记录；不丢失任何数据"""
     from aimwell.data.identity.step import split_records
 
     payload = split_records(state(context).workspace, one, other)
@@ -105,12 +131,30 @@ def join(context: typer.Context, one: Record, other: Record) -> None:
 
 
 @app.command()
-def review(context: typer.Context) -> None:
-    """Show contradictions and identifiers that join nobody.  待人工复核"""
+def review(context: typer.Context, reveal: Reveal = False) -> None:
+    """Show contradictions and identifiers that join nobody.  待人工复核：矛盾与不用于合并的标识"""
+    from aimwell.data.identity.explain import record_look
     from aimwell.data.identity.step import review as review_records
 
-    payload = review_records(state(context).workspace)
+    workspace = state(context).workspace
+    payload = review_records(workspace, reveal=reveal)
+    if reveal:
+        record_look(workspace, "review")
     emit(context, payload, lambda console: _draw_review(console, payload))
+
+
+def _read_sides(between: str | None, *, probabilistic: bool) -> tuple[str, str] | None:
+    if between is None:
+        return None
+    sources = tuple(name.strip() for name in between.replace("，", ",").split(","))
+    if len(sources) != 2 or not probabilistic:
+        raise BadInput(
+            "cli.bad_between",
+            say("--between '{value}' does not say what to do.", value=between),
+            remedy=say("Write: --probabilistic --between SOURCE,SOURCE (see: aimwell data sources)."),
+            where={"value": between},
+        )
+    return sources[0], sources[1]
 
 
 def _draw_found(console: Console, result: StepResult) -> None:

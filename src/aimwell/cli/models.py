@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from aimwell.cli.help import App
 from aimwell.cli.output import (
     add_row,
     emit,
@@ -20,15 +21,18 @@ from aimwell.cli.output import (
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
-app = typer.Typer(help="Step 3: models.  建模", no_args_is_help=True)
+app = App(help="Step 3: models.  第三步 建模")
 
 
 @app.command("train")
 def train_command(
     context: typer.Context,
-    as_of: Annotated[str | None, typer.Option(help="Known before this day, YYYY-MM-DD.  截止日")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="Known before this day, YYYY-MM-DD.  截止日：仅用此日之前的数据，YYYY-MM-DD"),
+    ] = None,
 ) -> None:
-    """Train lifetime value, propensities and next products.  训练模型"""
+    """Train lifetime value, propensities and next products.  训练模型：终身价值、倾向得分、下一个商品"""
     from aimwell.loop.clock import find_as_of
     from aimwell.models.step import train
 
@@ -41,9 +45,12 @@ def train_command(
 @app.command("learn")
 def learn_command(
     context: typer.Context,
-    as_of: Annotated[str | None, typer.Option(help="Known before this day, YYYY-MM-DD.  截止日")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="Known before this day, YYYY-MM-DD.  截止日：仅用此日之前的数据，YYYY-MM-DD"),
+    ] = None,
 ) -> None:
-    """Learn what each action changes, from past experiments.  学习增量效果"""
+    """Learn what each action changes, from past experiments.  从历次实验学习各动作的增量效果"""
     from aimwell.loop.clock import find_as_of
     from aimwell.models.step import learn
 
@@ -55,7 +62,7 @@ def learn_command(
 
 @app.command("list")
 def list_command(context: typer.Context) -> None:
-    """List the models and how they did.  模型列表"""
+    """List the models and how they did.  模型列表与表现"""
     from aimwell.models.step import read_cards
 
     cards = read_cards(state(context).workspace)
@@ -86,7 +93,7 @@ def _draw_cards(console: Console, cards: list[dict[str, Any]]) -> None:
     table = make_table(str(say("Model")), str(say("Title")), str(say("Rows")), str(say("Validation")))
     for card in cards:
         known = [(name, value) for name, value in card["validation"].items() if value is not None]
-        shown = [f"{_name_figure(name)} {value:.3g}" for name, value in known]
+        shown = [f"{_name_figure(name)} {_show_figure(value)}" for name, value in known]
         add_row(
             table, card["model"], in_language(card["title"]), f"{card['n_train']:,}", ", ".join(shown[:4])
         )
@@ -107,14 +114,20 @@ def _draw_card(console: Console, card: dict[str, Any]) -> None:
     console.print(f"{say('Method')}: {card['method']} ({card['source']})")
     table = make_table(str(say("Figure")), str(say("Value")))
     for name, value in {**card["validation"], **card["parameters"]}.items():
-        add_row(table, _name_figure(name), "–" if value is None else f"{value:.4g}")
+        add_row(table, _name_figure(name), "–" if value is None else _show_figure(value))
     console.print(table)
+
+
+def _show_figure(value: float) -> str:
+    """Four figures that count; large numbers grouped rather than as powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def _name_figure(name: str) -> str:
     from aimwell.report.sections.models import name_numbers
 
-    title = name_numbers().get(name)
+    bounds = {"qini_lower": say("Qini, lower"), "qini_upper": say("Qini, upper")}
+    title = bounds.get(name) or name_numbers().get(name)
     return name if title is None else str(title)
 
 

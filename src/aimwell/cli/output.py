@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text as Styled
 
+from aimwell.cli.pages import Page, Words
 from aimwell.core.errors import BadInput
 from aimwell.core.money import to_money
 from aimwell.core.steps import StepResult
@@ -60,7 +61,7 @@ def emit(context: typer.Context, payload: dict[str, Any], render: Callable[[Cons
     if state(context).json:
         sys.stdout.write(json.dumps(payload, ensure_ascii=False, default=encode_value) + "\n")
     else:
-        render(Console())
+        render(Page())
 
 
 def emit_result(context: typer.Context, result: StepResult, render: Callable[[Console], None]) -> None:
@@ -96,7 +97,7 @@ def in_language(text: dict[str, str] | str | None) -> str:
 
 def show_progress(context: typer.Context) -> Callable[[str | Text], None]:
     """A function that reports progress on standard error (so that ``--json`` stays clean)."""
-    console = Console(stderr=True)
+    console = Page(stderr=True)
     quiet = state(context).json and not sys.stderr.isatty()
 
     def report(message: str | Text) -> None:
@@ -116,7 +117,7 @@ def make_table(*titles: str) -> Table:
 
 def add_row(table: Table, *cells: str | Styled) -> None:
     """Add a row of plain words: names from people's files may hold brackets, which are no markup."""
-    table.add_row(*(Styled(cell) if isinstance(cell, str) else cell for cell in cells))
+    table.add_row(*(Words(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def fail(message: Text) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
+from aimwell.cli.help import App, Group
+from aimwell.cli.naming import name_channel, name_purpose, name_source, show_instant
 from aimwell.cli.output import add_row, emit, in_language, make_table, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from aimwell.data.erasure import Erasure
 
 
-class _ShowByDefault(TyperGroup):
+class _ShowByDefault(Group):
     """``consent CUSTOMER`` is ``consent show CUSTOMER``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -28,15 +29,18 @@ class _ShowByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-consent = typer.Typer(
+consent = App(
     cls=_ShowByDefault,
     help="What a customer allows, and the suppression list.  授权与抑制名单",
-    no_args_is_help=True,
 )
 
 Customer = Annotated[str, typer.Argument(help="The customer.  客户编号", metavar="CUSTOMER")]
 Channel = Annotated[
-    str, typer.Argument(help="email, sms, push, call, mail, web or ad.  渠道", metavar="CHANNEL")
+    str,
+    typer.Argument(
+        help="email, sms, push, call, mail, web or ad.  渠道：email、sms、push、call、mail、web 或 ad",
+        metavar="CHANNEL",
+    ),
 ]
 
 
@@ -51,9 +55,12 @@ def register(app: typer.Typer) -> None:
 def show(
     context: typer.Context,
     customer: Customer,
-    at: Annotated[str | None, typer.Option(help="At this instant instead of now, ISO 8601.  时点")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="At this instant instead of now, ISO 8601.  查看此时点而非现在，ISO 8601"),
+    ] = None,
 ) -> None:
-    """Show what a customer allows, since when and from where, and the history.  查看授权"""
+    """Show what a customer allows, since when and from where, and the history.  查看客户授权：何时、由何处登记及历史"""
     from aimwell.data.consent import show_consents
 
     payload = show_consents(state(context).workspace, customer, at=_read_instant(context, "--at", at))
@@ -62,7 +69,7 @@ def show(
 
 @consent.command("preferences")
 def preferences(context: typer.Context, customer: Customer) -> None:
-    """Show what a preference centre would show: every channel and purpose.  偏好中心"""
+    """Show what a preference centre would show: every channel and purpose.  偏好中心：各渠道、各用途的授权"""
     from aimwell.data.consent import describe_preferences
 
     payload = describe_preferences(state(context).workspace, customer)
@@ -77,7 +84,7 @@ def preferences(context: typer.Context, customer: Customer) -> None:
         console.print(table)
         language = payload["language"] or "–"
         console.print(str(say("Language: {language}. Last change: {at}.", language=language,
-                              at=_show_instant(context, payload["changed_at"]))), markup=False)  # fmt: skip
+                              at=show_instant(context, payload["changed_at"]))), markup=False)  # fmt: skip
         if payload["suppressed"]:
             console.print(
                 str(say("The customer is on the suppression list for all channels.")), style="yellow"
@@ -92,14 +99,20 @@ def set_(
     customer: Customer,
     channel: Channel,
     allow: Annotated[bool, typer.Option("--allow/--refuse", help="What the customer said.  允许或拒绝")],
-    purpose: Annotated[str, typer.Option(help="marketing or service.  用途")] = "marketing",
-    source: Annotated[str, typer.Option(help="Where it was said.  来源")] = "cli",
+    purpose: Annotated[
+        str, typer.Option(help="marketing or service.  用途：marketing 营销或 service 服务")
+    ] = "marketing",
+    source: Annotated[str, typer.Option(help="Where it was said.  在何处登记")] = "cli",
     since: Annotated[
-        str | None, typer.Option(help="When it was said, ISO 8601; now when omitted.  起始")
+        str | None,
+        typer.Option(help="When it was said, ISO 8601; now when omitted.  起始时间，ISO 8601；省略则为现在"),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="From when it holds no longer.  截止")] = None,
+    until: Annotated[str | None, typer.Option(help="From when it holds no longer.  从何时起失效")] = None,
 ) -> None:
-    """Record what a customer allows or refuses; a refusal stops waiting deliveries.  登记授权"""
+    """Record what a customer allows or refuses; a refusal stops waiting deliveries.
+
+    登记客户的允许或拒绝；拒绝会停止待发的投放
+    """
     from aimwell.data.consent import Answer, set_consent
 
     answer = Answer(
@@ -118,10 +131,13 @@ def set_(
 def suppress(
     context: typer.Context,
     customer: Customer,
-    channel: Annotated[str, typer.Option(help="One channel, or all.  渠道")] = "all",
-    source: Annotated[str, typer.Option(help="Who asked for it.  来源")] = "cli",
+    channel: Annotated[str, typer.Option(help="One channel, or all.  某个渠道，或 all 表示全部")] = "all",
+    source: Annotated[str, typer.Option(help="Who asked for it.  由谁提出")] = "cli",
 ) -> None:
-    """Put a customer on the suppression list (as ``aimwell deployment suppress`` does).  加入抑制名单"""
+    """Put a customer on the suppression list (as ``aimwell deployment suppress`` does).
+
+    加入抑制名单（同 deployment suppress）
+    """
     from aimwell.data.consent import suppress as run_suppress
 
     added = run_suppress(state(context).workspace, customer, channel=channel, source=source)
@@ -134,9 +150,9 @@ def suppress(
 def unsuppress(
     context: typer.Context,
     customer: Customer,
-    channel: Annotated[str | None, typer.Option(help="One channel's line only.  渠道")] = None,
+    channel: Annotated[str | None, typer.Option(help="One channel's line only.  仅移除此渠道")] = None,
 ) -> None:
-    """Take a customer off the suppression list; consents stay as they are.  移出抑制名单"""
+    """Take a customer off the suppression list; consents stay as they are.  移出抑制名单；授权不变"""
     from aimwell.data.consent import unsuppress as run_unsuppress
 
     removed = run_unsuppress(state(context).workspace, customer, channel=channel)
@@ -149,7 +165,7 @@ def unsuppress(
 def suppressions(
     context: typer.Context, limit: Annotated[int, typer.Option(min=1, help="How many.  条数")] = 100
 ) -> None:
-    """List who must not be contacted, newest first.  抑制名单"""
+    """List who must not be contacted, newest first.  抑制名单：不得联系的客户，最新在前"""
     from aimwell.data.consent import read_suppressions
 
     payload = read_suppressions(state(context).workspace, limit=limit)
@@ -157,8 +173,9 @@ def suppressions(
     def draw(console: Console) -> None:
         table = make_table(str(say("Customer")), str(say("Channel")), str(say("Source")), str(say("Since")))
         for row in payload["suppressions"]:
-            since = _show_instant(context, row["since"])
-            add_row(table, row["customer_id"], row["channel"], row["source"], since)
+            since = show_instant(context, row["since"])
+            cells = (name_channel(row["channel"]), name_source(row["source"]), since)
+            add_row(table, row["customer_id"], *cells)
         console.print(table)
         shown = len(payload["suppressions"])
         console.print(str(say("{shown} of {total} are shown.", shown=shown, total=payload["total"])))
@@ -169,9 +186,14 @@ def suppressions(
 def export_person(
     context: typer.Context,
     customer: Customer,
-    out: Annotated[Path, typer.Option(help="A .json file, or a .zip with one file per table.  输出文件")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="A .json file, or a .zip with one file per table.  输出文件：.json，或每表一个文件的 .zip"
+        ),
+    ],
 ) -> None:
-    """Write everything that is known about one person into a file.  导出个人数据"""
+    """Write everything that is known about one person into a file.  将某人的全部已知数据导出到文件"""
     from aimwell.data.export import export_person as run_export
 
     payload = run_export(state(context).workspace, customer, out)
@@ -192,17 +214,21 @@ def erase_person(
     context: typer.Context,
     customer: Customer,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Erase; without it only show what would go.  确认删除")
+        bool,
+        typer.Option(
+            "--yes", help="Erase; without it only show what would go.  确认删除；不加则只显示将删除什么"
+        ),
     ] = False,
     keep_amounts: Annotated[
         bool,
         typer.Option(
             "--keep-amounts/--no-keep-amounts",
-            help="Keep order lines and experiments under a random number, so that totals stay.  保留匿名金额",
+            help="Keep order lines and experiments under a random number, so that totals stay.  "
+            "以随机编号保留订单与实验，使合计不变",
         ),
     ] = True,
 ) -> None:
-    """Erase one person from the whole workspace; cannot be undone.  删除个人数据"""
+    """Erase one person from the whole workspace; cannot be undone.  从整个工作区删除某人的数据；不可撤销"""
     from aimwell.data.erasure import erase_person as run_erasure
 
     result = run_erasure(state(context).workspace, customer, keep_amounts=keep_amounts, dry_run=not yes)
@@ -230,24 +256,24 @@ def _draw_consents(context: typer.Context, console: Console, payload: dict[str, 
         if row["allowed"] and not row["effective"]:
             word = str(say("suppressed"))
         add_row(
-            table, row["channel"], row["purpose"], word, _show_instant(context, row["since"]),
-            _show_instant(context, row["until"]), row["source"],
+            table, name_channel(row["channel"]), name_purpose(row["purpose"]), word,
+            show_instant(context, row["since"]), show_instant(context, row["until"]), name_source(row["source"]),
         )  # fmt: skip
     console.print(table)
     for row in payload["suppressed"]:
         line = say(
             "On the suppression list: {channel}, since {since}, by {source}.",
-            channel=row["channel"],
-            since=_show_instant(context, row["since"]),
-            source=row["source"],
+            channel=name_channel(row["channel"]),
+            since=show_instant(context, row["since"]),
+            source=name_source(row["source"]),
         )
         console.print(str(line), style="yellow", markup=False)
     history = make_table(*(str(title) for title in titles))
     history.title = str(say("History"))
     for row in payload["history"]:
-        cells = (row["channel"], row["purpose"], _word(row["allowed"]))
-        period = (_show_instant(context, row["since"]), _show_instant(context, row["until"]))
-        add_row(history, *cells, *period, row["source"])
+        cells = (name_channel(row["channel"]), name_purpose(row["purpose"]), _word(row["allowed"]))
+        period = (show_instant(context, row["since"]), show_instant(context, row["until"]))
+        add_row(history, *cells, *period, name_source(row["source"]))
     console.print(history)
 
 
@@ -255,16 +281,6 @@ def _word(answer: bool | None) -> str:
     if answer is None:
         return "–"
     return str(say("yes")) if answer else str(say("no"))
-
-
-def _show_instant(context: typer.Context, instant: datetime | None) -> str:
-    """Of the business's clock: a consent of its first of March must not seem to be of February."""
-    if instant is None:
-        return ""
-    from aimwell.core.time import zone
-
-    here = zone(state(context).workspace.settings.business.zone)
-    return instant.astimezone(here).isoformat(sep=" ", timespec="seconds")
 
 
 def _read_instant(context: typer.Context, option: str, value: str | None) -> datetime | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from aimwell.cli.output import emit, in_language, state
+from aimwell.cli.help import App
+from aimwell.cli.naming import name_channel, read_titles
+from aimwell.cli.output import add_row, emit, in_language, make_table, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 
@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from aimwell.analysis.drafts import Draft
     from aimwell.engine.workspace import Reader
 
-app = typer.Typer(help="Try out, build, keep and export segments.  分群", no_args_is_help=True)
+app = App(help="Try out, build, keep and export segments.  分群：预览、生成、保存、导出")
+
+_MOST_DRAWN = 50
 
 RuleOption = Annotated[
     str,
     typer.Option(
-        "--rule", help="Such as: recency_days > 30 and did 'Product Viewed' 3 times in 30 days.  分群规则"
+        "--rule",
+        help="Such as: recency_days > 30 and did 'Product Viewed' 3 times in 30 days.  "
+        "分群规则，如 recency_days > 30 and did 'Product Viewed' 3 times in 30 days",
     ),
 ]
 
 
 @app.command("preview")
 def preview_segment(context: typer.Context, rule: RuleOption) -> None:
-    """Show whom a rule would hold, without keeping it.  预览分群"""
+    """Show whom a rule would hold, without keeping it.  预览规则包含哪些客户，不保存"""
     from aimwell.analysis.catalogue import describe_tag_rule
     from aimwell.analysis.preview import preview_rule
     from aimwell.analysis.rule_text import parse_rule
@@ -42,19 +46,20 @@ def preview_segment(context: typer.Context, rule: RuleOption) -> None:
         rules = list_rules(load_segments(workspace.store, read_rule_types(reader))[0])
         types = check_rule(reader, parsed, rules)
         found = preview_rule(reader, parsed, types, as_of=as_of, segments=rules)
+        titles = read_titles(reader)
     words = describe_tag_rule(parsed)
     payload = {"rule_text": words.both(), "as_of": as_of.isoformat(), **found}
-    emit(context, payload, lambda console: _draw_preview(console, words, found))
+    emit(context, payload, lambda console: _draw_preview(console, words, found, titles))
 
 
 @app.command("save")
 def save_segment_command(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _.  分群代码")],
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _.  代码：小写字母、数字与 _")],
     rule: RuleOption,
     title: Annotated[str | None, typer.Option(help="The name for people.  分群名称")] = None,
 ) -> None:
-    """Keep a rule as a segment; the next run of the analysis fills it.  保存分群"""
+    """Keep a rule as a segment; the next run of the analysis fills it.  将规则保存为分群；下次分析时计算成员"""
     from aimwell.analysis.rule_text import parse_rule
     from aimwell.analysis.segments import (
         check_rule,
@@ -84,25 +89,51 @@ def save_segment_command(
 def build_segments(
     context: typer.Context,
     by: Annotated[
-        str, typer.Option("--by", help="An attribute or tag such as region; tree; clusters.  分群方式")
+        str,
+        typer.Option(
+            "--by",
+            help="An attribute or tag such as region; tree; clusters.  "
+            "分群方式：属性或标签（如 region）、tree 响应树、clusters 聚类",
+        ),
     ],
-    tags: Annotated[str | None, typer.Option(help="For clusters: tags, with commas.  聚类所用标签")] = None,
+    tags: Annotated[
+        str | None, typer.Option(help="For clusters: tags, with commas.  聚类所用标签，以逗号分隔")
+    ] = None,
     count: Annotated[
         int | None, typer.Option(min=2, max=20, help="For clusters: how many.  聚类个数")
     ] = None,
-    outcome: Annotated[str | None, typer.Option(help="For a tree: the rule of a response.  响应规则")] = None,
+    outcome: Annotated[
+        str | None,
+        typer.Option(
+            help="For a tree: the rule of a response; with --experiment: contribution, revenue or orders.  "
+            "响应树：何为响应（规则）；配合 --experiment：contribution 贡献、revenue 收入或 orders 订单"
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            help="For a tree: the plan whose treatment and control are compared.  "
+            "响应树：按该投放计划实验组与对照组之差划分"
+        ),
+    ] = None,
     days: Annotated[
-        int, typer.Option(min=1, max=365, help="For a tree: days of its window.  响应窗口天数")
+        int, typer.Option(min=1, max=365, help="For a tree: days of its window.  响应树：响应窗口天数")
     ] = 28,
     keep: Annotated[bool, typer.Option("--keep", help="Keep them as segments.  保存为分群")] = False,
 ) -> None:
-    """Propose segments: one per value, the leaves of a response tree, or clusters.  生成分群"""
+    """Propose segments: one per value, the leaves of a response tree, or clusters.
+
+    生成分群建议：按取值、响应树的叶或聚类
+    """
     from aimwell.analysis.drafts import save_drafts
 
+    _check_experiment(by, experiment)
     workspace = state(context).workspace
     with workspace.read() as reader:
         if by == "clusters":
             drafts, notes = _build_clusters(reader, workspace.settings.seed, tags, count)
+        elif by == "tree" and experiment is not None:
+            drafts, notes = _build_effects(reader, workspace.settings.seed, experiment, outcome)
         elif by == "tree":
             drafts, notes = _build_tree(reader, outcome or f"bought in {days} days", days)
         else:
@@ -115,23 +146,33 @@ def build_segments(
 
 @app.command("schedule")
 def show_schedule(context: typer.Context) -> None:
-    """Show on which days windows of segments expire.  分群到期安排"""
+    """Show on which days windows of segments expire.  分群到期安排：哪些天有窗口到期"""
     from aimwell.analysis.schedule import list_schedule
 
-    rows = list_schedule(state(context).workspace)
+    workspace = state(context).workspace
+    rows = list_schedule(workspace)
+    with workspace.read() as reader:
+        titles = read_titles(reader)
 
     def draw(console: Console) -> None:
-        table = Table(str(say("Segment")), str(say("Day")), str(say("Customers")))
-        for row in rows[:50]:
-            table.add_row(escape(str(row["segment"])), str(row["due_on"]), f"{row['customers']:,}")
+        if not rows:
+            console.print(str(say("No window of a segment will expire.")))
+            return
+        table = make_table(str(say("Day")), str(say("Segment")), str(say("Customers to look at again")))
+        for row in rows[:_MOST_DRAWN]:
+            name = str(row["segment"])
+            add_row(table, str(row["due_on"]), titles.get(name, name), f"{row['customers']:,}")
         console.print(table)
+        if len(rows) > _MOST_DRAWN:
+            text = say("… and {count} later ones (--json shows them).", count=len(rows) - _MOST_DRAWN)
+            console.print(str(text), style="dim", highlight=False)
 
     emit(context, {"schedule": rows}, draw)
 
 
 @app.command("refresh")
 def refresh_segments(context: typer.Context) -> None:
-    """Decide again the customers whose windows have expired by now.  更新到期成员"""
+    """Decide again the customers whose windows have expired by now.  重新判定窗口已到期的客户"""
     from aimwell.analysis.schedule import refresh_due
 
     done = refresh_due(state(context).workspace)
@@ -160,13 +201,21 @@ def refresh_segments(context: typer.Context) -> None:
 def export_members(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The segment.  分群代码")],
-    channel: Annotated[str, typer.Option(help="email, sms, call or mail.  渠道")],
-    out: Annotated[Path, typer.Option(help="The CSV file to write.  输出文件")],
+    channel: Annotated[str, typer.Option(help="email, sms, call or mail.  渠道：email、sms、call 或 mail")],
+    out: Annotated[Path, typer.Option(help="The CSV file to write.  输出的 CSV 文件")],
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Members by now, as the worker follows events, not those of the last analysis.  "
+            "按后台整理跟踪到的当前成员导出，而非上次分析的成员",
+        ),
+    ] = False,
 ) -> None:
-    """Write the members who may be contacted through a channel to a CSV file.  导出分群"""
+    """Write the members who may be contacted through a channel to a CSV file.  将可经某渠道联系的成员导出为 CSV"""
     from aimwell.analysis.segment_export import export_segment
 
-    done = export_segment(state(context).workspace, name, channel, out)
+    done = export_segment(state(context).workspace, name, channel, out, live=live)
     message = say(
         "{written} customers in {file}. Left out: {suppressed} suppressed, {refused} without consent, "
         "{unknown} without an address.",
@@ -254,6 +303,45 @@ def _build_tree(reader: Reader, outcome: str, days: int) -> tuple[tuple[Draft, .
     return found.drafts, [note]
 
 
+def _check_experiment(by: str, experiment: str | None) -> None:
+    if experiment is not None and by != "tree":
+        raise BadInput(
+            "cli.experiment_without_tree",
+            say("--experiment is for --by tree only."),
+            remedy=say("Leave it out, or add --by tree."),
+            where={"value": by},
+        )
+
+
+def _build_effects(
+    reader: Reader, seed: int, plan_id: str, outcome: str | None
+) -> tuple[tuple[Draft, ...], list[Text]]:
+    from aimwell.analysis.effect_tree import OUTCOMES, build_effect_tree
+    from aimwell.analysis.segments import read_rule_types
+
+    found = build_effect_tree(
+        reader, read_rule_types(reader), plan_id, outcome=outcome or OUTCOMES[0], seed=seed
+    )
+    notes = [
+        say(
+            "Rules found on {grown} customers, effects measured on {measured} others; "
+            "over all: {effect} [{lower}, {upper}].",
+            grown=found.grown_on,
+            measured=found.measured_on,
+            effect=f"{found.overall.estimate:+.3g}",
+            lower=f"{found.overall.lower:.3g}",
+            upper=f"{found.overall.upper:.3g}",
+        ),
+        say(
+            "Were all effects one, such differences would be seen with probability {p}.",
+            p=f"{found.p_differ:.2g}",
+        ),
+    ]
+    if not all(draft.figures["proven"] for draft in found.drafts):
+        notes.append(say("Not proven: the 95 % interval includes zero. Test again before acting on it."))
+    return found.drafts, notes
+
+
 def _show_draft(draft: Draft) -> dict[str, Any]:
     from aimwell.analysis.catalogue import describe_tag_rule
     from aimwell.analysis.rule_writing import write_rule
@@ -269,9 +357,9 @@ def _show_draft(draft: Draft) -> dict[str, Any]:
 
 
 def _draw_drafts(console: Console, rows: list[dict[str, Any]], notes: list[Text], *, kept: bool) -> None:
-    table = Table(str(say("Segment")), str(say("Name")), str(say("Customers")))
+    table = make_table(str(say("Segment")), str(say("Name")), str(say("Customers")))
     for row in rows:
-        table.add_row(escape(row["name"]), escape(in_language(row["title"])), f"{row['size']:,}")
+        add_row(table, row["name"], in_language(row["title"]), f"{row['size']:,}")
     console.print(table)
     for note in notes:
         console.print(f"• {note}", highlight=False, markup=False)
@@ -279,7 +367,9 @@ def _draw_drafts(console: Console, rows: list[dict[str, Any]], notes: list[Text]
     console.print(str(closing), highlight=False)
 
 
-def _draw_preview(console: Console, words: Text, found: dict[str, Any]) -> None:
+def _draw_preview(
+    console: Console, words: Text, found: dict[str, Any], segment_titles: dict[str, str]
+) -> None:
     console.print(str(words), style="bold", highlight=False, markup=False)
     console.print(
         str(say("{size} of {customers} customers", size=found["size"], customers=found["customers"]))
@@ -292,13 +382,21 @@ def _draw_preview(console: Console, words: Text, found: dict[str, Any]) -> None:
         "region": say("Region"),
     }
     for name, rows in found["breakdown"].items():
-        parts = "; ".join(f"{in_language(row['title'])} {row['size']:,} ({row['share']:.0%})" for row in rows)
-        console.print(f"{titles[name]}: {parts or '–'}", highlight=False, markup=False)
+        listed = ", ".join(
+            f"{in_language(row['title'])} {row['size']:,} ({row['share']:.0%})" for row in rows
+        )
+        line = say("{what}: {values}", what=titles[name], values=listed or "–")
+        console.print(str(line), highlight=False, markup=False)
     if found["channels"]:
-        parts = ", ".join(f"{channel} {count:,}" for channel, count in found["channels"].items())
+        parts = ", ".join(
+            f"{name_channel(channel)} {count:,}" for channel, count in found["channels"].items()
+        )
         console.print(str(say("Can be reached by: {channels}", channels=parts)), highlight=False)
     if found["overlap"]:
-        parts = ", ".join(f"{row['segment']} {row['share']:.0%}" for row in found["overlap"][:8])
+        parts = ", ".join(
+            f"{segment_titles.get(row['segment'], row['segment'])} {row['share']:.0%}"
+            for row in found["overlap"][:8]
+        )
         console.print(str(say("Also in: {segments}", segments=parts)), highlight=False, markup=False)
     if found["examples"]:
         console.print(str(say("For example: {ids}", ids=", ".join(found["examples"]))), markup=False)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, read_money, state
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.money import show_money
@@ -21,22 +22,26 @@ if TYPE_CHECKING:
     from aimwell.engine.workspace import Workspace
     from aimwell.strategy.inputs import PlanInputs
 
-app = typer.Typer(help="Step 4: offers, plan, frontier.  第四步 战略", no_args_is_help=True)
-Day = Annotated[str | None, typer.Option("--as-of", help="First day of the plan, YYYY-MM-DD.  计划首日")]
-Budget = Annotated[str | None, typer.Option(help="What the wave may spend.  预算")]
+app = App(help="Step 4: offers, plan, frontier.  第四步 战略：优惠、计划、预算前沿")
+Day = Annotated[
+    str | None, typer.Option("--as-of", help="First day of the plan, YYYY-MM-DD.  计划首日，YYYY-MM-DD")
+]
+Budget = Annotated[str | None, typer.Option(help="What the wave may spend.  本波预算")]
 
 
 @app.command(name="plan")
 def make_plan(
     context: typer.Context,
-    wave: Annotated[str, typer.Option(help="pilot or rollout.  试点或全面投放")] = "rollout",
+    wave: Annotated[str, typer.Option(help="pilot or rollout.  pilot 试点或 rollout 全面投放")] = "rollout",
     budget: Budget = None,
     as_of: Day = None,
     goal: Annotated[str, typer.Option(help="The goal it serves.  所服务的目标")] = "incremental_profit",
     round_number: Annotated[int, typer.Option("--round", min=1, help="The round.  轮次")] = 1,
-    days: Annotated[int, typer.Option(min=1, max=365, help="Length of the outcome window.  观察天数")] = 28,
+    days: Annotated[
+        int, typer.Option(min=1, max=365, help="Length of the outcome window.  观察窗口天数")
+    ] = 28,
 ) -> None:
-    """Plan one wave and draw its arms.  制定投放计划"""
+    """Plan one wave and draw its arms.  制定一波投放计划并随机分组"""
     from aimwell.strategy.step import plan
 
     workspace = state(context).workspace
@@ -55,16 +60,21 @@ def make_plan(
 @app.command()
 def show(
     context: typer.Context,
-    plan: Annotated[str | None, typer.Argument(help="The plan; the newest when omitted.  计划编号")] = None,
+    plan: Annotated[
+        str | None, typer.Argument(help="The plan; the newest when omitted.  计划编号；省略则取最新")
+    ] = None,
 ) -> None:
-    """Show a plan that was made: its limits, its arms and what each action is for.  查看计划"""
+    """Show a plan that was made: its limits, its arms and what each action is for.
+
+    查看计划：约束、分组与各动作的用途
+    """
     payload = _read_plan(state(context).workspace, plan)
     emit(context, payload, lambda console: _show_kept_plan(console, payload))
 
 
 @app.command()
 def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -> None:
-    """Show what each budget is expected to earn.  预算—利润前沿"""
+    """Show what each budget is expected to earn.  预算—利润前沿：各预算的期望利润"""
     from aimwell.strategy.frontier import trace_frontier
 
     inputs = _read_inputs(state(context).workspace, as_of, budget)
@@ -82,7 +92,7 @@ def explain(
     budget: Budget = None,
     as_of: Day = None,
 ) -> None:
-    """Show a customer's allowed actions, what each is worth, and why.  解释某个客户的方案"""
+    """Show a customer's allowed actions, what each is worth, and why.  某客户可用的动作、各值多少及原因"""
     inputs = _read_inputs(state(context).workspace, as_of, budget)
     payload = _explain_customer(inputs, customer, _read_latest_item(state(context).workspace, customer))
     emit(context, payload, lambda console: _show_alternatives(console, payload))
@@ -90,7 +100,10 @@ def explain(
 
 @app.command(name="actions")
 def list_actions(context: typer.Context, as_of: Day = None) -> None:
-    """List offers × channels with their costs (proposed from the data when none are kept yet).  营销动作"""
+    """List offers × channels with their costs (proposed from the data when none are kept yet).
+
+    营销动作：优惠 × 渠道及成本（尚无时由数据建议）
+    """
     from aimwell.strategy.step import propose_actions, read_actions
 
     workspace = state(context).workspace

@@ -9,17 +9,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from aimwell.cli.help import App
 from aimwell.cli.output import add_row, emit, in_language, make_table, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
-tag_app = typer.Typer(help="One tag, and tags of your own.  标签定义", no_args_is_help=True)
+tag_app = App(help="One tag, and tags of your own.  单个标签与自定义标签")
 _KINDS = {
     "descriptive": say("descriptive"),
     "behavioural": say("behavioural"),
     "associated": say("associated"),
 }
-NameArgument = Annotated[str, typer.Argument(help="Lower-case letters, digits and _.  标签代码")]
+NameArgument = Annotated[
+    str, typer.Argument(help="Lower-case letters, digits and _.  代码：小写字母、数字与 _")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_tags_command(context: typer.Context) -> None:
-    """List the tags: what they mean, and for how many customers they are known.  标签目录"""
+    """List the tags: what they mean, and for how many customers they are known.  标签目录：含义与覆盖率"""
     from aimwell.analysis.segments import read_as_of
     from aimwell.analysis.summary import count_known, summarise_tags
     from aimwell.analysis.tag_page import list_tags
@@ -46,7 +49,10 @@ def list_tags_command(context: typer.Context) -> None:
 
 @tag_app.command("show")
 def show_tag_command(context: typer.Context, name: NameArgument) -> None:
-    """Show one tag: meaning, values, freshness, where it comes from, versions.  标签详情"""
+    """Show one tag: meaning, values, freshness, where it comes from, versions.
+
+    标签详情：含义、取值、新鲜度、来源、版本
+    """
     from aimwell.analysis.tag_page import show_tag
 
     workspace = state(context).workspace
@@ -61,17 +67,22 @@ def add_tag_command(
     name: NameArgument,
     form: Annotated[str | None, typer.Option(help="A specification as JSON.  表单定义（JSON）")] = None,
     sql: Annotated[
-        Path | None, typer.Option(help="A file with one SELECT of customer_id and a value.  SQL 文件")
+        Path | None,
+        typer.Option(
+            help="A file with one SELECT of customer_id and a value.  SQL 文件：一条 SELECT，返回 customer_id 与一个值"
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The scores of this model.  模型名称")] = None,
-    thresholds: Annotated[str | None, typer.Option(help="Such as 0.2,0.6.  分档阈值")] = None,
-    classes: Annotated[str | None, typer.Option(help="Such as low,middle,high.  分档名称")] = None,
+    model: Annotated[str | None, typer.Option(help="The scores of this model.  取此模型的得分")] = None,
+    thresholds: Annotated[str | None, typer.Option(help="Such as 0.2,0.6.  分档阈值，如 0.2,0.6")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Such as low,middle,high.  分档名称，如 低,中,高")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="The name for people.  标签名称")] = None,
     description: Annotated[str | None, typer.Option(help="What it means.  标签说明")] = None,
-    unit: Annotated[str | None, typer.Option(help="Such as days or money.  单位")] = None,
-    history: Annotated[bool, typer.Option("--history", help="Keep what it was.  保留历史")] = False,
+    unit: Annotated[str | None, typer.Option(help="Such as days or money.  单位，如 days 或 money")] = None,
+    history: Annotated[bool, typer.Option("--history", help="Keep what it was.  保留历史值")] = False,
 ) -> None:
-    """Keep a tag of your own; the next run of the analysis fills it.  自定义标签"""
+    """Keep a tag of your own; the next run of the analysis fills it.  保存自定义标签；下次分析时计算"""
     from aimwell.analysis.own_tags import save_tag
 
     body: dict[str, Any] = {
@@ -98,7 +109,7 @@ def add_tag_command(
 
 @tag_app.command("remove")
 def remove_tag_command(context: typer.Context, name: NameArgument) -> None:
-    """Take a tag of your own out of use; its versions stay.  删除自定义标签"""
+    """Take a tag of your own out of use; its versions stay.  停用自定义标签；历史版本保留"""
     from aimwell.analysis.own_tags import remove_tag
 
     version = remove_tag(state(context).workspace.store, name)

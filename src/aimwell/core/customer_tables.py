@@ -284,7 +284,7 @@ ERASURES = Table(
 )
 TAGS = Table(
     "tags",
-    "one row per customer, one open column per tag; the catalogue is analysis.tags.CATALOGUE",
+    "one row per customer (whoever is known, has bought or has done anything), one open column per tag",
     "analysis",
     ("models", "strategy", "deployment"),
     (

@@ -41,6 +41,8 @@ from aimwell.data.summary import find_lacks
 from aimwell.engine.workspace import Run, Workspace
 
 Progress = Callable[[Text | str], None]
+_BATCH = 1 << 17
+"""Rows that are stored at once: of fewer, cutting them by month costs more."""
 _PACKED = (".gz", ".zip")
 
 
@@ -329,7 +331,7 @@ def _store(
             shaped.table: load_stream(
                 run,
                 shaped.table,
-                scratch.stream(shaped.sql, shaped.parameters),
+                scratch.stream(shaped.sql, shaped.parameters, rows=_BATCH),
                 folder=scratch.folder,
                 overwrite=shaped.table == table,
                 at=clock.limit,

@@ -217,7 +217,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "customers",
         None,
         "partial",
-        "customer_id NOT IN (SELECT customer_id FROM order_lines)",
+        "customer_id NOT IN (SELECT DISTINCT customer_id FROM order_lines)",
         "customer_id",
         lambda affected, total, column: say(
             "{affected} of {total} customers have no order.", affected=affected, total=total

@@ -18,10 +18,12 @@ _EPOCH = r"^\d{9,10}(\.\d+)?$"
 _TIMED = rf"\d:\d|[时点]|^\d{{12}}|{_EPOCH}|^\d{{5}}\.\d"
 _ZONED = rf"{_EPOCH}|^\d{{13}}$|:\d\d.*([zZ]|[-+]\d\d:?\d\d|[-+]\d\d)$"
 _PLAIN = (
-    "strlen({text}) IN (10, 19) AND ({text} LIKE '____-__-__' OR {text} LIKE '____/__/__' "
-    "OR {text} LIKE '____-__-__ __:__:__' OR {text} LIKE '____-__-__T__:__:__' OR {text} LIKE '____/__/__ __:__:__')"
+    "CASE strlen({text}) WHEN 19 THEN {text} LIKE '____-__-__ __:__:__' OR {text} LIKE '____-__-__T__:__:__' "
+    "OR {text} LIKE '____/__/__ __:__:__' WHEN 10 THEN {text} LIKE '____-__-__' OR {text} LIKE '____/__/__' "
+    "ELSE false END"
 )
 """Dates of one form that decide nothing, and hold no zone: they need not be told apart."""
+_EMPTY, _DAY, _MOMENT = 0, 10, 19
 ORDERS: tuple[Order, ...] = ("day-first", "month-first")
 
 
@@ -34,6 +36,8 @@ class DatePlan:
     decided: bool
     timed: bool
     zoned: bool
+    plain: bool = False
+    """Every value has the form that DuckDB reads by itself: 2026-01-31, 2026/01/31, with or without a time."""
 
     def tell(self) -> Text | None:
         """The decision in words; None where no decision was needed."""
@@ -51,6 +55,9 @@ def plan_dates(
 
     BadInput ``data.ambiguous_dates`` when the column cannot tell, ``data.mixed_dates`` when it holds both orders.
     """
+    forms = _count_forms(scratch, staged)
+    if forms <= {_EMPTY, _DAY, _MOMENT}:
+        return DatePlan(column, order == "day-first", False, _MOMENT in forms, False, plain=True)
     facts = scratch.rows(
         rf"""
         WITH cleaned AS (SELECT DISTINCT {value} AS text FROM raw WHERE NOT ({_PLAIN.format(text=staged)})),
@@ -92,6 +99,21 @@ def plan_dates(
     else:
         raise _ambiguous(column, file, str(facts["example"]))
     return DatePlan(column, day_first, decided, bool(facts["timed"]), bool(facts["zoned"]))
+
+
+def _count_forms(scratch: Scratch, staged: str) -> set[int]:
+    """Which forms occur in the column: empty, a plain day, a plain moment, another (-1)."""
+    found = scratch.rows(
+        f"""
+        WITH forms AS (
+            SELECT CASE WHEN {_PLAIN.format(text=staged)} THEN strlen({staged}) WHEN {staged} = '' THEN {_EMPTY}
+                ELSE -1 END AS form
+            FROM raw
+        )
+        SELECT DISTINCT form FROM forms
+        """
+    )
+    return {int(row["form"]) for row in found}
 
 
 def check_order(value: str | None) -> Order | None:

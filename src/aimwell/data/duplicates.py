@@ -13,6 +13,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 from aimwell.data.mapping import OWN_COLUMNS
 from aimwell.data.parsing import Parsed, Rule
+from aimwell.data.repeats import collect_repeated
 from aimwell.data.scratch import Scratch
 
 Choice = Literal["reject", "keep"]
@@ -66,18 +67,12 @@ def count_identical(scratch: Scratch, parsed: Parsed) -> int:
 
 
 def _collect(scratch: Scratch, key: str) -> None:
-    """The table ``candidates``: accepted rows whose ``key`` comes more than once."""
-    scratch.execute(
-        f"""
-        CREATE OR REPLACE TABLE repeated AS
-        SELECT {key} FROM parsed WHERE rule IS NULL GROUP BY {key} HAVING count(*) > 1
-        """
-    )
-    same = " AND ".join(f"repeated.{name} IS NOT DISTINCT FROM parsed.{name}" for name in key.split(", "))
+    """The table ``candidates``: accepted rows whose ``key`` comes more than once, or shares its hash by chance."""
+    collect_repeated(scratch, "repeated", f"SELECT hash({key}) AS hashed FROM parsed WHERE rule IS NULL")
     scratch.execute(
         f"""
         CREATE OR REPLACE TABLE candidates AS
-        SELECT row_number, {key} FROM parsed WHERE rule IS NULL AND EXISTS (SELECT 1 FROM repeated WHERE {same})
+        SELECT row_number, {key} FROM parsed WHERE rule IS NULL AND hash({key}) IN (SELECT hashed FROM repeated)
         """
     )
 
@@ -111,10 +106,11 @@ def _mark(scratch: Scratch, parsed: Parsed, candidates: str, key: str, rule: Rul
         SELECT row_number FROM numbered WHERE occurrence > 1
         """
     )
-    scratch.execute(
-        "UPDATE parsed SET rule = $rule WHERE row_number IN (SELECT row_number FROM copies)",
-        {"rule": len(parsed.rules)},
-    )
+    if scratch.rows("SELECT count(*) AS rows FROM copies")[0]["rows"]:
+        scratch.execute(
+            "UPDATE parsed SET rule = $rule WHERE row_number IN (SELECT row_number FROM copies)",
+            {"rule": len(parsed.rules)},
+        )
     return Parsed(
         parsed.source,
         mapping=parsed.mapping,

@@ -35,7 +35,7 @@ from aimwell.engine.session import Session
 KEPT_TABLES = ("order_lines", "plan_items", "assignments", "deliveries", "outcomes")
 """Tables whose rows are kept without the person, so that revenue and experiments keep their totals."""
 _REASON = say("The person was erased.")
-_SUFFIX = re.compile(r"-(\d{4}-\d{2}|patch)\.parquet$")
+_SUFFIX = re.compile(r"-(\d{4}-\d{2}|patch|overlay)\.parquet$")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ say about people, which ``data.event_profiles`` brings into ``customers`` and ``
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -76,7 +78,8 @@ def take_events(
     When this returns, everything accepted is durable and readers see it. Sending a batch again changes nothing.
     """
     terms = _find_terms(workspace, source, received_at)
-    return _take(workspace, [_read(message, terms) for message in unpack_batch(batch)], terms)
+    with _without_collector():
+        return _take(workspace, [_read(message, terms) for message in unpack_batch(batch)], terms)
 
 
 def take_file(
@@ -95,7 +98,9 @@ def take_file(
     waiting = Waiting.read(workspace, source, path)
     for batch in _group(iterate_file(path), FILE_BATCH):
         terms = _find_terms(workspace, source, None)
-        for receipt in _take(workspace, [_read_line(one, path, terms) for one in batch], terms):
+        with _without_collector():
+            receipts = _take(workspace, [_read_line(one, path, terms) for one in batch], terms)
+        for receipt in receipts:
             counts[receipt.status] += 1
             waiting.note(receipt.message_id, is_whole=receipt.problem is None)
         if progress is not None:
@@ -112,6 +117,18 @@ def unpack_batch(batch: object) -> list[object]:
         shared = {name: batch[name] for name in ("sentAt", "receivedAt", "context") if name in batch}
         return [{**shared, **one} if isinstance(one, dict) else one for one in batch["batch"]]
     return [batch]
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing that a batch makes refers to itself: looking for cycles among it takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _find_terms(workspace: Workspace, source: str, received_at: datetime | None) -> Terms:

@@ -52,6 +52,12 @@ def merge_profiles(workspace: Workspace) -> int:
     return len(waiting)
 
 
+def read_waiting(workspace: Workspace) -> list[dict[str, str]]:
+    """What messages said about people and no table holds yet: kind, record_id, name, value and source."""
+    found = _list_waiting(workspace)
+    return decode_batches([data for _, data in found]).to_pylist() if found else []
+
+
 _MINE = HOT_BATCHES.c.table_name == PROFILES
 
 

@@ -1,7 +1,8 @@
 """Everything that a workspace knows about one person, in one file that other systems can read.
 
 A ``.json`` file holds one object with a list per table; a ``.zip`` holds one JSON file per table. Rows stand as they
-were delivered, of all joined records. Reads every table and the store; writes the file.
+were delivered, of all joined records. Reads every table and the store; writes the file, having brought in what
+messages said about people a moment ago (``data.event_profiles``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import time
 import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -20,17 +22,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.tables import ALL_TABLES
 from aimwell.core.text import say
 from aimwell.core.time import now
 from aimwell.data.erasure_store import list_person_tables
+from aimwell.data.event_profiles import PROFILES, merge_profiles, read_waiting
 from aimwell.data.findings import ask
 from aimwell.data.person import Person, bind_records, build_patterns, list_person_columns, read_person
 from aimwell.data.scratch import literal
 from aimwell.engine.session import Queryable
 from aimwell.engine.views import name_stored
 from aimwell.engine.workspace import Workspace
+
+_TRIES, _PAUSE = 20, 0.25
+"""For so many turns, this many seconds apart, another process is left to finish."""
 
 
 def export_person(workspace: Workspace, customer_id: str, out: Path) -> dict[str, Any]:
@@ -45,6 +51,7 @@ def export_person(workspace: Workspace, customer_id: str, out: Path) -> dict[str
             remedy=say("Choose a file that ends in .json or .zip."),
             where={"file": str(out)},
         )
+    _bring_in(workspace)
     with workspace.read() as reader:
         person = read_person(reader, customer_id)
         tables = dict(_read_tables(reader, person))
@@ -61,6 +68,17 @@ def export_person(workspace: Workspace, customer_id: str, out: Path) -> dict[str
     _write(out, about, tables)
     workspace.store.audit("person.exported", out.suffix, {"rows": sum(rows.values())})
     return {**about, "file": str(out)}
+
+
+def _bring_in(workspace: Workspace) -> None:
+    """Let what messages said about people a moment ago stand in the tables: it may tell more records of the person."""
+    for _ in range(_TRIES):
+        try:
+            merge_profiles(workspace)
+            return
+        except Conflict:
+            # The worker does the same, or somebody loads customers; what still waits at the end is told as it is.
+            time.sleep(_PAUSE)
 
 
 def _read_tables(reader: Queryable, person: Person) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -94,6 +112,7 @@ def _read_store(workspace: Workspace, person: Person) -> Iterator[tuple[str, lis
             query = sa.select(table).where(column.in_(person.records))
             rows = [dict(row) for row in connection.execute(query).mappings()]
             yield f"store_{table.name}", rows
+    yield PROFILES, [row for row in read_waiting(workspace) if row["record_id"] in person.records]
 
 
 def _write(out: Path, about: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 from aimwell.data.profile import Profile
-from aimwell.data.synonyms import FIELDS, Field, Kind, fold_header, score_header
+from aimwell.data.synonyms import FIELDS, VOCABULARY, Field, Kind, fold_header, score_header
+from aimwell.data.vocabulary import check_vocabulary, find_vocabulary, tell_vocabulary
 
 ACCEPTED = 0.5
 _SAME = 0.02
@@ -130,6 +131,15 @@ def propose_mapping(
         if column not in taken and column not in OWN_COLUMNS and column not in known
     ]
     matches = settled | match_columns(table, open_fields, columns, profiles)
+    if VOCABULARY in settled:
+        check_vocabulary(settled[VOCABULARY].constant or settled[VOCABULARY].column)
+    elif (
+        table == "events"
+        and confirmed is None
+        and (spoken := _propose_vocabulary(matches.get("name"), profiles))
+    ):
+        # What was confirmed without it stays as it is: other names would be other events.
+        matches[VOCABULARY] = spoken
     scores = _score_all(table, open_fields, columns, profiles)
     free = [column for column in columns if column not in {match.column for match in matches.values()}]
     missing = _Missing(table, file, free, scores, given)
@@ -234,6 +244,14 @@ def _add_lone_date(
             matches[field.name] = Match(
                 field.name, dated[0], None, ACCEPTED, say("It is the only column of dates.")
             )
+
+
+def _propose_vocabulary(name: Match | None, profiles: dict[str, Profile]) -> Match | None:
+    """For events whose names are all codes of one kind of log."""
+    if name is None or name.column is None or not (values := profiles[name.column].values):
+        return None
+    found = find_vocabulary(values)
+    return Match(VOCABULARY, None, found, 0.9, tell_vocabulary(found)) if found else None
 
 
 @dataclass(frozen=True)
@@ -385,6 +403,7 @@ _TITLES = {
     "unit_cost": say("unit cost"),
     "stock": say("stock"),
     "event_id": say("event number"),
+    "vocabulary": say("vocabulary of the events"),
     "occurred_at": say("time of the event"),
     "campaign_id": say("campaign"),
     "channel": say("channel"),

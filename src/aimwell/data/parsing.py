@@ -18,6 +18,7 @@ from aimwell.data.expressions import (
     CHANNEL_NAMES,
     KIND_NAMES,
     PURPOSE_NAMES,
+    locate_instant,
     parse_boolean,
     parse_instant,
     parse_number,
@@ -27,9 +28,11 @@ from aimwell.data.expressions import (
 from aimwell.data.mapping import OWN_COLUMNS, ROW, Mapping, Match, check_table
 from aimwell.data.scratch import Scratch, literal
 from aimwell.data.sources import Source
-from aimwell.data.synonyms import Field, Kind
+from aimwell.data.synonyms import VOCABULARY, Field, Kind, fold_header
+from aimwell.data.vocabulary import tell_vocabulary, translate_codes
 
 LATER = -1
+NEVER = "TIMESTAMP '9999-01-01'"
 _NEEDED_WHEN_MAPPED = ("order_id", "quantity", "unit_price", "revenue")
 
 
@@ -66,7 +69,7 @@ def parse_rows(
     scratch: Scratch, source: Source, mapping: Mapping, *, name: str, clock: Clock, order: Order | None = None
 ) -> Parsed:
     """Fill ``parsed`` from ``raw``; BadInput when the order of day and month cannot be told."""
-    fields = [field for field in check_table(mapping.table) if mapping.has(field.name)]
+    fields = [f for f in check_table(mapping.table) if mapping.has(f.name) and f.name != VOCABULARY]
     dates = {
         field.name: plan_dates(
             scratch,
@@ -79,19 +82,19 @@ def parse_rows(
         for field in fields
         if field.kind is Kind.INSTANT and (match := mapping.get(field.name)) and match.column
     }
-    commas = {
-        field.name
-        for field in fields
-        if field.kind is Kind.NUMBER and _uses_comma(scratch, source, mapping, field)
-    }
+    commas = _find_commas(scratch, source, mapping, fields)
     conditions = list(_list_conditions(fields, mapping))
     scratch.execute(
-        _compose(source, mapping, fields, dates, commas, [condition for condition, _ in conditions]),
+        _compose(
+            source, mapping, fields, dates, commas, [condition for condition, _ in conditions], clock.zone
+        ),
         {"zone": clock.zone, "limit": clock.limit, "until": clock.until, "source": name},
     )
     notices = [*source.notices]
     notices += [told for plan in dates.values() if (told := plan.tell())]
     notices += _tell_backwards(scratch, mapping)
+    if (vocabulary := _speaks(mapping)) is not None:
+        notices.append(tell_vocabulary(vocabulary))
     if mapping.unused and mapping.table not in ("customers", "events"):
         notices.append(say("Columns that were not used: {columns}.", columns=", ".join(mapping.unused)))
     return Parsed(source, mapping, name, tuple(rule for _, rule in conditions), dates, tuple(notices))
@@ -104,9 +107,10 @@ def _compose(
     dates: dict[str, DatePlan],
     commas: set[str],
     conditions: list[str],
+    zone: str,
 ) -> str:
     texts = [f"{_read_text(source, mapping, field)} AS {field.name}_text" for field in fields]
-    typed = [column for field in fields for column in _type_field(field, dates.get(field.name), commas)]
+    typed = [column for field in fields for column in _type_field(field, dates.get(field.name), commas, zone)]
     own = [f"c{position}" for position, column in enumerate(source.columns) if column not in OWN_COLUMNS]
     # Only order files are searched for rows that stand twice as a whole.
     digest = f"hash({', '.join(own)})" if mapping.table == "order_lines" else "0"
@@ -140,6 +144,12 @@ def _keep_others(source: Source, mapping: Mapping) -> dict[str, str]:
     return {}
 
 
+def _speaks(mapping: Mapping) -> str | None:
+    """The vocabulary by whose codes the events are named."""
+    match = mapping.get(VOCABULARY)
+    return match.constant if match else None
+
+
 def _tell_backwards(scratch: Scratch, mapping: Mapping) -> list[Text]:
     """Events that arrived before they happened: the clock of the device or of the server is wrong."""
     if not (mapping.has("occurred_at") and mapping.has("received_at")):
@@ -166,6 +176,9 @@ def _read_text(source: Source, mapping: Mapping, field: Field) -> str:
     match = mapping.get(field.name)
     assert match is not None
     text = _text_of(source, match)
+    vocabulary = _speaks(mapping)
+    if field.name == "name" and match.column and vocabulary is not None:
+        return translate_codes(f"({text})", vocabulary)
     clock = mapping.get("ordered_time")
     if field.name == "ordered_at" and clock is not None and clock.column is not None:
         time = source.read(clock.column)
@@ -189,18 +202,23 @@ def _locate(fields: list[Field], dates: dict[str, DatePlan]) -> str:
             text, plan = f"{field.name}_text", dates.get(field.name)
             offset = parse_offset(text) if plan is None or plan.zoned else "CAST(NULL AS TIMESTAMPTZ)"
             columns.append(f"{offset} AS {field.name}_offset")
-            local = parse_instant(text, day_first=plan is not None and plan.day_first)
+            day_first, plain = plan is not None and plan.day_first, plan is not None and plan.plain
+            local = parse_instant(text, day_first=day_first, plain=plain)
+            if field.name == "until" and plan is not None and not plan.timed:
+                # What is valid until a day is valid on that day.
+                local += " + INTERVAL 1 DAY"
             columns.append(f"{local} AS {field.name}_clock")
     return ", ".join(columns) or "1 AS nothing_to_locate"
 
 
-def _type_field(field: Field, plan: DatePlan | None, commas: set[str]) -> list[str]:
+def _type_field(field: Field, plan: DatePlan | None, commas: set[str], zone: str) -> list[str]:
     name, text = field.name, f"{field.name}_text"
     if field.kind is Kind.INSTANT:
         zoned = plan is None or plan.zoned
         local = f"coalesce(timezone($zone, {name}_offset), {name}_clock)" if zoned else f"{name}_clock"
+        instant = locate_instant(f"{name}_clock", zone)
         return [
-            f"coalesce({name}_offset, timezone($zone, {name}_clock)) AS {name}",
+            f"coalesce({name}_offset, {instant}) AS {name}" if zoned else f"{instant} AS {name}",
             f"{local} AS {name}_local",
         ]
     values = {
@@ -226,7 +244,8 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
     for field in fields:
         name = field.name
         if field.kind is Kind.INSTANT:
-            sane = f"{name}_local >= TIMESTAMP '1900-01-01' AND {name}_local < TIMESTAMP '9999-01-01'"
+            sane = f"{name}_local >= TIMESTAMP '1900-01-01'"
+            sane += "" if name == "until" else f" AND {name}_local < {NEVER}"
             yield (
                 f"{name}_text IS NOT NULL AND ({name}_local IS NULL OR NOT ({sane}))",
                 Rule("bad_date", name),
@@ -235,6 +254,8 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
                 yield f"{name} >= CAST($limit AS TIMESTAMPTZ)", Rule("from_future", name)
         elif field.kind is Kind.NUMBER:
             yield f"{name}_text IS NOT NULL AND {name} IS NULL", Rule("bad_number", name)
+            if mapping.table == "signals" and name == "score" and (asked := _asks_recommendation(mapping)):
+                yield f"({asked}) AND ({name} < 0 OR {name} > 10)", Rule("bad_recommendation", name)
         elif field.kind is Kind.BOOLEAN:
             yield f"{name}_text IS NOT NULL AND {name} IS NULL", Rule("bad_boolean", name)
         elif mapping.table == "consents" and name == "channel":
@@ -244,19 +265,40 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
             yield f"{name}_text IS NOT NULL AND {name} IS NULL", Rule("unknown_purpose", name)
 
 
-def _uses_comma(scratch: Scratch, source: Source, mapping: Mapping, field: Field) -> bool:
-    """Whether '1.234,56' is how this column writes numbers: some value needs it and none contradicts it."""
-    match = mapping.get(field.name)
-    if match is None or match.column is None:
-        return False
-    text = source.staged(match.column)
-    found = scratch.rows(
-        rf"""
-        SELECT
-            coalesce(sum(CASE WHEN regexp_matches({text}, '\d,\d{{1,2}}$|\d\.\d{{3}},\d') THEN 1 ELSE 0
-            END), 0) AS comma,
-            coalesce(sum(CASE WHEN regexp_matches({text}, '\d,\d{{3}}\.|\d,\d{{3}}$') THEN 1 ELSE 0 END), 0) AS point
-        FROM raw WHERE {text} LIKE '%,%'
-        """
-    )[0]
-    return bool(found["comma"]) and not found["point"]
+def _asks_recommendation(mapping: Mapping) -> str | None:
+    """The SQL of whether a row answers the NPS question, which has 0 to 10; None where no row can."""
+    names = (
+        match.column or match.constant or "" for name in ("score", "name") if (match := mapping.get(name))
+    )
+    if any("nps" in fold_header(name) or "推荐" in name for name in names):
+        return "true"
+    question = mapping.get("name")
+    if question is None or question.column is None:
+        return None
+    return "contains(lower(name_text), 'nps') OR contains(name_text, '推荐')"
+
+
+def _find_commas(scratch: Scratch, source: Source, mapping: Mapping, fields: list[Field]) -> set[str]:
+    """The fields whose column writes numbers as '1.234,56': some value needs it and none contradicts it."""
+    texts = {
+        field.name: source.staged(match.column)
+        for field in fields
+        if field.kind is Kind.NUMBER and (match := mapping.get(field.name)) and match.column
+    }
+    if not texts:
+        return set()
+    sums = ", ".join(
+        f"{_count_matches(text, form)} AS {name}_{kind}"
+        for name, text in texts.items()
+        for kind, form in (("comma", r"\d,\d{1,2}$|\d\.\d{3},\d"), ("point", r"\d,\d{3}\.|\d,\d{3}$"))
+    )
+    found = scratch.rows(f"SELECT {sums} FROM raw")[0]
+    return {name for name in texts if found[f"{name}_comma"] and not found[f"{name}_point"]}
+
+
+def _count_matches(text: str, form: str) -> str:
+    # Few numbers have a comma at all: the pattern is for those.
+    return (
+        f"coalesce(sum(CASE WHEN contains({text}, ',') THEN CASE WHEN regexp_matches({text}, '{form}') "
+        "THEN 1 ELSE 0 END ELSE 0 END), 0)"
+    )

@@ -1,4 +1,4 @@
-"""Quality checks that look beyond single rows: gaps in time, heaping, contradictions between rows, consents, files.
+"""Quality checks that look beyond single rows: short history, heaping, shared contacts, consents, files.
 
 Reads ``order_lines``, ``customers``, ``consents`` and ``sources``; writes nothing.
 """
@@ -19,8 +19,6 @@ def find_patterns(reader: Queryable) -> Iterator[Finding]:
     """The findings of every check of this module."""
     yield from _find_short_history(reader)
     yield from _find_heaping(reader)
-    yield from _find_shared_orders(reader)
-    yield from _find_repeated_orders(reader)
     yield from _find_shared_contacts(reader)
     yield from _find_missing_consents(reader)
     yield from _find_file_traits(reader)
@@ -92,99 +90,6 @@ def _find_heaping(reader: Queryable) -> Iterator[Finding]:
                 0.3,
                 2.0,
             )
-
-
-def _find_shared_orders(reader: Queryable) -> Iterator[Finding]:
-    counted = ask(
-        reader,
-        """
-        WITH orders AS (
-            SELECT source, order_id, min(customer_id) <> max(customer_id) AS shared,
-                min(ordered_on) <> max(ordered_on) AS spread
-            FROM order_lines GROUP BY source, order_id
-        )
-        SELECT source, count(*) AS total, CAST(sum(CASE WHEN shared THEN 1 ELSE 0 END) AS BIGINT) AS shared,
-            CAST(sum(CASE WHEN spread THEN 1 ELSE 0 END) AS BIGINT) AS spread,
-            min(CASE WHEN shared THEN order_id END) AS shared_example,
-            min(CASE WHEN spread THEN order_id END) AS spread_example
-        FROM orders GROUP BY source ORDER BY source
-        """,
-    )
-    for row in counted:
-        yield Finding(
-            row["source"],
-            "order_lines",
-            "order_id",
-            "inaccurate",
-            "order_of_several_customers",
-            int(row["shared"]),
-            int(row["total"]),
-            _only(row["shared_example"]),
-            lambda affected, total, column: say(
-                "{affected} of {total} orders belong to more than one customer.",
-                affected=affected,
-                total=total,
-            ),
-            say("Make order numbers unique over shops and years."),
-            0.01,
-            2.0,
-        )
-        yield Finding(
-            row["source"],
-            "order_lines",
-            "order_id",
-            "inaccurate",
-            "order_on_several_days",
-            int(row["spread"]),
-            int(row["total"]),
-            _only(row["spread_example"]),
-            lambda affected, total, column: say(
-                "{affected} of {total} orders stretch over more than one day.", affected=affected, total=total
-            ),
-            say("Make order numbers unique over shops and years."),
-            0.01,
-            2.0,
-        )
-
-
-def _find_repeated_orders(reader: Queryable) -> Iterator[Finding]:
-    """The same file under two names counts every order twice: that is said loudly."""
-    sources = ask(
-        reader, "SELECT min(source) <> max(source) AS several FROM order_lines WHERE NOT simulated"
-    )[0]
-    # Of one source alone no order can stand in two: then only their number is asked for.
-    repeated = "min(source) <> max(source)" if sources["several"] else "false"
-    row = ask(
-        reader,
-        f"""
-        WITH orders AS (
-            SELECT order_id, {repeated} AS repeated FROM order_lines
-            WHERE NOT simulated GROUP BY order_id, customer_id
-        )
-        SELECT count(*) AS total, CAST(coalesce(sum(CASE WHEN repeated THEN 1 ELSE 0 END), 0) AS BIGINT) AS affected,
-            min(CASE WHEN repeated THEN order_id END) AS example
-        FROM orders
-        """,
-    )[0]
-    if row["total"]:
-        yield Finding(
-            EVERYWHERE,
-            "order_lines",
-            "order_id",
-            "inaccurate",
-            "order_in_two_sources",
-            int(row["affected"]),
-            int(row["total"]),
-            _only(row["example"]),
-            lambda affected, total, column: say(
-                "{affected} of {total} orders were delivered by two sources and count twice.",
-                affected=affected,
-                total=total,
-            ),
-            say("Add a corrected file under the same --source name as before."),
-            0.001,
-            0.2,
-        )
 
 
 def _find_shared_contacts(reader: Queryable) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from aimwell.data.synonyms import Kind
 
 _SAMPLE = 5_000
 _TESTED = 500
+_FEW = 12
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Profile:
     emails: float
     phones: float
     examples: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    """All values of the sample, where they are few."""
 
     @property
     def unique(self) -> bool:
@@ -82,7 +85,7 @@ def _profile(scratch: Scratch, staged: str, column: str) -> Profile:
         totals AS (SELECT coalesce(sum(weight), 0) AS rows, count(text) AS distinct FROM counted),
         shown AS (SELECT text, weight FROM counted WHERE text IS NOT NULL ORDER BY weight DESC, text LIMIT {_TESTED}),
         tested AS (
-            SELECT weight,
+            SELECT text, weight,
                 CASE WHEN NOT regexp_matches(text, '\d') THEN false
                 ELSE coalesce({parse_instant("text")}, {parse_instant("text", day_first=True)}) IS NOT NULL
                     OR {parse_offset("text")} IS NOT NULL END AS is_date,
@@ -98,12 +101,19 @@ def _profile(scratch: Scratch, staged: str, column: str) -> Profile:
         SELECT CAST(any_value(totals.rows) AS BIGINT) AS rows, any_value(totals.distinct) AS distinct,
             {_share("is_date")} AS dates, {_share("is_number")} AS numbers, {_share("is_clock")} AS clocks,
             {_share("is_boolean")} AS booleans, {_share("is_digits")} AS digits, {_share("is_email")} AS emails,
-            {_share("is_phone")} AS phones
+            {_share("is_phone")} AS phones,
+            CASE WHEN any_value(totals.distinct) <= {_FEW} THEN string_agg(text, chr(31) ORDER BY text) END AS packed
         FROM totals LEFT JOIN tested ON true
         """
     )[0]
+    packed = facts.pop("packed")
     examples = scratch.rows(f"SELECT {clean(staged)} AS text FROM raw LIMIT 3")
-    return Profile(column=column, examples=tuple(row["text"] for row in examples if row["text"]), **facts)
+    return Profile(
+        column=column,
+        examples=tuple(row["text"] for row in examples if row["text"]),
+        values=tuple(packed.split("\x1f")) if packed else (),
+        **facts,
+    )
 
 
 def _share(condition: str) -> str:

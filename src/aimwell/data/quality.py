@@ -8,6 +8,7 @@ goes to ``quality``. It is a function of those tables alone, so it can be recomp
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,14 +16,16 @@ from aimwell.core.tables import CUSTOMERS, QUALITY
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.data.checks import ROW_CHECKS, RowCheck, Wall, Words
-from aimwell.data.findings import EVERYWHERE, Finding, ask
+from aimwell.data.findings import EVERYWHERE, Finding, ask, draw_share
 from aimwell.data.patterns import find_patterns
 from aimwell.data.quality_copies import find_copies
 from aimwell.data.quality_drift import Figures, Key, find_drift, read_figures, read_history
 from aimwell.data.quality_history import build_snapshot
 from aimwell.data.quality_numbers import find_invented
+from aimwell.data.quality_orders import find_order_traits
 from aimwell.data.quality_time import find_absences
-from aimwell.data.scratch import quote
+from aimwell.data.quality_zeros import find_lost_zeros
+from aimwell.data.scratch import literal, quote
 from aimwell.engine.session import Queryable
 from aimwell.engine.workspace import Run
 
@@ -33,7 +36,7 @@ def write_quality(run: Run) -> None:
     """Assess everything once more; after a load also keep a snapshot, by which the next load is judged."""
     before = read_history(run)
     figures = read_figures(run, before)
-    quality = _assess(run, run.id, before, figures)
+    quality = _assess(run, before, figures)
     run.replace("quality", quality)
     newest = ask(
         run,
@@ -45,21 +48,22 @@ def write_quality(run: Run) -> None:
         run.append("quality_history", build_snapshot(quality, figures, at=now(), run_id=run.id))
 
 
-def _assess(
-    reader: Queryable, run_id: str, before: dict[Key, Figures], figures: dict[Key, Figures]
-) -> pa.Table:
+def _assess(run: Run, before: dict[Key, Figures], figures: dict[Key, Figures]) -> pa.Table:
+    reader: Queryable = run
     findings = [
         *_check_rows(reader),
         *_check_missing_tables(reader),
         *_check_attributes(reader),
         *_check_rejects(reader),
         *find_patterns(reader),
+        *find_order_traits(run),
         *find_absences(reader),
+        *find_lost_zeros(reader),
         *find_invented(reader),
         *find_copies(reader),
         *find_drift(reader, before, figures),
     ]
-    return QUALITY.build([finding.to_row(run_id) for finding in findings])
+    return QUALITY.build([finding.to_row(run.id) for finding in findings])
 
 
 def _check_rows(reader: Queryable) -> Iterator[Finding]:
@@ -71,7 +75,7 @@ def _check_rows(reader: Queryable) -> Iterator[Finding]:
 
 
 def _check_table(reader: Queryable, table: str, checks: list[RowCheck]) -> Iterator[Finding]:
-    rows = _prepare_rows(table)
+    rows = _prepare_rows(reader, table)
     sums = ", ".join(
         f"CAST(sum(CASE WHEN {check.condition} THEN 1 ELSE 0 END) AS BIGINT) AS failed_{number}"
         for number, check in enumerate(checks)
@@ -101,19 +105,30 @@ def _check_table(reader: Queryable, table: str, checks: list[RowCheck]) -> Itera
             )
 
 
-def _prepare_rows(table: str) -> str:
+def _prepare_rows(reader: Queryable, table: str) -> str:
     """``checked``: the rows, with the limits of what is no outlier beside order lines."""
     if table != "order_lines":
         return f"WITH checked AS (SELECT * FROM {table})"
-    return """
-        WITH limits AS (
-            SELECT source AS limit_source,
-                20 * approx_quantile(abs(CAST(revenue AS DOUBLE)), 0.99) AS revenue_limit,
-                20 * approx_quantile(abs(quantity), 0.99) AS quantity_limit
-            FROM order_lines GROUP BY source
-        ),
-        checked AS (SELECT * FROM order_lines JOIN limits ON limits.limit_source = order_lines.source)
-    """
+    limits = ask(
+        reader,
+        f"""
+        SELECT source, 20 * approx_quantile(abs(CAST(revenue AS DOUBLE)), 0.99) AS revenue_limit,
+            20 * approx_quantile(abs(quantity), 0.99) AS quantity_limit
+        FROM order_lines WHERE {draw_share(reader, "order_lines")} GROUP BY source
+        """,
+    )
+    columns = ", ".join(_choose_limit(limits, name) for name in ("revenue_limit", "quantity_limit"))
+    return f"WITH checked AS (SELECT *, {columns} FROM order_lines)"
+
+
+def _choose_limit(limits: list[dict[str, Any]], name: str) -> str:
+    """The limit of a row's source as a constant: a join of every line would cost more than all checks."""
+    branches = " ".join(
+        f"WHEN {literal(row['source'])} THEN CAST({float(row[name])!r} AS DOUBLE)"
+        for row in limits
+        if row[name] is not None
+    )
+    return f"{f'CASE source {branches} END' if branches else 'CAST(NULL AS DOUBLE)'} AS {name}"
 
 
 def _find_examples(reader: Queryable, rows: str, check: RowCheck, source: str) -> tuple[str, ...]:
@@ -297,6 +312,12 @@ _REASONS: dict[str, Words] = {
     ),
     "bad_number": lambda affected, total, column: say(
         "{affected} of {total} rows were set aside: '{column}' is no number.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "bad_recommendation": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' is no answer from 0 to 10.",
         affected=affected,
         total=total,
         column=column,

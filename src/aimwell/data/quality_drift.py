@@ -16,7 +16,7 @@ from typing import Any
 
 from aimwell.core.tables import CUSTOMERS
 from aimwell.core.text import Text, say
-from aimwell.data.findings import Finding, ask
+from aimwell.data.findings import Finding, ask, draw_share
 from aimwell.data.quality_time import read_days
 from aimwell.data.scratch import quote
 from aimwell.engine.session import Queryable
@@ -139,13 +139,14 @@ def _count_bins(
     reader: Queryable, table: str, column: str, before: dict[Key, Figures], found: dict[Key, Figures]
 ) -> None:
     value = f"CAST({column} AS DOUBLE)"
+    drawn = "true" if table == "products" else draw_share(reader, table)
     # All nine at once: a sketch of its own for each is nine times the work.
     tenths = ", ".join(f"{tenth / 10}" for tenth in range(1, 10))
     edges_of = {
         row["source"]: sorted({float(edge) for edge in row["edges"] or () if edge is not None})
         for row in ask(
             reader,
-            f"SELECT source, approx_quantile({value}, [{tenths}]) AS edges FROM {table} GROUP BY source",
+            f"SELECT source, approx_quantile({value}, [{tenths}]) AS edges FROM {table} WHERE {drawn} GROUP BY source",
         )
     }
     for source, fresh in edges_of.items():

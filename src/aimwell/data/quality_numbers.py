@@ -2,8 +2,7 @@
 
 Only attributes that measure something are looked at (age, balance, minutes): prices end as shops like, and numbers that
 name something are no measurements. Each finding must be unlikely by chance after all tests of a report are counted
-(Bonferroni at ``ALPHA``), and must touch a share of rows that matters. Reads ``customers`` and ``order_lines``; writes
-nothing.
+(Bonferroni at ``ALPHA``), and must touch a share of rows that matters. Reads ``customers``; writes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aimwell.core.tables import CUSTOMERS
-from aimwell.core.text import Text, say
+from aimwell.core.text import say
 from aimwell.data.findings import EVERYWHERE, Finding, ask
 from aimwell.data.scratch import quote
 from aimwell.engine.session import Queryable
@@ -53,7 +52,6 @@ def find_invented(reader: Queryable) -> Iterator[Finding]:
     level = ALPHA / max(1, len(columns) * (len(BASES) + 2))
     for numbers in columns:
         yield from _judge_numbers(reader, numbers, level)
-    yield from _find_round_minutes(reader)
     yield from _find_placeholders(reader)
 
 
@@ -186,51 +184,6 @@ def _show_repeated(reader: Queryable, column: str) -> tuple[str, ...]:
         """,
     )
     return tuple(str(row["value"]) for row in rows)
-
-
-def _find_round_minutes(reader: Queryable) -> Iterator[Finding]:
-    """Order times at quarters of an hour: entered afterwards from memory."""
-    minute = "CAST(extract(minute FROM ordered_at) AS BIGINT)"
-    sums = ", ".join(
-        f"CAST(sum(CASE WHEN ({minute} + {60 - step}) % 15 = 0 THEN 1 ELSE 0 END) AS BIGINT) AS at_{step + 2}"
-        for step in (-2, -1, 0, 1, 2)
-    )
-    # Lines of one order share its time: orders are counted, not lines.
-    counted = ask(
-        reader,
-        f"""
-        SELECT source, count(*) AS total, {sums} FROM (
-            SELECT source, order_id, min(ordered_at) AS ordered_at FROM order_lines
-            WHERE ordered_hour IS NOT NULL GROUP BY source, order_id
-        ) AS orders GROUP BY source ORDER BY source
-        """,
-    )
-    for row in counted:
-        heap = find_heap(int(row["at_2"]), [int(row[f"at_{place}"]) for place in (0, 1, 3, 4)])
-        # Times that are known to the hour only have no neighbours: that is coarse, not invented.
-        found = heap.p_value < ALPHA / len(counted) and heap.excess >= 0.05 * row["total"]
-        yield Finding(
-            row["source"],
-            "order_lines",
-            "ordered_at",
-            "inaccurate",
-            "round_times",
-            heap.excess if found else 0,
-            int(row["total"]),
-            (":00, :15, :30, :45",) if found else (),
-            _tell_times,
-            say("Take the time from the till; times entered from memory say little about the hour."),
-            0.1,
-            2.0,
-        )
-
-
-def _tell_times(affected: int, total: int, column: str) -> Text:
-    return say(
-        "Of {total} orders about {affected} too many lie on quarters of an hour: their times look entered by hand.",
-        affected=affected,
-        total=total,
-    )
 
 
 def _find_placeholders(reader: Queryable) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Text → records, with every line accounted for: taken, blank, or at fault with its number and reason.
 
-A chunk of whole lines without oddities goes to Arrow's or DuckDB's reader in one piece; a chunk in which anything is
-odd is read line by line, strictly. A quote that is never closed costs its own line only, never the lines after
+A chunk of whole lines goes to Arrow's or DuckDB's reader in one piece; where anything but a line's width is odd, it is
+read line by line, strictly. A quote that is never closed costs its own line only, never the lines after
 it. Reads bytes; writes pieces (``data.pieces``); the header is line 1.
 """
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
@@ -37,6 +39,8 @@ CHUNK = 1 << 25
 """Bytes of text that are read at once."""
 _ODD = 1 << 15
 """Bytes of an odd chunk that are read line by line; a larger one is halved first."""
+_MOST_ODD = 1000
+"""Lines of another width that a chunk may have before it is read line by line."""
 _LONGEST_LINE = 1 << 26
 _LONGEST_RECORD = 2000
 """Lines that one quoted value may span; more means that a quote was never closed."""
@@ -104,10 +108,10 @@ class Reader:
             while parts:
                 part = parts.pop()
                 text = carried + part if carried else part
-                records = self._read_quickly(text)
-                if records is not None:
-                    carried = b""
-                    given.append(self._give_quickly(records, text))
+                piece = self._read_quickly(text)
+                if piece is not None:
+                    carried, self._mark = b"", piece.mark
+                    given.append(piece)
                 elif len(part) > _ODD and (cut := part.find(b"\n", len(part) // 2) + 1) not in (0, len(part)):
                     # One odd line in a million must not make all of them slow: halve until it stands nearly alone.
                     parts += [part[cut:], part[:cut]]
@@ -119,12 +123,8 @@ class Reader:
             self._read_lines(carried, last=True)
             yield self._give()
 
-    def _give_quickly(self, records: pa.Table, text: bytes) -> Piece:
-        self._mark = Mark(self._mark.offset + len(text), self._mark.line + records.num_rows)
-        return Piece(records, self._mark, padded=find_padded(records))
-
-    def _read_quickly(self, text: bytes) -> pa.Table | None:
-        """The records of a chunk in which every line is one; None when that is not sure."""
+    def _read_quickly(self, text: bytes) -> Piece | None:
+        """A chunk in which every line is a record, blank, or of another width; None when that is not sure."""
         returns = text.count(b"\r")
         if (
             (self._damaged and _BROKEN in text)
@@ -135,17 +135,52 @@ class Reader:
         ):
             return None
         lines = text.count(b"\n") + (not text.endswith(b"\n"))
+        odd: list[pa_csv.InvalidRow] = []
+        quoted = b'"' in text
         try:
-            table = self._parse_quoted(text) if b'"' in text else self._parse_plain(text)
+            table = self._parse_quoted(text) if quoted else self._parse_plain(text, odd)
         except (pa.ArrowInvalid, duckdb.Error):
             return None
-        if table.num_rows != lines or any(_longest(column) > LONGEST_CELL for column in table.columns):
+        if table.num_rows + len(odd) != lines or any(
+            _longest(column) > LONGEST_CELL for column in table.columns
+        ):
             return None
-        numbers = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), lines), start=self._mark.line - 1)
-        return table.add_column(0, "row_number", numbers).cast(stage_schema(self.width))
+        kept = np.delete(np.arange(lines), [row.number - 1 for row in odd])
+        empty = np.empty(0, np.int64) if quoted else _find_empty(text)
+        if len(empty):
+            filled = np.isin(kept, empty, invert=True)
+            table, kept = table.filter(pa.array(filled)), kept[filled]
+        records = table.add_column(0, "row_number", pa.array(kept + self._mark.line)).cast(
+            stage_schema(self.width)
+        )
+        faults = [fault for row in odd if (fault := self._explain(row)) is not None]
+        return Piece(
+            records,
+            Mark(self._mark.offset + len(text), self._mark.line + lines),
+            faults,
+            blank=len(empty) + len(odd) - len(faults),
+            padded=find_padded(records),
+        )
 
-    def _parse_plain(self, text: bytes) -> pa.Table:
-        return _parse_plain(text, self.width, self.dialect.delimiter)
+    def _explain(self, row: pa_csv.InvalidRow) -> Fault | None:
+        """What is wrong with a line of another width; None when it holds blanks only."""
+        text = row.text.removesuffix("\r")
+        if not text.strip():
+            return None
+        reason = "too_few_columns" if row.actual_columns < self.width else "too_many_columns"
+        return Fault(self._mark.line + row.number - 1, reason, shorten(text))
+
+    def _parse_plain(self, text: bytes, odd: list[pa_csv.InvalidRow]) -> pa.Table:
+        """Arrow's reader, for text without quotes; lines of another width go to ``odd``."""
+        try:
+            return _parse_plain(text, self.width, self.dialect.delimiter)
+        except pa.ArrowInvalid:
+
+            def set_aside(row: pa_csv.InvalidRow) -> str:
+                odd.append(row)
+                return "skip" if len(odd) <= _MOST_ODD else "error"
+
+            return _parse_plain(text, self.width, self.dialect.delimiter, set_aside)
 
     def _parse_quoted(self, text: bytes) -> pa.Table:
         """DuckDB's strict reader; it forgives blanks after a closing quote, which the slow way does not."""
@@ -279,14 +314,33 @@ def _longest(column: pa.ChunkedArray) -> int:
     return int(pc.max(pc.binary_length(column)).as_py() or 0)
 
 
-def _parse_plain(text: bytes, width: int, delimiter: str) -> pa.Table:
-    """Arrow's reader, for text without quotes."""
+def _find_empty(text: bytes) -> NDArray[np.int64]:
+    """Which lines, counted from 0, hold nothing at all."""
+    if b"\n\n" not in text and b"\n\r\n" not in text and not text.startswith((b"\n", b"\r\n")):
+        return np.empty(0, np.int64)
+    codes = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(codes == ord("\n"))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    length = ends - starts
+    return np.flatnonzero((length == 0) | ((length == 1) & (codes[starts] == ord("\r"))))
+
+
+def _parse_plain(
+    text: bytes, width: int, delimiter: str, set_aside: Callable[[pa_csv.InvalidRow], str] | None = None
+) -> pa.Table:
+    """``set_aside`` is told of lines of another width, with their numbers, which only one thread can count."""
     names = name_fields(width)
     return pa_csv.read_csv(
         pa.py_buffer(text),
-        read_options=pa_csv.ReadOptions(column_names=names, use_threads=True, block_size=1 << 23),
+        read_options=pa_csv.ReadOptions(
+            column_names=names, use_threads=set_aside is None, block_size=1 << 23
+        ),
         parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False
+            delimiter=delimiter,
+            quote_char=False,
+            double_quote=False,
+            ignore_empty_lines=False,
+            invalid_row_handler=set_aside,
         ),
         convert_options=pa_csv.ConvertOptions(
             column_types={name: pa.string() for name in names}, strings_can_be_null=False

@@ -58,6 +58,12 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
         "bad_number": say(
             "'{value}' in column '{column}' is no number. Write it as 1234.50.", value=shown, column=column
         ),
+        "bad_recommendation": say(
+            "'{value}' in column '{column}' is no answer from 0 to 10, which is what NPS asks for. Correct it, or "
+            "leave the row out.",
+            value=shown,
+            column=column,
+        ),
         "formula_error": say(
             "The formula in column '{column}' failed ({value}). Correct it in the workbook, or type the value.",
             value=shown,

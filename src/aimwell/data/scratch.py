@@ -15,6 +15,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from aimwell.engine.session import out_of_memory
+
 
 class Scratch:
     """A temporary folder with a DuckDB connection; use it in a ``with`` block."""
@@ -45,7 +47,10 @@ class Scratch:
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql`` as an Arrow table; values are bound as ``$name``."""
-        return self._connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
+        try:
+            return self._connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
+        except duckdb.OutOfMemoryException as error:
+            raise out_of_memory() from error
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The rows of ``sql`` as dictionaries, for small answers."""
@@ -57,7 +62,10 @@ class Scratch:
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that answers nothing."""
-        self._connection.execute(sql, dict(parameters or {}))
+        try:
+            self._connection.execute(sql, dict(parameters or {}))
+        except duckdb.OutOfMemoryException as error:
+            raise out_of_memory() from error
 
     def clear(self) -> None:
         """Drop all tables; views over files stay."""
@@ -73,7 +81,10 @@ class Scratch:
     ) -> pa.RecordBatchReader:
         """The rows of ``sql`` in batches; other queries may run meanwhile."""
         relation = self._connection.cursor().sql(sql, params=dict(parameters) if parameters else None)
-        return relation.to_arrow_reader(rows)
+        try:
+            return relation.to_arrow_reader(rows)
+        except duckdb.OutOfMemoryException as error:
+            raise out_of_memory() from error
 
 
 def quote(name: str) -> str:

@@ -35,7 +35,13 @@ _NAMES = {
     "group": "Group Joined",
     "alias": "User Aliased",
 }
-_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_ENCODE = json.JSONEncoder(
+    # An object that holds itself ends in a RecursionError all the same.
+    ensure_ascii=False,
+    separators=(",", ":"),
+    allow_nan=False,
+    check_circular=False,
+).encode
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,7 @@ def _check_past(name: str, data: pa.Table, as_of: date) -> None:
 def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int = 20) -> dict[str, Any]:
     """The first ``limit`` rejects (of ``source``), how many there are, and how many for each reason.
 
+    Equal rows of one file with one fault are one entry: its first row number, and how many ``rows`` it stands for.
     BadInput when nothing was delivered as ``source``.
     """
     condition = "source = $source" if source is not None else "true"
@@ -250,8 +251,10 @@ def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int 
         rows = ask(
             reader,
             f"""
-            SELECT source, file, row_number, column_name, value, reason, message FROM rejects WHERE {condition}
-            ORDER BY source, file, row_number, reject_id LIMIT {limit}
+            SELECT source, file, min(row_number) AS row_number, column_name, value, reason, message, count(*) AS rows,
+                min(reject_id) AS first_id
+            FROM rejects WHERE {condition} GROUP BY source, file, column_name, value, reason, message, record
+            ORDER BY source, file, row_number, first_id LIMIT {limit}
             """,
             bound,
         )
@@ -263,6 +266,7 @@ def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int 
                 "source": row["source"],
                 "file": row["file"],
                 "row_number": row["row_number"],
+                "rows": int(row["rows"]),
                 "column": row["column_name"],
                 "value": row["value"],
                 "reason": row["reason"],

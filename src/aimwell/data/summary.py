@@ -14,7 +14,18 @@ from aimwell.data.findings import ask
 from aimwell.data.quality_history import CREDIT, score_sources
 from aimwell.engine.session import Queryable
 
-_TABLES = ("customers", "products", "order_lines", "events", "consents", "rejects")
+_TABLES = (
+    "customers",
+    "products",
+    "order_lines",
+    "events",
+    "consents",
+    "signals",
+    "identifiers",
+    "identities",
+    "erasures",
+    "rejects",
+)
 
 
 def summarise(reader: Queryable) -> dict[str, Any]:
@@ -50,24 +61,7 @@ def score_walls(findings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def find_lacks(reader: Queryable) -> tuple[Text, ...]:
     """What is not there, and which analyses fall away with it."""
-    facts = ask(
-        reader,
-        """
-        SELECT
-            (SELECT count(*) FROM order_lines) AS lines,
-            (SELECT count(revenue) FROM order_lines) AS revenues,
-            (SELECT count(product_id) FROM order_lines) AS sold,
-            (SELECT count(ordered_hour) FROM order_lines) AS hours,
-            (SELECT count(discount) FROM order_lines) AS discounts,
-            (SELECT count(store_id) FROM order_lines) AS stores,
-            (SELECT count(department) + count(category) FROM products) AS grouped,
-            (SELECT count(unit_cost) FROM products) AS costs,
-            (SELECT count(stock) FROM products) AS stocks,
-            (SELECT count(*) FROM events) AS events,
-            (SELECT count(*) FROM consents) AS consents,
-            (SELECT count(email) + count(phone) + count(address) FROM customers) AS contacts
-        """,
-    )[0]
+    facts = ask(reader, f"SELECT {', '.join(f'EXISTS ({sql}) AS {name}' for name, sql in _FACTS.items())}")[0]
     if not facts["lines"]:
         return (
             say(
@@ -130,6 +124,21 @@ def _list_findings(reader: Queryable) -> list[dict[str, Any]]:
     ]
 
 
+_FACTS = {
+    "lines": "SELECT 1 FROM order_lines",
+    "revenues": "SELECT 1 FROM order_lines WHERE revenue IS NOT NULL",
+    "sold": "SELECT 1 FROM order_lines WHERE product_id IS NOT NULL",
+    "hours": "SELECT 1 FROM order_lines WHERE ordered_hour IS NOT NULL",
+    "discounts": "SELECT 1 FROM order_lines WHERE discount IS NOT NULL",
+    "stores": "SELECT 1 FROM order_lines WHERE store_id IS NOT NULL",
+    "grouped": "SELECT 1 FROM products WHERE department IS NOT NULL OR category IS NOT NULL",
+    "costs": "SELECT 1 FROM products WHERE unit_cost IS NOT NULL",
+    "stocks": "SELECT 1 FROM products WHERE stock IS NOT NULL",
+    "events": "SELECT 1 FROM events",
+    "consents": "SELECT 1 FROM consents",
+    "contacts": "SELECT 1 FROM customers WHERE email IS NOT NULL OR phone IS NOT NULL OR address IS NOT NULL",
+}
+"""What ``find_lacks`` looks for: one row is enough."""
 _LACKS = {
     "revenues": say(
         "No amounts: orders and units are counted; value, margin, ROI and CLV in money fall away. "
@@ -164,4 +173,4 @@ _LACKS = {
         "contacts: aimwell data add FILE --as customers"
     ),
 }
-"""By the column of ``find_lacks`` that is 0."""
+"""By the fact that is not there."""

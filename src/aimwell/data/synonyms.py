@@ -37,6 +37,8 @@ class Field:
     strict: bool = True
 
 
+VOCABULARY = "vocabulary"
+"""No column: the words in which an event file names what happened (``data.vocabulary``)."""
 _CUSTOMER = Field(
     "customer_id",
     Kind.KEY,
@@ -65,8 +67,10 @@ _PRODUCT_NAME = (
     "产品名称|产品名|品名|商品标题|商品"
 )
 _REGION = (
-    "region|country|province|state|city|area|territory|地区|区域|大区|国家|省份|省|城市|所在城市|所在地区"
+    "region|country|province|state|area|territory|地区|区域|大区|国家|省份|省|所在地区|所在省份|所在省|省市"
 )
+_CITY = "city|城市|所在城市"
+"""A region only where the file has none that is wider."""
 
 _ORDER_LINES = (
     _CUSTOMER,
@@ -140,7 +144,7 @@ _ORDER_LINES = (
         "merchant id|merchant|location|网点|分店",
         strict=False,
     ),
-    Field("region", Kind.TEXT, _REGION, strict=False),
+    Field("region", Kind.TEXT, _REGION, _CITY, strict=False),
 )
 _CUSTOMERS = (
     _CUSTOMER,
@@ -163,7 +167,7 @@ _CUSTOMERS = (
         "address|postal address|street address|mailing address|地址|通讯地址|收货地址|联系地址|详细地址",
         strict=False,
     ),
-    Field("region", Kind.TEXT, _REGION, strict=False),
+    Field("region", Kind.TEXT, _REGION, _CITY, strict=False),
 )
 _PRODUCTS: tuple[Field, ...] = (
     Field("product_id", Kind.KEY, _PRODUCT_KEY, "product|item|id|商品|产品|编号", required=True),
@@ -211,6 +215,7 @@ _EVENTS = (
         "date|time|day|created at|ts|日期|时间|创建时间",
         required=True,
     ),
+    Field(VOCABULARY, Kind.TEXT, "", strict=False),
     Field("product_id", Kind.KEY, _PRODUCT_KEY, "product|item|商品|产品", strict=False),
     Field("campaign_id", Kind.KEY, "campaign id|campaign|活动id|活动编号|营销活动|活动", strict=False),
     Field("channel", Kind.TEXT, "channel|medium|acquisition channel|渠道|触达渠道|来源渠道", strict=False),
@@ -244,8 +249,11 @@ _CONSENTS = (
     Field(
         "until",
         Kind.INSTANT,
-        "until|valid until|valid to|expires|expires at|expiry|expiry date|expires on|有效期至|"
-        "失效时间|失效日期|到期时间|到期日|截止时间|截止日期",
+        "until|valid until|valid to|valid till|valid through|expires|expires at|expiry|expiry date|expires on|"
+        "expire date|expiration|expiration date|consent until|consent expiry|有效期|有效期至|有效期限|有效期截止|"
+        "授权有效期|授权到期日|授权到期时间|失效时间|失效日期|到期时间|到期日|到期日期|过期时间|过期日期|截止时间|"
+        "截止日期",
+        "end date|end time|end|结束时间|结束日期",
         strict=False,
     ),
 )

@@ -19,6 +19,7 @@ from aimwell.core.text import Text, say
 from aimwell.data.delimited import check_given
 from aimwell.data.dialect import looks_like_values, name_columns
 from aimwell.data.pieces import Delivery, Mark, Piece, cut_rows
+from aimwell.data.workbook_binary import find_failed, is_binary
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -261,6 +262,8 @@ def _find_errors(path: Path, position: int) -> dict[tuple[int, int], str]:
     if not zipfile.is_zipfile(path):
         return {}
     with zipfile.ZipFile(path) as archive:
+        if is_binary(archive):
+            return find_failed(archive, position)
         member = _find_member(archive, position)
         text = archive.read(member) if member else b""
     return (

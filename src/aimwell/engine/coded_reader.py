@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aimwell.core.tables import TABLES
-from aimwell.engine.coded_rows import MONTH_TABLE, WORD_COLUMNS, Month
+from aimwell.engine.coded_rows import DICTIONARIES, MONTH_TABLE, WORD_COLUMNS, Month
 from aimwell.engine.files import is_patch
 from aimwell.engine.published import Edition, list_parts, read_pointer
 from aimwell.engine.session import Session
@@ -50,6 +52,21 @@ class CodedRows:
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql`` over ``coded.events_YYYY_MM``, ``coded.numbers``… and the snapshot's views."""
         return self.session.query(sql, parameters)
+
+    def stream(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, rows: int
+    ) -> pa.RecordBatchReader:
+        """The rows of ``sql`` over ``coded`` alone in batches of ``rows``; several may be read at the same time."""
+        return self.session.query_beside(sql, parameters, rows=rows)
+
+    def read_people(self) -> pa.Array:
+        """The customer of each number."""
+        table = self.query("SELECT customer, customer_id FROM coded.numbers").combine_chunks()
+        people: pa.Array = table["customer_id"].combine_chunks()
+        numbers = table["customer"].combine_chunks()
+        # They were written in their order, and mostly come in it: sorting a million texts would take longer.
+        in_order = numbers.equals(pa.array(np.arange(len(people), dtype=np.int32)))
+        return people if in_order else people.take(pc.sort_indices(numbers))
 
     def find_codes(self, words: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """The code of each (column, word); words that never stand in the file get negative ones of their own."""
@@ -122,10 +139,11 @@ def _split(text: str) -> tuple[set[str], str]:
 
 
 def _attach(session: Session, path: Path) -> bool:
-    """Whether the edition could be opened: a newer one may have taken its place just now."""
+    """Whether the edition could be opened: a newer one may have taken its place just now, or it may be torn."""
     try:
         session.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS coded (READ_ONLY)")
-        session.query("SELECT COUNT(*) AS n FROM coded.months")
-    except (duckdb.IOException, duckdb.CatalogException):
+        for name in DICTIONARIES:
+            session.query(f"SELECT COUNT(*) AS n FROM coded.{name}")
+    except duckdb.Error:
         return False
     return True

@@ -2,8 +2,9 @@
 
 A customer is a whole number (``numbers``), a text that comes again and again another (``words``: the name, channel
 and product of events, the product of order lines), an instant its microseconds since 1970. Rows stand by customer,
-instant and id, so that one pass over them needs no sorting. Numbers and codes are given once, in the order of what they
-stand for, and kept from edition to edition; what comes later is numbered on.
+instant and id, so that one pass over them needs no sorting. Texts of tags that have few values are codes, too, which
+DuckDB shows as texts. Numbers and codes are given once, in the order of what they stand for, and kept from edition to
+edition (codes of tags: for an edition); what comes later is numbered on.
 Reads events, order_lines and customers; writes tables of the published file, which is attached as ``published``.
 """
 
@@ -14,7 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import pyarrow as pa
+
 from aimwell.engine.session import Session
+from aimwell.engine.sql_text import quote_name
 
 MONTH_TABLE = re.compile(r"events_(\d{4})_(\d{2})")
 NO_EVENTS = "events_none"
@@ -23,6 +27,9 @@ WORD_COLUMNS: dict[str, tuple[str, ...]] = {
     "order_lines": ("product_id",),
 }
 """The columns of each table whose values stand as codes."""
+DICTIONARIES = ("numbers", "words", "months", "month_names")
+"""The tables beside those of rows: see ``make_dictionaries``."""
+_MOST_VALUES = 1_000
 _RETURNED = "CASE WHEN l.quantity < 0 OR l.revenue < 0 THEN TRUE ELSE FALSE END"
 
 
@@ -94,7 +101,8 @@ ORDER BY w.word""")
 
 def make_part(session: Session, name: str) -> None:
     """Make one table of the published file anew."""
-    session.execute(f"CREATE OR REPLACE TABLE published.{name} AS {_render_part(name)}")
+    body = _render_tags(session) if name == "tags" else _render_part(name)
+    session.execute(f"CREATE OR REPLACE TABLE published.{name} AS {body}")
     if MONTH_TABLE.fullmatch(name):
         forget_month(session, name)
         session.execute(
@@ -147,8 +155,6 @@ def _join_words(alias: str, kinds: Sequence[str]) -> str:
 
 def _render_part(name: str) -> str:
     match name:
-        case "tags":
-            return "SELECT * FROM tags ORDER BY customer_id"
         case "orders":
             return _render_orders()
         case "order_lines":
@@ -157,6 +163,27 @@ def _render_part(name: str) -> str:
             return _render_events("WHERE 1 = 0")
         case _:
             return _render_events(_render_days([name]))
+
+
+def _render_tags(session: Session) -> str:
+    """The tags by customer, texts with few values as codes."""
+    shown = []
+    for column in session.query("SELECT * FROM tags LIMIT 0").schema:
+        name = quote_name(column.name)
+        values = _list_values(session, name) if pa.types.is_string(column.type) else None
+        if values and column.name != "customer_id":
+            listed = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+            shown.append(f"CAST({name} AS ENUM({listed})) AS {name}")
+        else:
+            shown.append(name)
+    return f"SELECT {', '.join(shown)} FROM tags ORDER BY customer_id"
+
+
+def _list_values(session: Session, name: str) -> list[str] | None:
+    """The values of a column of tags, sorted; None where there are too many."""
+    sql = f"SELECT DISTINCT {name} AS value FROM tags WHERE {name} IS NOT NULL LIMIT {_MOST_VALUES + 1}"
+    values = sorted(session.query(sql)["value"].to_pylist())
+    return values if len(values) <= _MOST_VALUES else None
 
 
 def _render_events(where: str) -> str:

@@ -15,8 +15,9 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +30,7 @@ from aimwell.core.ids import new_id
 from aimwell.core.tables import TABLES, Table, Type
 from aimwell.core.time import now
 from aimwell.engine.file_stream import write_batches
-from aimwell.engine.files import DataFile, is_patch
+from aimwell.engine.files import DataFile, is_overlay, is_patch
 from aimwell.engine.hot_events import WINDOW, merge_digests
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_CONSUMERS
 from aimwell.engine.leases import hold_lease
@@ -40,8 +41,9 @@ from aimwell.engine.settings import Settings
 from aimwell.engine.store import Store
 from aimwell.engine.store_tables import RUNS, TABLE_FILES
 
-MOST_ROWS = 500_000
-"""Hot rows that one call moves at most: what it may hold in memory."""
+MOST_ROWS = 200_000
+MOST_BATCHES = 1_000
+"""What one call moves at most: taking so much out keeps others from writing for a few milliseconds."""
 MOST_FILES = 8
 """Files of one month (or of one table without months) after merging."""
 STEP = "worker"
@@ -77,23 +79,23 @@ class Moved:
 
 
 def compact(place: Place, *, most_rows: int = MOST_ROWS, window: int = WINDOW) -> Moved:
-    """Move hot rows into files, oldest first; those that a consumer of the stream has not read stay hot.
+    """Move hot rows into files, oldest first; those that a living consumer of the stream has not read stay hot.
 
     Several workers may try at once: one of them moves a batch, the others leave no trace.
     """
+    with suppress(Conflict):
+        merge_digests(place.store, window=window)
+    living = now() - timedelta(hours=place.settings.events.consumer_hours)
     with place.store.snapshot() as connection:
-        chosen = _choose_batches(connection, most_rows)
+        chosen = _choose_batches(connection, most_rows, living)
         parts = _read_batches(connection, chosen)
         erasures = read_version(connection, "erasures")
     if not chosen:
-        with place.store.begin() as connection:
-            merge_digests(connection, window=window)
         return Moved()
     files: list[DataFile] = []
     with _running(place, "move", {"position": chosen[-1][0]}) as run_id:
         written = {name: _write_rows(place, TABLES[name], blobs, run_id) for name, blobs in parts.items()}
         with place.store.begin() as connection:
-            merge_digests(connection, window=window)
             _take_out(connection, chosen)
             if read_version(connection, "erasures") != erasures:
                 # An erasure changes hot rows where they stand: what was written may hold the person.
@@ -120,20 +122,24 @@ def merge_files(place: Place, *, most_files: int = MOST_FILES) -> Moved:
     return total
 
 
-def _choose_batches(connection: sa.Connection, most_rows: int) -> list[tuple[int, str]]:
-    """Key of every batch to move, up to the first consumer's position and as many rows as fit."""
+def _choose_batches(connection: sa.Connection, most_rows: int, living: datetime) -> list[tuple[int, str]]:
+    """Key of every batch to move, up to the first living consumer's position and as many rows as fit.
+
+    A consumer that was not heard of since ``living`` holds nothing back: it begins anew should it come again.
+    """
     query = (
         sa.select(HOT_BATCHES.c.position, HOT_BATCHES.c.table_name, HOT_BATCHES.c.rows)
         .where(HOT_BATCHES.c.table_name.in_(list(TABLES)))
         .order_by(HOT_BATCHES.c.position, HOT_BATCHES.c.table_name)
     )
-    slowest = connection.execute(sa.select(sa.func.min(HOT_CONSUMERS.c.position))).scalar()
+    alive = HOT_CONSUMERS.c.changed_at >= living
+    slowest = connection.execute(sa.select(sa.func.min(HOT_CONSUMERS.c.position)).where(alive)).scalar()
     if slowest is not None:
         query = query.where(HOT_BATCHES.c.position <= slowest)
     chosen: list[tuple[int, str]] = []
     rows = 0
     for position, name, count in connection.execute(query):
-        if chosen and rows + count > most_rows:
+        if chosen and (rows + count > most_rows or len(chosen) >= MOST_BATCHES):
             break
         chosen.append((position, name))
         rows += count
@@ -234,7 +240,7 @@ def _group_files(connection: sa.Connection) -> dict[tuple[str, str], list[tuple[
     )
     for name, path, rows in connection.execute(query):
         found = _MONTH.search(path)
-        if not is_patch(path):
+        if not is_patch(path) and not is_overlay(path):
             groups[name, found[1] if found else ""].append((rows, path))
     return groups
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from aimwell.core.tables import Type
 from aimwell.engine.coded_reader import EXTRA, CodedRows
-from aimwell.engine.coded_rows import WORD_COLUMNS, find_days
+from aimwell.engine.coded_rows import WORD_COLUMNS, Month
 from aimwell.engine.funnel import (
     TABLES_IN_ORDER,
     Funnel,
@@ -54,18 +54,16 @@ _MOST_ROWS = 0.7
 
 @dataclass(frozen=True)
 class CodedRun:
-    """Rows that stand in order of customer and instant. ``rank``: their place among rows of one instant."""
+    """Rows of one table that stand in order of customer and instant.
+
+    ``rank``: their place among rows of one instant. ``chain``: runs of one chain do not overlap in time. ``span``: the
+    table's first and last instant, in microseconds since 1970.
+    """
 
     rank: int
+    chain: int
+    span: tuple[int, int]
     query: Query
-
-    def limit(self, low: int, high: int) -> Query:
-        """The rows of the customers from ``low`` to before ``high``: place (from 0, below 65,536), moment, raw."""
-        sql = (
-            f"SELECT CAST(customer - {low} AS USMALLINT) AS place, moment, raw"
-            f" FROM ({self.query.sql}) AS r WHERE customer >= {low} AND customer < {high}"
-        )
-        return Query(sql, self.query.parameters)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,6 @@ class CodedPlan:
     runs: tuple[CodedRun, ...]
     extra: Query | None
     codes: tuple[int, ...] | None
-    span: tuple[int, int] | None
     rows: int
 
 
@@ -96,14 +93,11 @@ def compile_coded(funnel: Funnel, coded: CodedRows) -> CodedPlan | None:
         (one.column, str(one.value)) for step in steps for one in step.conditions if _is_word(step.table, one)
     ]
     writer = _Writer(funnel, coded.find_codes(list(dict.fromkeys(words))), coded.names)
-    runs = [run for table in used if table != "events" for run in (writer.render_table(table),)]
     months = [month for month in coded.months if _overlaps(funnel, month.days)] if "events" in used else []
     ordered = sorted(months, key=lambda month: month.first_at)
-    # Months that do not overlap are one run: their rows are in order of time as they stand.
+    # Months that do not overlap are in order of time one after the other.
     apart = all(one.last_at < two.first_at for one, two in pairwise(ordered))
-    groups = [[month.name for month in ordered]] if apart else [[month.name] for month in ordered]
-    runs = [writer.render_months(group) for group in groups if group] + runs
-    spans = [(month.first_at, month.last_at) for month in months]
+    runs = [writer.render_month(month, 0 if apart else chain) for chain, month in enumerate(ordered)]
     rows = sum(month.rows for month in months)
     for table in used:
         if table != "events":
@@ -112,10 +106,10 @@ def compile_coded(funnel: Funnel, coded: CodedRows) -> CodedPlan | None:
             )
             row = found.to_pylist()[0]
             rows += row["n"]
-            spans += [(row["a"], row["b"])] if row["n"] else []
-    span = (min(one for one, _ in spans), max(one for _, one in spans)) if spans else None
+            if row["n"]:
+                runs.append(writer.render_table(table, len(runs), (row["a"], row["b"])))
     extra = writer.render_extra() if coded.has_extra and "events" in used else None
-    return CodedPlan(tuple(runs), extra, writer.codes, span, rows)
+    return CodedPlan(tuple(runs), extra, writer.codes, rows)
 
 
 def list_new_customers(funnel: Funnel) -> Query:
@@ -139,23 +133,21 @@ class _Writer:
         self.codes = tuple(codes["name", str(name)] for name in names) if bare else None
         self._names = [str(name) for name in names]
 
-    def render_months(self, names: list[str]) -> CodedRun:
-        """The events of some months, one after the other."""
+    def render_month(self, month: Month, chain: int) -> CodedRun:
+        """The events of a month."""
         binder = Binder()
-        whole = all(_lies_within(self._funnel, name) for name in names)
         raw, wanted = self._render_raw("events", binder)
-        tests = [wanted] if whole else [*_render_days(self._funnel, "day"), wanted]
-        union = " UNION ALL ".join(f"SELECT * FROM coded.{name}" for name in names)
-        sql = f"SELECT customer, moment, {raw} AS raw FROM ({union}) AS e WHERE {' AND '.join(tests)}"
-        return CodedRun(0, Query(sql, binder.values))
+        days = [] if _lies_within(self._funnel, month) else _render_days(self._funnel, "day")
+        sql = f"SELECT customer, moment, {raw} AS raw FROM coded.{month.name} WHERE {' AND '.join([*days, wanted])}"
+        return CodedRun(0, chain, (month.first_at, month.last_at), Query(sql, binder.values))
 
-    def render_table(self, table: FunnelTable) -> CodedRun:
+    def render_table(self, table: FunnelTable, chain: int, span: tuple[int, int]) -> CodedRun:
         """The rows of orders or order lines."""
         binder = Binder()
         raw, wanted = self._render_raw(table, binder)
         tests = " AND ".join([*_render_days(self._funnel, "day"), wanted])
         sql = f"SELECT customer, moment, {raw} AS raw FROM coded.{table} WHERE {tests}"
-        return CodedRun(TABLES_IN_ORDER.index(table), Query(sql, binder.values))
+        return CodedRun(TABLES_IN_ORDER.index(table), chain, span, Query(sql, binder.values))
 
     def render_extra(self) -> Query:
         """The events that are not in the file, sorted, for all customers; ``extra_numbers`` has the new ones."""
@@ -251,8 +243,8 @@ def _overlaps(funnel: Funnel, days: tuple[date, date]) -> bool:
     return days[0] < funnel.end and (funnel.start is None or days[1] > funnel.start)
 
 
-def _lies_within(funnel: Funnel, name: str) -> bool:
-    first, after = find_days(name)
+def _lies_within(funnel: Funnel, month: Month) -> bool:
+    first, after = month.days
     return after <= funnel.end and (funnel.start is None or first >= funnel.start)
 
 

@@ -66,23 +66,6 @@ def compile_rules(
     return Query(f"{head}\n{body}\nORDER BY customer_id", plan.binder.values)
 
 
-def compile_rule(
-    rule: Rule,
-    tags: Mapping[str, Type],
-    *,
-    as_of: date,
-    table: str = "tags",
-    segments: Mapping[str, Rule] | None = None,
-    among: str | None = None,
-) -> Query:
-    """One query with the ``customer_id`` of everybody for whom ``rule`` holds, sorted."""
-    query = compile_rules({"member": rule}, tags, as_of=as_of, table=table, segments=segments, among=among)
-    return Query(
-        f"SELECT customer_id\nFROM (\n{query.sql}\n) AS everybody\nWHERE member\nORDER BY customer_id",
-        query.parameters,
-    )
-
-
 @dataclass(frozen=True)
 class Fact:
     """One column of ``facts``: where it comes from, and of which type it is there."""

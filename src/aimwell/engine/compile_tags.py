@@ -18,7 +18,7 @@ from aimwell.engine.tag_plan import Among, TagPlan
 
 
 def compile_tags(tags: Mapping[str, TagSpec], *, as_of: date, among: Among | None = None) -> Query:
-    """One query: a row per customer (of customers or order_lines, sorted), a column per tag, as ordered.
+    """One query: a row per customer (of customers, order_lines or events, sorted), a column per tag, as ordered.
 
     ``among``: only these customers. BadInput when a specification does not fit, or expressions wait for each other.
     """

@@ -20,6 +20,10 @@ from aimwell.core.tables import Table, Type
 from aimwell.core.text import say
 
 _PATCH = "-patch.parquet"
+_TRIED = 20_000
+"""Rows by which it is told whether a column repeats its values."""
+_REPEATED = 0.5
+_OVERLAY = "-overlay.parquet"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,18 @@ def write_patch(folder: Path, table: Table, data: pa.Table, run_id: str) -> Data
 def is_patch(path: Path | str) -> bool:
     """Whether the rows of this file stand in place of those with the same key in the table's other files."""
     return str(path).endswith(_PATCH)
+
+
+def write_overlay(folder: Path, table: Table, data: pa.Table, run_id: str) -> DataFile:
+    """Write some columns of all rows as a file that readers lay over the others: see ``is_overlay``."""
+    target = folder / table.name
+    target.mkdir(parents=True, exist_ok=True)
+    return _write_file(folder, table, target / f"{run_id}-{os.urandom(4).hex()}{_OVERLAY}", data)
+
+
+def is_overlay(path: Path | str) -> bool:
+    """Whether the columns of this file stand, by key, in place of those in the table's files other than patches."""
+    return str(path).endswith(_OVERLAY)
 
 
 def write_stream(
@@ -190,9 +206,14 @@ def _sort_by_customer(table: Table, data: pa.Table) -> pa.Table:
 
 
 def _list_repeated(table: Table, data: pa.Table) -> list[str]:
-    """The columns for which a dictionary pays: not a key, whose values are all different."""
+    """The columns for which a dictionary pays: not a key, whose values are all different, nor what is nearly so."""
     unique = table.key if len(table.key) == 1 else ()
-    return [name for name in data.column_names if name not in unique]
+    first = data.slice(0, _TRIED)
+    return [
+        name
+        for name in data.column_names
+        if name not in unique and pc.count_distinct(first[name]).as_py() <= _REPEATED * first.num_rows
+    ]
 
 
 def _is_sorted(values: pa.ChunkedArray) -> bool:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,98 +70,122 @@ class HotRows:
         if batch.known is not None:
             repeated |= batch.known
         with self._lock:
-            position, fresh = self._append(batch, digests, repeated, today)
+            self._learn(today)
+            # All that takes time is done before the others have to wait: as if nobody else brought these messages.
+            expected = ~(repeated | self._seen.find(digests))
+            rows = _encode(batch, expected)
+            with self._store.begin() as connection:
+                position = take_turn(connection)
+                if batch.erasures is not None and read_version(connection, "erasures") != batch.erasures:
+                    raise changed_meanwhile("erasures")
+                fresh = expected
+                if self._catch_up(connection, position):
+                    fresh = ~(repeated | self._seen.find(digests))
+                    rows = rows if np.array_equal(fresh, expected) else _encode(batch, fresh)
+                if fresh.any():
+                    _write(connection, position, rows, digests[fresh], today)
             # Only what was committed is remembered: a failed transaction leaves no trace here either. The position
             # comes last: what an interruption keeps from being remembered is read again.
             self._seen.add(digests[fresh])
             self._position = position
         return fresh
 
-    def _append(
-        self, batch: HotBatch, digests: NDArray[np.uint64], repeated: NDArray[np.bool_], today: date
-    ) -> tuple[int, NDArray[np.bool_]]:
-        with self._store.begin() as connection:
-            position = take_turn(connection)
-            if batch.erasures is not None and read_version(connection, "erasures") != batch.erasures:
-                raise changed_meanwhile("erasures")
-            self._catch_up(connection, position, today)
-            fresh = ~(repeated | self._seen.find(digests))
-            if fresh.any():
-                self._write(connection, position, batch, fresh, digests[fresh], today)
-        return position, fresh
-
-    def _write(
-        self,
-        connection: sa.Connection,
-        position: int,
-        batch: HotBatch,
-        fresh: NDArray[np.bool_],
-        digests: NDArray[np.uint64],
-        today: date,
-    ) -> None:
-        everything = bool(fresh.all())
-        rows = []
-        for name, (table, parents) in batch.rows.items():
-            kept = table if everything else table.filter(pa.array(fresh[parents]))
-            if kept.num_rows:
-                data = encode_batch(kept.combine_chunks())
-                rows.append({"position": position, "table_name": name, "rows": kept.num_rows, "data": data})
-        if rows:
-            connection.execute(sa.insert(HOT_BATCHES), rows)
-        connection.execute(
-            sa.insert(HOT_DIGESTS).values(position=position, received_on=today, digests=pack_digests(digests))
-        )
-
-    def _catch_up(self, connection: sa.Connection, position: int, today: date) -> None:
-        """Learn what other processes took in since this one's last turn."""
+    def _learn(self, today: date) -> None:
+        """At first, and when a day has passed: know the ids of the window, without keeping anybody from writing."""
         first = today - timedelta(days=self.window)
-        if first > self._first_day:
-            # A day has passed (or nothing was read yet): forget what is too old by reading the rest anew.
-            self._seen, self._position, self._first_day = SeenIds(), -1, first
-        elif position == self._position + 1:
+        if first <= self._first_day:
             return
-        query = (
-            sa.select(HOT_DIGESTS.c.digests)
-            .where(HOT_DIGESTS.c.position > self._position, HOT_DIGESTS.c.received_on >= first)
-            .order_by(HOT_DIGESTS.c.position)
+        seen = SeenIds()
+        with self._store.snapshot() as connection:
+            position = int(connection.execute(sa.select(HOT_GATE.c.turn)).scalar_one())
+            query = sa.select(HOT_DIGESTS.c.digests).where(HOT_DIGESTS.c.received_on >= first)
+            seen.add(unpack_digests(b"".join(connection.execute(query).scalars())))
+        self._seen, self._position, self._first_day = seen, position, first
+
+    def _catch_up(self, connection: sa.Connection, position: int) -> bool:
+        """Learn what other processes took in since this one's last turn; whether there was any."""
+        if position == self._position + 1:
+            return False
+        query = sa.select(HOT_DIGESTS.c.digests).where(
+            HOT_DIGESTS.c.position > self._position, HOT_DIGESTS.c.received_on >= self._first_day
         )
-        packed = b"".join(connection.execute(query).scalars())
+        packed = b"".join(connection.execute(query.order_by(HOT_DIGESTS.c.position)).scalars())
         self._seen.add(unpack_digests(packed))
         self._position = position - 1
+        return bool(packed)
+
+
+def _encode(batch: HotBatch, fresh: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """The rows of the messages that are ``fresh``, as they stand in ``hot_batches``."""
+    everything = bool(fresh.all())
+    rows = []
+    for name, (table, parents) in batch.rows.items():
+        kept = table if everything else table.filter(pa.array(fresh[parents]))
+        if kept.num_rows:
+            data = encode_batch(kept.combine_chunks())
+            rows.append({"table_name": name, "rows": kept.num_rows, "data": data})
+    return rows
+
+
+def _write(
+    connection: sa.Connection,
+    position: int,
+    rows: Sequence[Mapping[str, Any]],
+    digests: NDArray[np.uint64],
+    today: date,
+) -> None:
+    if rows:
+        connection.execute(sa.insert(HOT_BATCHES), [{"position": position, **row} for row in rows])
+    packed = pack_digests(digests)
+    connection.execute(
+        sa.insert(HOT_DIGESTS), {"position": position, "received_on": today, "digests": packed}
+    )
 
 
 def take_turn(connection: sa.Connection) -> int:
     """The next position. The row's lock is held until the end, so that batches commit in the order of positions."""
-    connection.execute(sa.update(HOT_GATE).values(turn=HOT_GATE.c.turn + 1))
-    return int(connection.execute(sa.select(HOT_GATE.c.turn)).scalar_one())
+    taken = sa.update(HOT_GATE).values(turn=HOT_GATE.c.turn + 1).returning(HOT_GATE.c.turn)
+    return int(connection.execute(taken).scalar_one())
 
 
-def merge_digests(connection: sa.Connection, *, window: int = WINDOW) -> None:
-    """Forget digests older than ``window`` days and a spare day, and keep those of each other day in few rows."""
+def merge_digests(store: Store, *, window: int = WINDOW) -> None:
+    """Forget digests older than ``window`` days and a spare day, and keep those of each other day in few rows.
+
+    Nobody is kept from writing while there is nothing to do. Conflict when another process does it meanwhile.
+    """
     before = now().date() - timedelta(days=window + 1)
-    connection.execute(sa.delete(HOT_DIGESTS).where(HOT_DIGESTS.c.received_on < before))
-    days = connection.execute(
+    many = (
         sa.select(HOT_DIGESTS.c.received_on)
         .where(sa.func.length(HOT_DIGESTS.c.digests) < _SMALL)
         .group_by(HOT_DIGESTS.c.received_on)
         .having(sa.func.count() >= _MANY)
-    ).scalars()
-    for day in list(days):
-        small = (HOT_DIGESTS.c.received_on == day, sa.func.length(HOT_DIGESTS.c.digests) < _SMALL)
-        found = connection.execute(
-            sa.select(HOT_DIGESTS.c.position, HOT_DIGESTS.c.digests)
-            .where(*small)
-            .order_by(HOT_DIGESTS.c.position)
-        ).all()
-        connection.execute(sa.delete(HOT_DIGESTS).where(*small))
-        # Under the newest position: a process that has not read all of them yet reads them again, which is harmless.
-        connection.execute(
-            sa.insert(HOT_DIGESTS).values(
-                position=found[-1].position,
-                received_on=day,
-                digests=b"".join(row.digests for row in found),
-            )
-        )
+    )
+    with store.snapshot() as connection:
+        oldest = connection.execute(sa.select(sa.func.min(HOT_DIGESTS.c.received_on))).scalar()
+        days = [day for day in connection.execute(many).scalars() if day >= before]
+    if oldest is not None and oldest < before:
+        with store.begin() as connection:
+            connection.execute(sa.delete(HOT_DIGESTS).where(HOT_DIGESTS.c.received_on < before))
+    for day in days:
+        _merge_day(store, day)
+
+
+def _merge_day(store: Store, day: date) -> None:
+    small = (HOT_DIGESTS.c.received_on == day, sa.func.length(HOT_DIGESTS.c.digests) < _SMALL)
+    query = sa.select(HOT_DIGESTS.c.position, HOT_DIGESTS.c.digests).where(*small)
+    with store.snapshot() as connection:
+        found = connection.execute(query.order_by(HOT_DIGESTS.c.position)).all()
+    if len(found) < _MANY:
+        return
+    first, last = found[0].position, found[-1].position
+    # Under the newest position: a process that has not read all of them yet reads them again, which is harmless.
+    merged = {"position": last, "received_on": day, "digests": b"".join(row.digests for row in found)}
+    with store.begin() as connection:
+        those = HOT_DIGESTS.c.position.between(first, last)
+        gone = connection.execute(sa.delete(HOT_DIGESTS).where(*small, those))
+        if gone.rowcount != len(found):
+            raise changed_meanwhile("hot_digests")
+        connection.execute(sa.insert(HOT_DIGESTS), merged)
 
 
 def forget_states(connection: sa.Connection) -> None:
@@ -169,5 +194,6 @@ def forget_states(connection: sa.Connection) -> None:
     connection.execute(sa.update(LIVE_FOLLOWERS).values(turn=LIVE_FOLLOWERS.c.turn + 1, body={}))
 
 
-_SMALL = 1 << 20
+_SMALL = 1 << 17
 _MANY = 64
+"""Rows of under 128 KB are put together when there are so many: a transaction of a few megabytes."""

@@ -50,19 +50,35 @@ def find_oldest_lease(warehouse: Path, at: datetime) -> datetime | None:
 
 
 def name_process() -> str:
-    """This process: machine and number."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """This process: machine, number and, where the system tells it, when it started."""
+    number = os.getpid()
+    started = _find_start(number)
+    return f"{socket.gethostname()}:{number}" + ("" if started is None else f"@{started}")
 
 
 def is_alive(process: str) -> bool:
-    """Whether a process so named may live; one of another machine always may."""
-    host, _, number = process.rpartition(":")
+    """Whether a process so named may live; one of another machine always may.
+
+    Numbers are given again: who has one now need not be who had it, unless it started at the same moment.
+    """
+    host, _, named = process.rpartition(":")
     if host != socket.gethostname():
         return True
+    number, _, started = named.partition("@")
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not started or _find_start(int(number)) in (None, started)
+
+
+def _find_start(number: int) -> str | None:
+    """When the process of this number started, in ticks since the machine did; None where nobody tells (not Linux)."""
+    try:
+        told = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name of the program comes second, in brackets, and may hold anything.
+    return told.rpartition(")")[2].split()[19]

@@ -30,6 +30,7 @@ from aimwell.core.ids import new_id
 from aimwell.core.text import say
 from aimwell.core.time import now
 from aimwell.engine.coded_rows import (
+    DICTIONARIES,
     MONTH_TABLE,
     NO_EVENTS,
     forget_month,
@@ -39,6 +40,7 @@ from aimwell.engine.coded_rows import (
     render_events_view,
 )
 from aimwell.engine.compaction import Place
+from aimwell.engine.fence import CLOSED
 from aimwell.engine.files import sync_folder
 from aimwell.engine.leases import hold_lease
 from aimwell.engine.manifest import Snapshot, changed_meanwhile, read_snapshot, read_version
@@ -46,8 +48,18 @@ from aimwell.engine.session import Session
 from aimwell.engine.settings import EngineSettings
 
 POINTER = "published.json"
+FORM = 2
+"""Of what form the tables are; a file of another form counts as none."""
 _MONTH = re.compile(r"-(\d{4})-(\d{2})\.parquet$")
 _TRIES = 10
+_BROKEN = (
+    duckdb.IOException,
+    duckdb.CatalogException,
+    duckdb.SerializationException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+)
+"""What DuckDB says of a file that is not there, torn, or of another form."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,8 @@ class PublishedReader:
 def publish(place: Place, *, full: bool = False) -> Edition | None:
     """Publish tags and the events that stand in files; None when the newest edition has them already.
 
-    ``full`` builds everything anew. The last edition is the start of the next one, so only what changed is read.
+    ``full`` builds everything anew. The last edition is the start of the next one, so only what changed is read; one
+    that cannot be read any more counts as none.
     Conflict when somebody was erased meanwhile.
     """
     folder = place.warehouse_folder
@@ -83,6 +96,8 @@ def publish(place: Place, *, full: bool = False) -> Edition | None:
         with place.store.snapshot() as connection:
             snapshot = read_snapshot(connection)
         last = None if full else read_pointer(folder)
+        if last is not None and not _is_whole(folder / last.file, last):
+            last = None
         parts = list_parts(snapshot.files)
         if last is not None and dict(last.parts) == parts:
             return None
@@ -113,10 +128,12 @@ def _check_erasures(place: Place, snapshot: Snapshot) -> None:
 
 
 def read_pointer(folder: Path) -> Edition | None:
-    """The edition that counts now, or None when there is none."""
+    """The edition that counts now, or None when there is none of the form that is understood here, or it was cut."""
     try:
         found = json.loads((folder / POINTER).read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if found.get("form") != FORM or _find_size(folder / found["file"]) not in (None, found.get("bytes")):
         return None
     return Edition(
         found["file"], found["versions"], found["parts"], datetime.fromisoformat(found["published_at"])
@@ -156,16 +173,20 @@ def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyCon
             connection = duckdb.connect(
                 str(folder / edition.file),
                 read_only=True,
-                config={"memory_limit": settings.memory_limit, "threads": settings.threads},
+                config={
+                    "memory_limit": settings.memory_limit,
+                    "threads": settings.threads,
+                    "enable_external_access": False,
+                    **CLOSED,
+                },
             )
-        except duckdb.IOException:
+        except _BROKEN:
             # Between the pointer and the file a newer edition may have come and this one gone: look again.
             if (folder / edition.file).exists():
-                raise
+                break
             continue
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-        said = connection.execute("SELECT parts FROM publication").fetchall()[0][0]
-        if json.loads(said) == dict(edition.parts):
+        if _has_tables(connection, edition):
             return connection, edition
         connection.close()
         break
@@ -174,6 +195,30 @@ def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyCon
         say("No published file is there, or it is not the one that was published."),
         remedy=say("Start the worker, which publishes it: aimwell worker"),
     )
+
+
+def _is_whole(path: Path, edition: Edition) -> bool:
+    """Whether the file is there and has the tables that it should have."""
+    if not path.exists():
+        return False
+    with duckdb.connect(config={"threads": 1}) as connection:
+        try:
+            connection.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS edition (READ_ONLY)")
+            connection.execute("USE edition")
+        except _BROKEN:
+            return False
+        return _has_tables(connection, edition)
+
+
+def _has_tables(connection: duckdb.DuckDBPyConnection, edition: Edition) -> bool:
+    """Whether the file says that it is ``edition``, and has its tables."""
+    try:
+        said = connection.execute("SELECT parts FROM publication").fetchall()[0][0]
+        for name in (*DICTIONARIES, *edition.parts):
+            connection.execute(f"SELECT COUNT(*) FROM {name}").fetchall()
+    except _BROKEN:
+        return False
+    return bool(json.loads(said) == dict(edition.parts))
 
 
 def list_parts(snapshot_files: Mapping[str, list[str]]) -> dict[str, str]:
@@ -252,9 +297,18 @@ def _describe_edition(path: Path, edition: Edition) -> None:
         connection.execute("CHECKPOINT")
 
 
+def _find_size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def _write_pointer(folder: Path, edition: Edition) -> None:
     body = {
+        "form": FORM,
         "file": edition.file,
+        "bytes": _find_size(folder / edition.file),
         "versions": dict(edition.versions),
         "parts": dict(edition.parts),
         "published_at": edition.published_at.isoformat(),

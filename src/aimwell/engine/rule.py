@@ -13,7 +13,6 @@ delivered; compared with a number they are read as one, and what cannot be read 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -261,12 +260,6 @@ def collect_segments(rules: Mapping[str, Rule], segments: Mapping[str, Rule]) ->
         for name in list_rule_segments(rule):
             add(name)
     return ordered
-
-
-def place_on_axis(axis: Axis, value: float) -> float:
-    """The coordinate of ``value`` on ``axis``."""
-    placed = math.copysign(math.log1p(abs(value)), value) if axis.log else value
-    return (placed - axis.centre) / axis.scale
 
 
 def is_attribute(tag: str) -> bool:

@@ -107,6 +107,13 @@ class SmtpSettings(_Section):
     user: str | None = None
 
 
+class EventSettings(_Section):
+    """How long newly arrived events wait for those who read them as a stream."""
+
+    consumer_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24.0
+    """Whoever was not heard of for so long keeps no event waiting; coming again, it begins anew from the files."""
+
+
 class Settings(BaseSettings):
     """All settings of a workspace."""
 
@@ -120,6 +127,7 @@ class Settings(BaseSettings):
     contact: ContactSettings = ContactSettings()
     strategy: StrategySettings = StrategySettings()
     smtp: SmtpSettings = SmtpSettings()
+    events: EventSettings = EventSettings()
     seed: Annotated[int, Field(ge=0)] = 42
     smtp_password: SecretStr | None = None
 
@@ -216,6 +224,7 @@ def write_settings(settings: Settings, file: Path) -> None:
         "engine": "name: duckdb, spark or clickhouse; spark_master: where Spark runs, if not on this machine",
         "contact": "at most cap contacts in cap_days days; holdout: never contacted; control: of each plan",
         "strategy": "budget of a wave; call_minutes: capacity of the call centre; pilot_share: of the audience",
+        "events": "consumer_hours: a reader of the stream that is silent for so long keeps no event waiting",
         "smtp": "the password comes from the environment: AIMWELL_SMTP_PASSWORD",
     }
     for section, content in values.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from aimwell.core.tables import ALL_TABLES, TABLES, Table
-from aimwell.engine.files import is_patch
+from aimwell.engine.files import is_overlay, is_patch
 from aimwell.engine.views import (
     RESOLVED,
     count_rows,
@@ -79,18 +79,31 @@ class SnapshotViews(ABC):
         """Make ``name`` a view of the rows of ``sql``, whose columns have these types."""
 
     def _render_files(self, table: Table, paths: list[Path], columns: Mapping[str, str]) -> list[str]:
-        """The SELECTs whose union is the rows of these files; a patch stands in place of what it lies over."""
-        base, patches = [path for path in paths if not is_patch(path)], [p for p in paths if is_patch(p)]
+        """The SELECTs whose union is the rows of these files.
+
+        An overlay's columns stand in place of those of the plain files, a patch's rows in place of both.
+        """
+        patches, overlays = [p for p in paths if is_patch(p)], [p for p in paths if is_overlay(p)]
+        base = [path for path in paths if path not in (*patches, *overlays)]
         parts = []
         if base:
             stored = read_schema(base)
-            parts.append(render_stored(columns, stored, self._read_files(table, base, stored)))
+            source = self._read_files(table, base, stored)
+            parts.append(render_stored(columns, stored, f"{source} AS base"))
+        if base and overlays:
+            (key,) = table.key
+            over = read_schema(overlays)
+            upper = self._read_files(replace(table, name=f"{table.name}_overlay"), overlays, over)
+            sources = {name: "upper" for name in over if name != key}
+            joined = f"{source} AS base LEFT JOIN {upper} AS upper ON upper.{key} = base.{key}"
+            parts = [render_stored(columns, {**stored, **over}, joined, sources, "base")]
         if patches:
             (key,) = table.key
             stored = read_schema(patches)
-            over = self._read_files(replace(table, name=f"{table.name}_patch"), patches, stored)
-            parts = [f"{text} WHERE {key} NOT IN (SELECT {key} FROM {over})" for text in parts]
-            parts.append(render_stored(columns, stored, over))
+            name = f"{table.name}_patch"
+            over_it = self._read_files(replace(table, name=name), patches, stored)
+            parts = [f"{text} WHERE base.{key} NOT IN (SELECT {key} FROM {over_it})" for text in parts]
+            parts.append(render_stored(columns, stored, over_it))
         return parts
 
     def _resolve(self, name: str) -> None:

@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import shutil
+import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ _SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.sql.variable.substitute": "false",
+    # No file is read by naming it in FROM.
+    "spark.sql.runSQLOnFiles": "false",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
 }
 
@@ -38,9 +42,7 @@ class SparkSession(TranslatedSession):
     title = "Spark"
 
     def __init__(self, settings: EngineSettings, folder: Path, files: Mapping[str, list[str]]) -> None:
-        self._spark = start_spark(settings).newSession()
-        for name, value in _SETTINGS.items():
-            self._spark.conf.set(name, value)
+        self._spark = open_spark(settings)
         super().__init__(settings, folder, files)
 
     def close(self) -> None:
@@ -74,9 +76,18 @@ class SparkSession(TranslatedSession):
         self._spark.catalog.dropTempView(name)
 
 
+def open_spark(settings: EngineSettings) -> Any:
+    """A session of the Spark of this process, with names and settings of its own; NotReady as ``start_spark``."""
+    session = start_spark(settings).newSession()
+    for name, value in _SETTINGS.items():
+        session.conf.set(name, value)
+    return session
+
+
 def start_spark(settings: EngineSettings) -> Any:
-    """The Spark of this process, started when there is none; NotReady when Spark or Java is missing."""
+    """The Spark of this process, started when there is none; NotReady when Spark or Java is missing or fails."""
     try:
+        from pyspark import SparkConf, SparkContext
         from pyspark.sql import SparkSession as Spark
     except ImportError as error:
         raise NotReady(
@@ -92,10 +103,33 @@ def start_spark(settings: EngineSettings) -> Any:
         )
     # What fails is raised and said once; Spark's own account of it quotes values of customers.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
-    builder = Spark.builder.appName("aimwell").config("spark.log.level", "OFF")
+    # It warns of versions of pandas in a step that nothing here takes.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"pyspark\.")
+    conf = SparkConf().setAppName("aimwell").set("spark.log.level", "OFF")
     for name, value in (_SETTINGS | _describe_machine(settings)).items():
-        builder = builder.config(name, value)
-    return builder.getOrCreate()
+        conf = conf.set(name, value)
+    if getattr(SparkContext, "_active_spark_context", None) is None:
+        _start_quietly(conf)
+    return Spark.builder.config(conf=conf).getOrCreate()
+
+
+def _start_quietly(conf: Any) -> None:
+    """Start Java without its greetings and warnings on people's screens; NotReady, in its words, when it fails."""
+    from pyspark import SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    with tempfile.TemporaryFile() as said:
+        try:
+            SparkContext(conf=conf, gateway=launch_gateway(conf, {"stderr": said}))
+        except Exception as error:  # of Spark's own kinds, by what failed
+            said.seek(0)
+            lines = said.read().decode("utf-8", "replace").splitlines()
+            problem = next((line for line in lines if "Exception" in line or "Error" in line), str(error))
+            raise NotReady(
+                "engine.spark_fails",
+                say("Spark does not start: {problem}", problem=problem.strip()[:300]),
+                remedy=say('Check Java and the settings under [engine], or set engine.name = "duckdb".'),
+            ) from error
 
 
 def _describe_machine(settings: EngineSettings) -> dict[str, str]:
@@ -113,6 +147,8 @@ def _describe_machine(settings: EngineSettings) -> dict[str, str]:
         # Each of the hundred parts of a query over all tags holds a page; the usual 16 MB and more would not fit.
         "spark.buffer.pageSize": "1m",
         "spark.ui.enabled": "false",
+        # Where tables of Spark's own would be kept: we keep none, and it must not make a folder where somebody works.
+        "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "aimwell-spark"),
     }
 
 

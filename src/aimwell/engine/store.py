@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +18,21 @@ import aimwell.engine.ledger_tables
 import aimwell.engine.privacy_tables
 import aimwell.engine.segment_tables
 import aimwell.engine.store_tables  # noqa: F401  (the same)
+from aimwell.core.errors import NotReady
+from aimwell.core.text import say
 from aimwell.core.time import now
 from aimwell.engine.store_tables import AUDIT_LOG, DEFINITIONS
 
 _READS_ONLY = "aimwell_reads_only"
 _MOST_LOG_PAGES = 16_384
 """64 MB: a log that nobody moved into the file meanwhile."""
+_LONG_LOG_PAGES = 2_048
+"""8 MB: so much is written anew at the log's beginning, into room that the disk has given it already."""
+_PATIENCE = 30.0
+"""Seconds that a transaction waits for its turn to write."""
+_POLL = (0.00025, 0.001)
+"""Seconds between two looks at the lock: the first of them, and all after ``_EAGER`` looks."""
+_EAGER = 20
 
 
 class Store:
@@ -49,14 +60,25 @@ class Store:
             yield connection
 
     def tidy(self) -> None:
-        """Move what was committed from the log into the file; keeps nobody waiting. Nothing to do but in SQLite."""
-        if self.engine.dialect.name == "sqlite":
-            # Not as a statement of a transaction, in which SQLite moves nothing.
-            connection = self.engine.raw_connection()
-            try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
-            finally:
-                connection.close()
+        """Move what was committed from the log into the file. Nothing to do but in SQLite.
+
+        Most of it keeps nobody waiting. A log that has grown long begins anew, for which writers wait a moment.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        # Not as a statement of a transaction, in which SQLite moves nothing.
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            _, _, moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if moved >= _LONG_LOG_PAGES:
+                # Readers of an older state forbid it: then at the next call, rather than with the lock held.
+                cursor.execute("PRAGMA busy_timeout=0")
+                cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
+            cursor.close()
+        finally:
+            connection.close()
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -77,12 +99,15 @@ class Store:
 
         config = Config()
         config.set_main_option("script_location", str(files("aimwell.engine") / "migrations"))
-        head = ScriptDirectory.from_config(config).get_current_head()
+        scripts = ScriptDirectory.from_config(config)
+        head = scripts.get_current_head()
         with self.engine.connect() as connection:
             if sa.inspect(connection).has_table("alembic_version"):
                 current = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
                 if current == head:
                     return
+                if current not in {script.revision for script in scripts.walk_revisions()}:
+                    raise _written_by_newer()
         with self.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -132,6 +157,14 @@ def _record(connection: sa.Connection, actor: str, action: str, subject: str, de
     )
 
 
+def _written_by_newer() -> NotReady:
+    return NotReady(
+        "engine.store_newer",
+        say("The workspace was written by a newer version of Aimwell than this one."),
+        remedy=say("Install the newer version: pip install --upgrade aimwell. Nothing was changed."),
+    )
+
+
 def _latest_definition(connection: sa.Connection, kind: str, name: str) -> tuple[int, dict[str, Any]] | None:
     query = (
         sa.select(DEFINITIONS.c.version, DEFINITIONS.c.body)
@@ -150,13 +183,43 @@ def _make_sqlite_durable(engine: sa.Engine) -> None:
     def _connect(connection: Any, _: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        # Whoever's commit fills the log pays for moving it into the file: rarely, for commits of the worker do it too.
-        limits = ("busy_timeout=30000", f"wal_autocheckpoint={_MOST_LOG_PAGES}")
+        # Whoever's commit fills the log pays for moving it into the file: rarely, for the worker does it (``tidy``).
+        log = (f"wal_autocheckpoint={_MOST_LOG_PAGES}", f"journal_size_limit={4096 * _MOST_LOG_PAGES}")
+        # Zeroing every deleted page would write it to the log, with the lock held: a batch that moves into a file would
+        # cost as much again as when it came. Erasing a person writes the whole file anew (``data.erasure_store``).
+        limits = (f"busy_timeout={_PATIENCE * 1000:.0f}", *log, "secure_delete=OFF")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *limits):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        only_reads = connection.get_execution_options().get(_READS_ONLY, False)
-        connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get(_READS_ONLY, False):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            _take_write_lock(connection)
+
+
+def _take_write_lock(connection: sa.Connection) -> None:
+    """Begin a transaction that writes, as soon as nobody else does.
+
+    SQLite itself looks again after pauses of up to 100 ms, which is far longer than a transaction takes.
+    """
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=0")
+    until, looks = time.monotonic() + _PATIENCE, 0
+    try:
+        while True:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    # Once more, for the error that callers know.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    return
+            time.sleep(_POLL[looks > _EAGER])
+            looks += 1
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
+        cursor.close()

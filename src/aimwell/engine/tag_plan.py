@@ -25,6 +25,7 @@ from aimwell.engine.specification import (
     Trend,
     Window,
     find_source,
+    list_aggregates,
 )
 from aimwell.engine.sql_text import Binder, free_name, select, show_day
 
@@ -166,11 +167,16 @@ class TagPlan:
 
     # ------------------------------------------------------------ what is needed
 
+    def _find_reach(self, window: Window | None) -> int | None:
+        # Few rows are read once for all windows: each further reading is grouped and joined by itself.
+        return None if self.among.facts else find_reach(window)
+
     def _figure(self, aggregate: Aggregate) -> str:
+        reach = self._find_reach(aggregate.window)
         if aggregate.function == "count_distinct":
-            reading = _Reading(aggregate.table, find_reach(aggregate.window), aggregate)
+            reading = _Reading(aggregate.table, reach, aggregate)
         else:
-            reading = _Reading(aggregate.table, find_reach(aggregate.window))
+            reading = _Reading(aggregate.table, reach)
         figures = self._readings.setdefault(reading, {})
         if reading not in self._names:
             self._names[reading] = free_name(_name_reading(reading), set(self._names.values()))
@@ -239,7 +245,7 @@ class TagPlan:
     def _find_furthest(self, table: str) -> int | None:
         """How far back any reading of ``table`` looks; None when one reads everything."""
         reaches = [reading.reach for reading in self._readings if reading.table == table]
-        reaches += [find_reach(spec.window) for spec in self._tops if spec.table == table]
+        reaches += [self._find_reach(spec.window) for spec in self._tops if spec.table == table]
         found = [reach for reach in reaches if reach is not None]
         return max(found) if len(found) == len(reaches) else None
 
@@ -297,9 +303,10 @@ class TagPlan:
 
     def _render_distinct(self, aggregate: Aggregate, alias: str) -> str:
         """Different values are counted over the rows that count only: remembering them is what costs."""
-        tests = self._render_tests(aggregate, find_reach(aggregate.window))
+        reach = self._find_reach(aggregate.window)
+        tests = self._render_tests(aggregate, reach)
         listed = sorted(_list_needs(aggregate.column, aggregate.conditions))
-        end = self._read(aggregate.table, listed, tests, find_reach(aggregate.window))
+        end = self._read(aggregate.table, listed, tests, reach)
         figure = f"COUNT(DISTINCT {aggregate.column}) AS {alias}"
         return select(["customer_id", figure], [*end, "    GROUP BY customer_id"])
 
@@ -349,17 +356,11 @@ class TagPlan:
         return tests
 
     def _render_conditions(self, table: str, conditions: Iterable[Condition]) -> list[str]:
-        tests = []
-        for one in conditions:
-            is_day = find_source(table).type_of(one.column) is Type.DATE
-            # A day is bound as one: a text would only by chance compare as a day does, and not on every engine.
-            value = date.fromisoformat(str(one.value)) if is_day else one.value
-            tests.append(f"{one.column} {one.operator} {self.binder.bind(value)}")
-        return tests
+        return render_conditions(table, conditions, self.binder)
 
     def _render_top(self, spec: TopValue, alias: str) -> dict[str, str]:
         """Three parts: the weight of each value, the greatest weight and the total, the value that has it."""
-        reach = find_reach(spec.window)
+        reach = self._find_reach(spec.window)
         kind = find_source(spec.table).type_of(spec.weight) if spec.weight else Type.INTEGER
         summed = f"CAST({spec.weight} AS DECIMAL(18, 4))" if kind is Type.REAL else spec.weight
         weight = f"SUM({summed})" if spec.weight else "COUNT(*)"
@@ -410,6 +411,62 @@ def find_reach(window: Window | None) -> int | None:
     if window is None:
         return None
     return next((reach for reach in REACHES if window.days + window.ending <= reach), None)
+
+
+def render_conditions(table: str, conditions: Iterable[Condition], binder: Binder) -> list[str]:
+    """The comparisons of a row's columns."""
+    tests = []
+    for one in conditions:
+        is_day = find_source(table).type_of(one.column) is Type.DATE
+        # A day is bound as one: a text would only by chance compare as a day does, and not on every engine.
+        value = date.fromisoformat(str(one.value)) if is_day else one.value
+        tests.append(f"{one.column} {one.operator} {binder.bind(value)}")
+    return tests
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look of a tag at the rows of a source: which rows count, in which window, and the columns that it needs."""
+
+    source: str
+    conditions: tuple[Condition, ...]
+    window: Window | None
+    needs: frozenset[str]
+
+
+def list_looks(spec: TagSpec) -> list[Look]:
+    """Everything that a measured tag looks at."""
+    match spec:
+        case DaysSince(table=table, conditions=conditions):
+            return [Look(table, conditions, None, frozenset(_list_needs(None, conditions)))]
+        case TopValue(table=table, conditions=conditions, window=window):
+            needs = _list_needs(spec.column, conditions) | {name for name in (spec.weight,) if name}
+            return [Look(table, conditions, window, frozenset(needs))]
+        case _:
+            return [
+                Look(
+                    one.table, one.conditions, one.window, frozenset(_list_needs(one.column, one.conditions))
+                )
+                for one in list_aggregates(spec)
+            ]
+
+
+def list_stored(look: Look) -> set[str]:
+    """The columns of the table behind ``look`` that it needs, besides customer and day."""
+    needs = set(_LINES_OF_ORDERS if look.source in ("orders", "order_days") else look.needs)
+    if needs & set(_PRODUCT_COLUMNS):
+        needs = needs - set(_PRODUCT_COLUMNS) | {"product_id"}
+    if "is_return" in needs:
+        needs = needs - {"is_return"} | {"quantity", "revenue"}
+    return needs
+
+
+def find_plain_conditions(look: Look) -> tuple[Condition, ...]:
+    """The conditions of ``look`` that a row of its table answers by itself: more rows pass them than count."""
+    if look.source in ("orders", "order_days"):
+        return ()
+    derived = {*_PRODUCT_COLUMNS, "is_return"}
+    return tuple(one for one in look.conditions if one.column not in derived)
 
 
 def _list_needs(column: str | None, conditions: Iterable[Condition]) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from itertools import count
@@ -23,6 +24,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.tables import Table
 from aimwell.core.text import say
 from aimwell.engine.dialect import Dialect, read_statement, translate
+from aimwell.engine.fence import CLOSED, close_off
 from aimwell.engine.settings import EngineSettings
 from aimwell.engine.snapshot import SnapshotViews
 
@@ -35,12 +37,16 @@ class TranslatedSession(SnapshotViews):
 
     def __init__(self, settings: EngineSettings, folder: Path, files: Mapping[str, list[str]]) -> None:
         self._settings = settings
-        self._shadow = duckdb.connect(":memory:", config={"threads": 1})
+        # It reads every query first: what would reach for a file is refused before the engine sees it.
+        self._shadow = duckdb.connect(":memory:", config={"threads": 1, **CLOSED})
         self._shadow.execute("SET TimeZone = 'UTC'")
+        close_off(self._shadow)
         folder.mkdir(parents=True, exist_ok=True)
         # Inside the warehouse, so that the machines of a cluster see it too.
         self._aside = Path(tempfile.mkdtemp(prefix="session-", dir=_make(folder / "temporary")))
         self._numbers = count(1)
+        # Threads that share the session are answered one after the other.
+        self._turn = threading.RLock()
         self._sources: dict[str, tuple[list[Path], dict[str, pa.DataType]]] = {}
         self._queries: dict[str, str] = {}
         self._ready: set[str] = set()
@@ -50,9 +56,10 @@ class TranslatedSession(SnapshotViews):
         """The rows of ``sql``; values are bound as ``$name``. BadInput when the engine cannot answer it."""
         values = dict(parameters or {})
         text = translate(sql, self.dialect, values)
-        schema = self._shadow.sql(sql, params=values or None).to_arrow_table().schema
-        self._prepare(text.tables)
-        return _give_types(self._run(text.sql, values), schema)
+        with self._turn:
+            schema = self._shadow.sql(sql, params=values or None).to_arrow_table().schema
+            self._prepare(text.tables)
+            return _give_types(self._run(text.sql, values), schema)
 
     def query_batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The rows of ``sql`` batch by batch."""
@@ -64,18 +71,20 @@ class TranslatedSession(SnapshotViews):
         if statement.query is not None:
             self.register(statement.name, self.query(statement.query, parameters))
         else:
-            self._shadow.unregister(statement.name)
-            self._drop(statement.name)
+            with self._turn:
+                self._shadow.unregister(statement.name)
+                self._drop(statement.name)
 
     def register(self, name: str, data: pa.Table) -> None:
         """Make ``data`` a view called ``name``."""
         data = _plain(data)
         path = self._aside / f"{next(self._numbers)}.parquet"
         pq.write_table(data, path)
-        self._forget(name)
-        self._shadow.register(name, data.slice(0, 0))
-        self._show_files(name, [path], {field.name: field.type for field in data.schema})
-        self._ready.add(name)
+        with self._turn:
+            self._forget(name)
+            self._shadow.register(name, data.slice(0, 0))
+            self._show_files(name, [path], {field.name: field.type for field in data.schema})
+            self._ready.add(name)
 
     def close(self) -> None:
         """End the session and remove what it wrote aside."""

@@ -80,16 +80,26 @@ def type_columns(table: Table, *stored: Mapping[str, pa.DataType]) -> dict[str, 
     return columns
 
 
-def render_stored(columns: Mapping[str, str], present: Iterable[str], source: str) -> str:
+def render_stored(
+    columns: Mapping[str, str],
+    present: Iterable[str],
+    source: str,
+    sides: Mapping[str, str] | None = None,
+    side: str = "",
+) -> str:
     """All ``columns`` (name → type) from ``source``, which has only those that are ``present``: the others are empty.
 
-    A column may be younger than the files.
+    A column may be younger than the files. ``sides``: which side of a join has a column, where it is not ``side``.
     """
     known = set(present)
-    chosen = [
-        _quote(name) if name in known else f"CAST(NULL AS {kind}) AS {_quote(name)}"
-        for name, kind in columns.items()
-    ]
+    chosen = []
+    for name, kind in columns.items():
+        if name not in known:
+            chosen.append(f"CAST(NULL AS {kind}) AS {_quote(name)}")
+        elif side:
+            chosen.append(f"{(sides or {}).get(name, side)}.{_quote(name)} AS {_quote(name)}")
+        else:
+            chosen.append(_quote(name))
     return f"SELECT {', '.join(chosen)} FROM {source}"
 
 

@@ -8,7 +8,7 @@ traced back and recomputed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -27,7 +27,16 @@ from aimwell.core.text import say
 from aimwell.core.time import now
 from aimwell.engine.coded_reader import CodedRows, open_coded
 from aimwell.engine.engines import open_session
-from aimwell.engine.files import DataFile, FileVerifier, is_patch, write_files, write_patch, write_stream
+from aimwell.engine.files import (
+    DataFile,
+    FileVerifier,
+    is_overlay,
+    is_patch,
+    write_files,
+    write_overlay,
+    write_patch,
+    write_stream,
+)
 from aimwell.engine.hot_events import HotRows
 from aimwell.engine.hot_tables import HOT_BATCHES
 from aimwell.engine.leases import hold_lease, is_alive
@@ -46,13 +55,16 @@ from aimwell.engine.settings import FILE_NAME, Settings, check_settings, load_se
 from aimwell.engine.store import Store
 from aimwell.engine.store_tables import RUNS
 from aimwell.engine.translated_session import TranslatedSession
-from aimwell.engine.views import name_stored
+from aimwell.engine.views import name_stored, read_schema
 
 Mode = Literal["replace", "append", "rewrite"]
 
 
 class Reader:
-    """A read-only snapshot of the warehouse. ``position``: the newest batch of hot rows that it knows."""
+    """A read-only snapshot of the warehouse. ``position``: the newest batch of hot rows that it knows.
+
+    Threads may share it; they are answered one after the other.
+    """
 
     def __init__(
         self,
@@ -84,14 +96,20 @@ class Reader:
         return self._session.query_batches(sql, parameters)
 
     def query_within(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, *, seconds: float, memory: str
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        tables: Collection[str],
+        seconds: float,
+        memory: str,
     ) -> pa.Table:
-        """Like ``query``, for SQL that a person wrote: NotReady when it takes more time or memory (such as 512MB).
+        """Like ``query``, for SQL that a person wrote: it reaches ``tables`` and nothing else.
 
-        An engine on a cluster has limits of its own.
+        NotReady when it takes more time or memory (such as 512MB). An engine on a cluster has limits of its own.
         """
         if isinstance(self._session, Session):
-            return self._session.query_within(sql, parameters, seconds=seconds, memory=memory)
+            return self._session.query_within(sql, parameters, tables=tables, seconds=seconds, memory=memory)
         return self._session.query(sql, parameters)
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -177,9 +195,25 @@ class Run(Reader):
             kept = self.query(f"SELECT * FROM patched_before WHERE {key} NOT IN (SELECT {key} FROM patching)")
             rows = pa.concat_tables([TABLES[table].validate(kept), rows], promote_options="default")
             rows = rows.sort_by([(key, "ascending")])
-        self._outdated[table] = earlier
+        self._take_place(table, earlier, write_patch(self._folder, TABLES[table], rows, self.id))
+
+    def overlay(self, table: str, data: pa.Table) -> None:
+        """Put columns in place of those of the same name in every row that no patch holds.
+
+        ``data`` has the key and those columns, for all rows, whatever columns an earlier overlay had among them. They
+        are written as one file that readers join by key: for few columns of a wide table. Not together with
+        ``replace`` or ``append`` of the same table.
+        """
+        earlier = [path for path in self.list_files(table) if is_overlay(path)]
+        lost = set(read_schema(self._folder / path for path in earlier)) - set(data.column_names)
+        if lost:
+            raise ValueError(f"the overlay of {table} lacks {sorted(lost)}")
+        self._take_place(table, earlier, write_overlay(self._folder, TABLES[table], data, self.id))
+
+    def _take_place(self, table: str, earlier: list[str], file: DataFile) -> None:
+        self._outdated.setdefault(table, []).extend(earlier)
         self._files[table] = [path for path in self.list_files(table) if path not in earlier]
-        self._keep(table, [write_patch(self._folder, TABLES[table], rows, self.id)], "rewrite")
+        self._keep(table, [file], "rewrite")
 
     def list_files(self, table: str) -> list[str]:
         """The files of ``table`` as this run sees it."""

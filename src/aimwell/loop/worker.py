@@ -1,21 +1,27 @@
 """The worker: what has to happen again and again while events come in, in one process beside loaders and readers.
 
 Every second hot rows are moved into files; now and then files are merged, what messages say about people is brought
-in, tags and events are published, and files that nobody needs are deleted. Beside them, in a thread of its own so that
-no file keeps it waiting, membership of segments follows the events. Each task stands for itself: one that finds
-another process at work tries again at its next turn. Several workers may run.
+in, tags and events are published, and files that nobody needs are deleted. Membership of segments follows the events,
+and windows of segments expire when their day begins. Tasks stand in lanes, each a thread of its own, so that no file
+keeps an event waiting; the lane of large files leaves the processor to the others. Each task stands for itself: one
+that finds another process at work tries again at its next turn. Several workers may run.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event, Thread
+from datetime import datetime, timedelta
+from threading import Event, Thread, get_native_id
 from weakref import WeakKeyDictionary
 
 from aimwell.analysis.live_members import LiveMembers
+from aimwell.analysis.schedule import find_next_due, refresh_due
 from aimwell.core.errors import Conflict
+from aimwell.core.time import now
 from aimwell.data.event_profiles import merge_profiles
 from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.published import publish
@@ -30,8 +36,10 @@ class Task:
     name: str
     every: float
     act: Callable[[Workspace], int]
-    waits: bool = True
-    """Whether it may wait until the tasks before it are done."""
+    lane: str = "rows"
+    """Tasks of one lane wait for each other."""
+    find_due: Callable[[Workspace], datetime | None] | None = None
+    """The instant at which there is something to do, if that is known: nothing is done before."""
 
 
 @dataclass
@@ -77,14 +85,26 @@ def _tidy(workspace: Workspace) -> int:
     return 0
 
 
+def _expire(workspace: Workspace) -> int:
+    done = refresh_due(workspace, now())
+    return 0 if done is None else done.entered + done.left
+
+
+_LARGE = "files"
+"""The lane whose tasks take long and may."""
+_KINDNESS = 5
+"""By how much that lane's priority is lower (nice)."""
+_SWITCH = 0.0005
+"""Seconds after which a thread lets another one go on: a transaction must not wait while another thread computes."""
 TASKS = (
-    Task("members", 0.2, _FollowMembers(), waits=False),
+    Task("members", 0.1, _FollowMembers(), lane="members"),
+    Task("windows", 60.0, _expire, lane="windows", find_due=find_next_due),
     Task("move", 1.0, _compact),
     Task("log", 1.0, _tidy),
     Task("profiles", 20.0, merge_profiles),
-    Task("merge", 10.0, _merge),
-    Task("publish", 60.0, _publish),
-    Task("vacuum", 300.0, _vacuum),
+    Task("merge", 10.0, _merge, lane=_LARGE),
+    Task("publish", 60.0, _publish, lane=_LARGE),
+    Task("vacuum", 300.0, _vacuum, lane=_LARGE),
 )
 
 
@@ -92,7 +112,7 @@ def run_once(workspace: Workspace, tasks: tuple[Task, ...] = TASKS) -> Tally:
     """Every task once, those that move rows until nothing is left to move."""
     tally = Tally()
     for task in tasks:
-        while _act(task, workspace, tally) and task.act is _compact:
+        while _is_due(task, workspace, now()) and _act(task, workspace, tally) and task.act is _compact:
             pass
     return tally
 
@@ -102,46 +122,73 @@ def work(
     stop: Event,
     *,
     tasks: tuple[Task, ...] = TASKS,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], datetime] = now,
 ) -> Tally:
-    """Do each task whenever its time has come, until ``stop`` is set."""
+    """Do each task whenever its time has come by ``clock``, until ``stop`` is set.
+
+    Whatever a task raises, other than Conflict, ends the worker and is raised here.
+    """
     tally = Tally()
     failures: list[BaseException] = []
 
-    def follow(task: Task) -> None:
+    def follow(lane: str) -> None:
         try:
-            _repeat((task,), workspace, stop, tally, clock)
+            if lane == _LARGE:
+                _give_way()
+            _repeat(tuple(task for task in tasks if task.lane == lane), workspace, stop, tally, clock)
         except BaseException as error:
             # A thread that dies must end the process, not leave it half at work.
             failures.append(error)
             stop.set()
 
-    threads = [
-        Thread(target=follow, args=(task,), name=f"worker-{task.name}") for task in tasks if not task.waits
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        _repeat(tuple(task for task in tasks if task.waits), workspace, stop, tally, clock)
-    finally:
-        stop.set()
+    lanes = dict.fromkeys(task.lane for task in tasks)
+    threads = [Thread(target=follow, args=(lane,), name=f"worker-{lane}") for lane in lanes]
+    with _switching_often():
         for thread in threads:
-            thread.join()
+            thread.start()
+        try:
+            stop.wait()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
     if failures:
         raise failures[0]
     return tally
 
 
 def _repeat(
-    tasks: tuple[Task, ...], workspace: Workspace, stop: Event, tally: Tally, clock: Callable[[], float]
+    tasks: tuple[Task, ...],
+    workspace: Workspace,
+    stop: Event,
+    tally: Tally,
+    clock: Callable[[], datetime],
 ) -> None:
     due = {task.name: clock() for task in tasks}
     while not stop.is_set():
         for task in tasks:
-            if due[task.name] <= clock() and not stop.is_set():
-                _act(task, workspace, tally)
-                due[task.name] = clock() + task.every
-        stop.wait(max(min(due.values(), default=clock() + 1) - clock(), 0.01))
+            # A clock that was put back must not keep the worker idle until then.
+            has_come = not clock() < due[task.name] <= clock() + timedelta(seconds=task.every)
+            if has_come and not stop.is_set():
+                due[task.name] = _take_turn(task, workspace, tally, clock)
+        stop.wait(max((min(due.values()) - clock()).total_seconds(), 0.01))
+
+
+def _take_turn(task: Task, workspace: Workspace, tally: Tally, clock: Callable[[], datetime]) -> datetime:
+    """Do the task if there is something to do; when to look again."""
+    if _is_due(task, workspace, clock()):
+        _act(task, workspace, tally)
+    latest = clock() + timedelta(seconds=task.every)
+    due = task.find_due(workspace) if task.find_due else None
+    # What is due still could not be done, or another process is at it.
+    return latest if due is None or due <= clock() else min(due, latest)
+
+
+def _is_due(task: Task, workspace: Workspace, at: datetime) -> bool:
+    if task.find_due is None:
+        return True
+    due = task.find_due(workspace)
+    return due is not None and due <= at
 
 
 def _act(task: Task, workspace: Workspace, tally: Tally) -> int:
@@ -152,3 +199,19 @@ def _act(task: Task, workspace: Workspace, tally: Tally) -> int:
         return 0
     tally.done[task.name] = tally.done.get(task.name, 0) + done
     return done
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread; only Linux has one for each thread."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), _KINDNESS)
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

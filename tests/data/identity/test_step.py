@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from aimwell.core.errors import AimwellError, BadInput
 from aimwell.data.identity.explain import explain
@@ -21,6 +22,7 @@ from aimwell.data.identity.step import (
     split_records,
 )
 from aimwell.data.step import add_source
+from aimwell.engine.store_tables import AUDIT_LOG
 from aimwell.engine.workspace import Workspace
 from tests.data.shop import make_workspace, query, write
 
@@ -127,7 +129,13 @@ def test_finding_twice_changes_nothing_and_a_trial_writes_nothing(shop: Workspac
 
 def test_what_joins_is_explained_in_both_languages(shop: Workspace) -> None:
     find_identities(shop)
-    told = explain(shop, "WX1", "T1")
+    hidden = json.dumps(explain(shop, "WX1", "T1"), default=str)
+    assert "+86139****5670" in hidden
+    assert "13912345670" not in hidden
+    assert "00017" not in hidden
+    assert read_audit(shop) == []
+    told = explain(shop, "WX1", "T1", reveal=True)
+    assert read_audit(shop) == [("identity.revealed", "explain")]
     assert told["together"]
     reasons = [reason for link in told["links"] for reason in link["reasons"]]
     assert {
@@ -138,6 +146,12 @@ def test_what_joins_is_explained_in_both_languages(shop: Workspace) -> None:
     split_records(shop, "WX1", "T1")
     assert "stay apart" in explain(shop, "WX1", "T1")["verdict"]["en"]
     assert not explain(shop, "WX3", "T1")["together"]
+
+
+def read_audit(shop: Workspace) -> list[tuple[str, str]]:
+    with shop.store.begin() as connection:
+        rows = connection.execute(sa.select(AUDIT_LOG.c.action, AUDIT_LOG.c.subject)).all()
+    return [(row.action, row.subject) for row in rows if row.action == "identity.revealed"]
 
 
 def test_stand_ins_and_contradictions_are_for_review(shop: Workspace) -> None:

@@ -11,7 +11,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
-import duckdb
+from aimwell.data.identity.backend import Backend
 
 PAIRS_PER_RECORD = 100
 LEAST_BUDGET = 1_000_000
@@ -91,34 +91,35 @@ _ATTRIBUTE = {
 }
 
 
-def make_pairs(connection: duckdb.DuckDBPyConnection, columns: frozenset[str], *, two: bool) -> list[Key]:
+def make_pairs(backend: Backend, columns: frozenset[str], *, two: bool) -> list[Key]:
     """Fill the table ``candidates`` (``place_l`` < ``place_r``) from ``features`` (``place``, ``side``, attributes).
 
     With ``two`` only pairs across the sides are made. Answers the keys that were used.
     """
-    rows = connection.sql("SELECT count(*) FROM features").fetchall()[0][0]
+    rows = backend.query("SELECT count(*) AS rows FROM features")["rows"][0].as_py()
     budget = max(LEAST_BUDGET, PAIRS_PER_RECORD * rows)
     used: list[Key] = []
     selects: list[str] = []
     complete: list[tuple[str, ...]] = []
     """Keys none of whose values had to be left out: a longer key could only find the same pairs again."""
     spent = 0
-    for parts in list_candidates(columns):
-        if any(set(whole) <= set(parts) for whole in complete):
-            continue
-        key = _key_sql(parts)
-        limit, pairs, largest = _fit(connection, key, budget // 10, two=two)
-        if limit == largest:
-            complete.append(parts)
-        if limit < 2 or pairs == 0 or spent + pairs > budget:
-            continue
-        used.append(Key(parts, pairs))
-        spent += pairs
-        selects.append(_join_sql(key, limit, two=two))
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE candidates AS {' UNION '.join(selects)}"
-        if selects
-        else "CREATE OR REPLACE TEMP TABLE candidates AS SELECT 0 AS place_l, 0 AS place_r WHERE false"
+    candidates = list_candidates(columns)
+    single = len(list(itertools.takewhile(lambda parts: len(parts) == 1, candidates)))
+    for some in (candidates[:single], candidates[single:]):
+        asked = [parts for parts in some if not any(set(whole) <= set(parts) for whole in complete)]
+        for parts, (limit, pairs, largest) in zip(
+            asked, _fit(backend, [_key_sql(parts) for parts in asked], budget // 10, two=two), strict=True
+        ):
+            if limit == largest:
+                complete.append(parts)
+            if limit < 2 or pairs == 0 or spent + pairs > budget:
+                continue
+            used.append(Key(parts, pairs))
+            spent += pairs
+            selects.append(_join_sql(_key_sql(parts), limit, two=two))
+    backend.keep(
+        "candidates",
+        " UNION ".join(selects) or "SELECT place AS place_l, place AS place_r FROM features WHERE false",
     )
     return used
 
@@ -129,26 +130,41 @@ def _key_sql(parts: tuple[str, ...]) -> str:
     return "(" + " || '|' || ".join(_PARTS[part] for part in parts) + ")"
 
 
-def _fit(connection: duckdb.DuckDBPyConnection, key: str, budget: int, *, two: bool) -> tuple[int, int, int]:
-    """The largest block size whose blocks stay within ``budget`` pairs, these pairs, and the largest block there is."""
+def _fit(backend: Backend, keys: list[str], budget: int, *, two: bool) -> list[tuple[int, int, int]]:
+    """Per key the largest block size whose blocks stay within ``budget`` pairs, these pairs, and the largest block."""
+    found = []
+    for start in range(0, len(keys), backend.keys_at_once):
+        some = keys[start : start + backend.keys_at_once]
+        sizes: list[list[tuple[int, int]]] = [[] for _ in some]
+        for row in backend.query(_size_sql(some, two=two)).to_pylist():
+            sizes[row["place"]].append((row["size"], row["pairs"]))
+        found += [_choose_limit(one, budget) for one in sizes]
+    return found
+
+
+def _choose_limit(sizes: list[tuple[int, int]], budget: int) -> tuple[int, int, int]:
+    limit, spent = 0, 0
+    for size, pairs in sizes:
+        if size > LARGEST_BLOCK or spent + pairs > budget:
+            break
+        limit, spent = size, spent + pairs
+    return limit, spent, sizes[-1][0] if sizes else 0
+
+
+def _size_sql(keys: list[str], *, two: bool) -> str:
+    """The pairs in the blocks of each size, smallest blocks first, for several keys."""
     pairs = (
         "sum(CASE WHEN side = 0 THEN 1 ELSE 0 END) * sum(side)" if two else "count(*) * (count(*) - 1) // 2"
     )
-    rows = connection.sql(
-        f"""
-        WITH blocks AS (
-            SELECT {key} AS block, count(*) AS size, {pairs} AS pairs FROM features
-            WHERE {key} IS NOT NULL GROUP BY ALL 
-        )
-        SELECT size, CAST(sum(pairs) AS BIGINT) AS pairs FROM blocks GROUP BY size ORDER BY size
-        """
-    ).fetchall()
-    limit, spent = 0, 0
-    for size, number in rows:
-        if size > LARGEST_BLOCK or spent + number > budget:
-            break
-        limit, spent = size, spent + number
-    return limit, spent, rows[-1][0] if rows else 0
+    blocks = " UNION ALL ".join(
+        f"SELECT {place} AS place, count(*) AS size, {pairs} AS pairs FROM features"
+        f" WHERE {key} IS NOT NULL GROUP BY {key}"
+        for place, key in enumerate(keys)
+    )
+    return f"""
+    SELECT place, size, CAST(sum(pairs) AS BIGINT) AS pairs FROM ({blocks}) AS blocks
+    GROUP BY place, size ORDER BY place, size
+    """
 
 
 def _join_sql(key: str, limit: int, *, two: bool) -> str:

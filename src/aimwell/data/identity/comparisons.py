@@ -12,12 +12,13 @@ from typing import Any
 
 from aimwell.core.text import Text, say
 
+# ``likeness`` and ``slips`` are named by ``backend``: Jaro-Winkler, and the edit distance of Damerau and Levenshtein.
 # The cheap measure goes first: an edit distance costs up to sixty times as much.
 _TYPO = (
-    "CASE WHEN jaro_winkler_similarity({name}_l, {name}_r) >= 0.75"
-    " THEN damerau_levenshtein({name}_l, {name}_r) <= {distance} ELSE false END"
+    "CASE WHEN likeness({name}_l, {name}_r) >= 0.75"
+    " THEN slips({name}_l, {name}_r) <= {distance} ELSE false END"
 )
-_ALIKE = "jaro_winkler_similarity({name}_l, {name}_r) >= {least}"
+_ALIKE = "likeness({name}_l, {name}_r) >= {least}"
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def _alike(name: str, least: float) -> str:
 
 _SWAPPED = "given_l = family_r AND family_l = given_r"
 _SHORT = (
-    "(length(given_l) >= 3 AND starts_with(given_r, given_l)"
-    " OR length(given_r) >= 3 AND starts_with(given_l, given_r))"
+    "(length(given_l) >= 3 AND left(given_r, length(given_l)) = given_l"
+    " OR length(given_r) >= 3 AND left(given_l, length(given_r)) = given_r)"
 )
 
 GIVEN = Comparison(

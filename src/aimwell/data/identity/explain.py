@@ -5,9 +5,11 @@ Reads ``identity_links`` and ``identifiers``; writes nothing.
 
 from __future__ import annotations
 
+import getpass
 import json
 from typing import Any
 
+from aimwell.core.masking import mask_identifier
 from aimwell.core.text import Text, say
 from aimwell.data.findings import ask
 from aimwell.data.identity.comparisons import COMPARISONS, compare_other
@@ -18,9 +20,10 @@ from aimwell.engine.session import Queryable
 from aimwell.engine.workspace import Workspace
 
 
-def explain(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
+def explain(workspace: Workspace, one: str, other: str, *, reveal: bool = False) -> dict[str, Any]:
     """Whether two records are one person, and the links from one to the other with their reasons in both languages.
 
+    Identifiers are masked; with ``reveal`` they are whole, and the audit log says that somebody looked.
     BadInput when a record is not known.
     """
     with workspace.read() as reader:
@@ -30,7 +33,9 @@ def explain(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
         joined, used = replay(state)
         together = joined.get(one, one) == joined.get(other, other)
         path = (find_path(used, one, other) or []) if together else []
-        links = [_describe(reader, entry) for entry in path]
+        links = [_describe(reader, entry, reveal) for entry in path]
+    if reveal:
+        record_look(workspace, "explain")
     forbidden = order(one, other) in state.forbidden
     return {
         "left": one,
@@ -52,6 +57,11 @@ def explain(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
     }
 
 
+def record_look(workspace: Workspace, page: str) -> None:
+    """Say in the audit log that whole identifiers were shown; not whose, for whoever is erased must leave no trace."""
+    workspace.store.audit("identity.revealed", page, actor=getpass.getuser())
+
+
 def _conclude(one: str, other: str, together: bool, forbidden: bool, steps: int) -> Text:
     if together and steps == 1:
         return say("'{one}' and '{other}' are one person by a direct link.", one=one, other=other)
@@ -64,10 +74,10 @@ def _conclude(one: str, other: str, together: bool, forbidden: bool, steps: int)
     return say("'{one}' and '{other}' are not joined.", one=one, other=other)
 
 
-def _describe(reader: Queryable, entry: Entry) -> dict[str, Any]:
+def _describe(reader: Queryable, entry: Entry, reveal: bool) -> dict[str, Any]:
     evidence = json.loads(entry.evidence)
     reasons = {
-        "deterministic": lambda: _tell_identifiers(reader, entry, evidence.get("kinds", [])),
+        "deterministic": lambda: _tell_identifiers(reader, entry, evidence.get("kinds", []), reveal),
         "probabilistic": lambda: _tell_likeness(entry, evidence),
         "person": lambda: [say("somebody said so")],
     }[entry.method]()
@@ -82,7 +92,7 @@ def _describe(reader: Queryable, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _tell_identifiers(reader: Queryable, entry: Entry, kinds: list[str]) -> list[Text]:
+def _tell_identifiers(reader: Queryable, entry: Entry, kinds: list[str], reveal: bool) -> list[Text]:
     rows = ask(
         reader,
         """
@@ -93,7 +103,11 @@ def _tell_identifiers(reader: Queryable, entry: Entry, kinds: list[str]) -> list
         {"one": entry.left, "other": entry.right},
     )
     shown = [
-        say("both have the {kind} {value}", kind=name_kind(row["kind"]), value=row["value"])
+        say(
+            "both have the {kind} {value}",
+            kind=name_kind(row["kind"]),
+            value=row["value"] if reveal else mask_identifier(row["kind"], row["value"]),
+        )
         for row in rows
         if row["kind"] in kinds
     ]

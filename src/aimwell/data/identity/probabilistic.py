@@ -1,4 +1,4 @@
-"""Which records are alike enough to be one person: the model of Fellegi and Sunter, with splink on DuckDB.
+"""Which records are alike enough to be one person: the model of Fellegi and Sunter, with splink.
 
 Splink compares the candidate pairs level by level, counts how often each level comes about by chance (u, on random
 pairs) and how much rarer or commoner a value is than the average (term frequency). How often each level is met
@@ -14,11 +14,11 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aimwell.data.identity.backend import Backend
 from aimwell.data.identity.blocking import Key, make_pairs
 from aimwell.data.identity.comparisons import Comparison, choose_comparisons
 
@@ -27,9 +27,6 @@ _TOLERANCE = 1e-6
 _SAMPLED_PAIRS = 500_000
 _STRENGTH = 2.0
 """How many pairs the first guess of m counts for: keeps levels that are never met from being impossible."""
-
-_SLICE = 500_000
-"""Pairs that splink compares at a time."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -75,19 +72,17 @@ class Scored:
         return np.asarray(1.0 / (1.0 + np.exp2(-np.clip(self.weight, -500, 500))), dtype=np.float64)
 
 
-def compare(features: pa.Table, sides: Integers, *, seed: int, threads: int, memory: str) -> Compared:
-    """Compare the candidate pairs of ``features`` level by level; the same rows give the same answer.
+def compare(features: pa.Table, sides: Integers, backend: Backend, *, seed: int) -> Compared:
+    """Compare the candidate pairs of ``features`` level by level in ``backend``; the same rows give the same answer.
 
     ``sides`` says for each row which of two tables it is from (all 0: duplicates are looked for in one).
     """
     two = bool(sides.max(initial=0) > 0)
     columns = frozenset(features.column_names)
     chosen = choose_comparisons(columns)
-    with duckdb.connect(config={"threads": threads, "memory_limit": memory}) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        _put_features(connection, features, sides, chosen)
-        keys = make_pairs(connection, columns, two=two)
-        observed, compared = _run_splink(connection, chosen, seed)
+    _put_features(backend, features, sides, chosen)
+    keys = make_pairs(backend, columns, two=two)
+    observed, compared = _run_splink(backend, chosen, seed)
     levels = np.stack([compared[f"gamma_{one.name}"].to_numpy() for one in chosen], axis=1).astype(np.int8)
     left, right = compared["place_l"].to_numpy(), compared["place_r"].to_numpy()
     counts = np.bincount(sides)
@@ -95,28 +90,23 @@ def compare(features: pa.Table, sides: Integers, *, seed: int, threads: int, mem
     return Compared(chosen, left, right, levels, observed, pairs, keys)
 
 
-def _put_features(
-    connection: duckdb.DuckDBPyConnection, features: pa.Table, sides: Integers, chosen: list[Comparison]
-) -> None:
+def _put_features(backend: Backend, features: pa.Table, sides: Integers, chosen: list[Comparison]) -> None:
     """The table ``features`` with a column for everything that comparisons and keys name; absent ones are null."""
     named = sorted({name for one in chosen for name in one.uses} | set(features.column_names) - {"record_id"})
     absent = [name for name in named if name not in features.column_names]
     table = features.append_column("side", pa.array(sides)).append_column(
         "place", pa.array(np.arange(len(sides)))
     )
-    connection.register("delivered", table)
-    nulls = "".join(f", CAST(NULL AS VARCHAR) AS {name}" for name in absent)
-    connection.execute(f"CREATE TABLE features AS SELECT *{nulls} FROM delivered ORDER BY place")
+    for name in absent:
+        table = table.append_column(name, pa.nulls(len(sides), pa.string()))
+    backend.put("features", table)
 
 
-def _run_splink(
-    connection: duckdb.DuckDBPyConnection, chosen: list[Comparison], seed: int
-) -> tuple[list[Floats], pa.Table]:
+def _run_splink(backend: Backend, chosen: list[Comparison], seed: int) -> tuple[list[Floats], pa.Table]:
     """How often each level is met on random pairs, and the levels of the table ``candidates``, in a fixed order."""
-    from splink import DuckDBAPI, Linker, SettingsCreator
+    from splink import Linker, SettingsCreator
 
     logging.getLogger("splink").setLevel(logging.ERROR)
-    database = DuckDBAPI(connection)
     settings = SettingsCreator(
         link_type="dedupe_only",
         unique_id_column_name="place",
@@ -125,36 +115,31 @@ def _run_splink(
         retain_matching_columns=True,
         retain_intermediate_calculation_columns=False,
     )
-    linker = Linker(database.register("features"), settings, log_level=None, validate_settings=False)
+    linker = Linker(backend.database.register("features"), settings, log_level=None, validate_settings=False)
     linker.training.estimate_u_using_random_sampling(
-        max_pairs=_SAMPLED_PAIRS, seed=seed, min_count_per_level=None
+        max_pairs=_SAMPLED_PAIRS, seed=seed, min_count_per_level=None, num_chunks=1
     )
     observed = [_read_u(linker, place) for place in range(len(chosen))]
-    return observed, _list_levels(connection, linker, database, chosen)
+    return observed, _list_levels(backend, linker, chosen)
 
 
-def _list_levels(
-    connection: duckdb.DuckDBPyConnection, linker: Any, database: Any, chosen: list[Comparison]
-) -> pa.Table:
+def _list_levels(backend: Backend, linker: Any, chosen: list[Comparison]) -> pa.Table:
     """``place_l``, ``place_r`` and the levels; in slices, since splink keeps every value beside them."""
-    count = connection.sql("SELECT count(*) FROM candidates").fetchall()[0][0]
-    slices = 1 + count // _SLICE
+    count = backend.query("SELECT count(*) AS pairs FROM candidates")["pairs"][0].as_py()
+    slices = 1 + (count // backend.slice if backend.slice else 0)
     gammas = ", ".join(f"CAST(gamma_{one.name} AS TINYINT) AS gamma_{one.name}" for one in chosen)
     parts = []
     for number in range(slices):
-        connection.execute(
+        backend.keep(
+            "blocked",
             f"""
-            CREATE OR REPLACE TEMP TABLE blocked AS SELECT '0' AS match_key, place_l AS join_key_l, place_r AS
-            join_key_r FROM candidates WHERE place_l % {slices} = {number}
-            """
+            SELECT '0' AS match_key, place_l AS join_key_l, place_r AS join_key_r FROM candidates
+            WHERE place_l % {slices} = {number}
+            """,
         )
-        linker.table_management.register_blocked_pairs_for_predict(database.register("blocked"))
+        linker.table_management.register_blocked_pairs_for_predict(backend.database.register("blocked"))
         predicted = linker.inference.predict(warning_mode="never")
-        parts.append(
-            connection.sql(
-                f"SELECT place_l, place_r, {gammas} FROM {predicted.physical_name}"
-            ).to_arrow_table()
-        )
+        parts.append(backend.query(f"SELECT place_l, place_r, {gammas} FROM {predicted.physical_name}"))
         predicted.drop_table_from_database_and_remove_from_cache()
     return pa.concat_tables(parts).sort_by([("place_l", "ascending"), ("place_r", "ascending")])
 

@@ -17,27 +17,29 @@ import pyarrow as pa
 
 from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.ids import new_id
+from aimwell.core.masking import mask_identifier
 from aimwell.core.steps import StepResult
 from aimwell.core.tables import IDENTITIES, IDENTITY_LINKS
 from aimwell.core.text import say
 from aimwell.core.time import business_day, now
 from aimwell.data.findings import ask
+from aimwell.data.identity.between import leave_second_partners, read_sides
 from aimwell.data.identity.clustering import find_components
 from aimwell.data.identity.deterministic import Contradiction, Strong, contradict, find_strong, resolve
 from aimwell.data.identity.features import build_features
 from aimwell.data.identity.identifiers import list_refused, read_identifiers
-from aimwell.data.identity.likeness import find_alike
+from aimwell.data.identity.likeness import LEAST_PROBABILITY, find_alike
 from aimwell.data.identity.limits import load_limits
 from aimwell.data.identity.log import Entry, Pair, State, order, read_entries, replay, settle
 from aimwell.engine.session import Queryable
 from aimwell.engine.workspace import Run, Workspace
 
-LEAST_PROBABILITY = 0.95
-"""From which odds on likeness alone joins two customers: a wrong join costs more than a missed one."""
 _SHOWN = 20
-# Visitors who never signed in are no customers yet, but they have identifiers.
+# Whoever is known, has bought or has done anything, as in ``tags``: visitors who never signed in among them.
 _RECORDS = (
     "SELECT customer_id AS record FROM delivered_customers UNION SELECT record_id AS record FROM identifiers"
+    " UNION SELECT customer_id AS record FROM delivered_order_lines"
+    " UNION SELECT customer_id AS record FROM delivered_events"
 )
 
 
@@ -56,11 +58,14 @@ def find_identities(
     *,
     probabilistic: bool = False,
     least: float = LEAST_PROBABILITY,
+    between: tuple[str, str] | None = None,
     dry_run: bool = False,
 ) -> StepResult:
     """Join the records that share an identifier, and with ``probabilistic`` those that are alike from ``least`` on.
 
-    With ``dry_run`` nothing is written. BadInput when ``least`` is no probability of at least one half.
+    ``between`` names two sources: likeness then joins a record of the one with at most one record of the other, and
+    no two of one source. With ``dry_run`` nothing is written. BadInput when ``least`` is no probability of at least
+    one half, or customers of a source are not known.
     """
     if not 0.5 <= least < 1:
         raise BadInput(
@@ -69,17 +74,24 @@ def find_identities(
             remedy=say("Choose one from 0.5 up to but not including 1."),
             where={"value": str(least)},
         )
-    parameters = {"identity": "find", "probabilistic": probabilistic, "least": least}
+    parameters: dict[str, Any] = {"identity": "find", "probabilistic": probabilistic, "least": least}
+    if between is not None:
+        parameters["between"] = list(between)
+    likely = (least, between) if probabilistic else None
     if dry_run:
         with workspace.read() as reader:
-            return _find(workspace, reader, None, probabilistic, least)
+            return _find(workspace, reader, None, likely)
     with workspace.run("data", as_of=_today(workspace), parameters=parameters) as run:
-        return _find(workspace, run, run, probabilistic, least)
+        return _find(workspace, run, run, likely)
 
 
 def _find(
-    workspace: Workspace, reader: Queryable, run: Run | None, probabilistic: bool, least: float
+    workspace: Workspace,
+    reader: Queryable,
+    run: Run | None,
+    likely: tuple[float, tuple[str, str] | None] | None,
 ) -> StepResult:
+    """``likely``: from which probability on likeness joins, and between which sources; None: it joins nobody."""
     limits = load_limits(workspace.path, workspace.settings.business.zone)
     identifiers = read_identifiers(reader, limits, run.id if run else "")
     resolution = resolve(identifiers)
@@ -89,9 +101,9 @@ def _find(
         for match in resolution.matches
     ]
     summary: dict[str, Any] = {"probabilistic": None}
-    if probabilistic:
+    if likely is not None:
         more, summary["probabilistic"] = _find_alike(
-            workspace, reader, identifiers, links, resolution.contradictions, state, least, limits.region
+            workspace, reader, identifiers, links, resolution.contradictions, state, likely, limits.region
         )
         links += more
     fresh = _keep_new(links, state)
@@ -128,11 +140,12 @@ def _find_alike(
     links: list[_Link],
     contradictions: list[Contradiction],
     state: State,
-    least: float,
+    likely: tuple[float, tuple[str, str] | None],
     region: str,
 ) -> tuple[list[_Link], dict[str, Any]]:
     """Links by likeness between records, and what the model says of itself."""
-    customers = reader.query("SELECT * FROM delivered_customers ORDER BY customer_id")
+    least, between = likely
+    customers, sides = read_sides(reader, between)
     features = build_features(customers, region=region)
     if features.num_rows < 2 or features.num_columns < 2:
         return [], {"links": 0, "candidates": 0, "expected_precision": None, "expected_matches": 0.0}
@@ -140,16 +153,16 @@ def _find_alike(
     place = {name: number for number, name in enumerate(names)}
     pairs = [link.pair for link in links if link.pair[0] in place and link.pair[1] in place]
     ends = np.array([[place[one], place[other]] for one, other in pairs], dtype=np.int64).reshape(-1, 2)
-    engine = workspace.settings.engine
     apart = {*state.forbidden, *(order(one.left, one.right) for one in contradictions)}
     found = find_alike(
         features,
+        sides=sides,
         known=find_components(len(names), ends[:, 0], ends[:, 1]),
         forbidden=[(place[one], place[other]) for one, other in apart if one in place and other in place],
-        least=float(np.log2(least / (1 - least))),
+        least=least,
         seed=workspace.settings.seed,
-        threads=engine.threads,
-        memory=engine.memory_limit,
+        engine=workspace.settings.engine,
+        folder=workspace.warehouse_folder / "temporary",
     )
     strong = find_strong(identifiers)
     chance = found.scored.probability
@@ -159,6 +172,10 @@ def _find_alike(
         if contradict(strong.get(one, {}), strong.get(other, {})) is None:
             more.append(_Link(order(one, other), "probabilistic", float(chance[pair]), found.explain(pair)))
     more = _leave_contradictions(links, more, strong)
+    if sides is not None:
+        known = [*(link.pair for link in links), *(one.pair for one in state.links)]
+        kept = leave_second_partners([link.pair for link in more], known, names, sides)
+        more = [link for link in more if link.pair in kept]
     return more, {
         "links": len(more),
         "candidates": found.candidates,
@@ -282,8 +299,11 @@ def list_identities(workspace: Workspace, *, limit: int = _SHOWN) -> dict[str, A
     }
 
 
-def review(workspace: Workspace, *, limit: int = _SHOWN) -> dict[str, Any]:
-    """What a person should look at: contradictions, identifiers that join nobody, pairs that were split."""
+def review(workspace: Workspace, *, limit: int = _SHOWN, reveal: bool = False) -> dict[str, Any]:
+    """What a person should look at: contradictions, identifiers that join nobody, pairs that were split.
+
+    Identifiers are masked unless ``reveal``; a stand-in is nobody's own, and is shown.
+    """
     limits = load_limits(workspace.path, workspace.settings.business.zone)
     with workspace.read() as reader:
         identifiers = read_identifiers(reader, limits, "")
@@ -301,7 +321,12 @@ def review(workspace: Workspace, *, limit: int = _SHOWN) -> dict[str, Any]:
         ],
         "contradictions_total": len(contradictions),
         "refused": [
-            {"kind": one.kind, "value": one.value, "records": one.records, "blocked": one.blocked}
+            {
+                "kind": one.kind,
+                "value": one.value if reveal or one.blocked else mask_identifier(one.kind, one.value),
+                "records": one.records,
+                "blocked": one.blocked,
+            }
             for one in refused[:limit]
         ],
         "refused_total": len(refused),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aimwell.analysis.masking import mask_identifier
+from aimwell.core.masking import mask_identifier
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ def mask_identifier(kind: str, value: str) -> str:
         return f"{local[:1]}***@{domain}"
     if kind == "phone":
         return _mask_phone(value)
-    head, tail = _KEPT.get(kind, (2, 2))
+    head, tail = _KEPT.get(kind, (min(len(value) // 4, 2),) * 2)
     if kind == "name":
         return value[:1] + "*" * max(len(value) - 1, 1)
-    if len(value) <= head + tail:
+    if len(value) <= max(head + tail, 4):
         return "*" * max(len(value), 1)
     return value[:head] + "****" + (value[-tail:] if tail else "")
 

@@ -1,0 +1,59 @@
+"""Words for what stands as codes in tables: channels, purposes, sources, segments; instants on the business's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from aimwell.cli.output import state
+from aimwell.core.text import Text, say
+
+if TYPE_CHECKING:
+    from aimwell.engine.workspace import Reader
+
+CHANNELS: Mapping[str, Text] = {
+    "email": say("E-mail"),
+    "sms": say("SMS"),
+    "push": say("App message"),
+    "call": say("Phone call"),
+    "mail": say("Post"),
+    "web": say("Website"),
+    "ad": say("Advertisement"),
+    "all": say("all channels"),
+}
+PURPOSES: Mapping[str, Text] = {"marketing": say("marketing"), "service": say("service")}
+_SOURCES: Mapping[str, Text] = {"cli": say("command line")}
+
+
+def name_channel(channel: str) -> str:
+    """A channel for people; ``all`` is every channel."""
+    return str(CHANNELS.get(channel, channel))
+
+
+def name_purpose(purpose: str) -> str:
+    """What a contact is for."""
+    return str(PURPOSES.get(purpose, purpose))
+
+
+def name_source(source: str) -> str:
+    """A source as people called it; our own ones in words."""
+    return str(_SOURCES.get(source, source))
+
+
+def read_titles(reader: Reader) -> dict[str, str]:
+    """Segment → its title in the reader's language, of the newest analysis."""
+    rows = reader.query("SELECT segment, title FROM segments ORDER BY segment").to_pylist()
+    return {row["segment"]: str(Text.from_json(row["title"])) for row in rows if row["title"]}
+
+
+def show_instant(context: typer.Context, instant: datetime | None) -> str:
+    """Of the business's clock, to the minute: a consent of its first of March must not seem to be of February."""
+    if instant is None:
+        return ""
+    from aimwell.core.time import zone
+
+    here = zone(state(context).workspace.settings.business.zone)
+    return f"{instant.astimezone(here):%Y-%m-%d %H:%M}"
