@@ -43,6 +43,8 @@ from bench.locks import measure_disk, summarise_locks, watch_locks
 
 RATE, BATCH = 5_000, 500
 SECONDS = {"small": 8, "full": 60}
+PAUSE = 0.2
+"""Seconds between two readings: a reader that never rests would take one of two cores for itself."""
 
 
 def build_batch(prefix: str, first: int, count: int) -> list[dict[str, Any]]:
@@ -81,12 +83,14 @@ def load(folder: str, seconds: float, queue: Any) -> None:
 def tidy(folder: str, stop: Any, queue: Any) -> None:
     workspace = Workspace.open(folder)
     turns = watch_locks(workspace.store)
-    work(workspace, stop)
-    queue.put(turns)
+    try:
+        work(workspace, stop)
+    finally:
+        queue.put(turns)
 
 
 def count(folder: str, stop: Any, queue: Any) -> None:
-    """When each reading ended, and the rows and different ids that it saw."""
+    """When each reading ended, and the rows and different ids that it saw; a pause after each, as a screen makes."""
     workspace = Workspace.open(folder)
     seen = []
     while not stop.is_set():
@@ -94,6 +98,7 @@ def count(folder: str, stop: Any, queue: Any) -> None:
             sql = "SELECT COUNT(*) AS n, COUNT(DISTINCT event_id) AS d FROM events"
             row = reader.query(sql).to_pylist()[0]
         seen.append((time.time(), row["n"], row["d"]))
+        time.sleep(PAUSE)
     queue.put(seen)
 
 
@@ -115,6 +120,7 @@ def measure_freshness(folder: str, seconds: float) -> dict[str, Any]:
     worker_turns = tidied.get()
     for process in (*others, loader):
         process.join()
+        assert process.exitcode == 0, f"{process.name} failed"
     delays = []
     place = 0
     for at, rows in acknowledged:
@@ -262,6 +268,7 @@ def measure_members(folder: str, customers: int, clicks: int) -> dict[str, float
     stop.set()
     tidied.get()
     worker.join()
+    assert worker.exitcode == 0, "the worker failed"
     live = LiveMembers(workspace)
     live.step()
     cpu = time.process_time()

@@ -13,7 +13,7 @@ from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.schedule import find_next_due
 from aimwell.analysis.segments import save_segment
 from aimwell.analysis.step import describe
-from aimwell.core.errors import Conflict
+from aimwell.core.errors import Conflict, NotReady
 from aimwell.core.text import say
 from aimwell.core.time import now
 from aimwell.data.event_intake import take_events
@@ -71,6 +71,23 @@ def test_a_task_that_fails_ends_the_worker(tmp_path: Path) -> None:
     tasks = (Task("fail", 1, fail, lane="own"), Task("idle", 0.01, lambda _: 0))
     with pytest.raises(OSError, match="disk full"):
         work(workspace, Event(), tasks=tasks)
+    workspace.close()
+
+
+def test_what_cannot_be_done_for_now_is_told_and_tried_again(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    stop, told = Event(), []
+    reason = NotReady("test.memory", say("The query needs more memory than the workspace allows."))
+
+    def publish(_: Workspace) -> int:
+        if len(told) < 2:
+            raise reason
+        stop.set()
+        return 1
+
+    tally = work(workspace, stop, tasks=(Task("publish", 0.01, publish),), tell=told.append)
+    assert told == [reason, reason]
+    assert (tally.done, tally.failed) == ({"publish": 1}, {"publish": 2})
     workspace.close()
 
 

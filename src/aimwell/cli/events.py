@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from aimwell.cli.help import App
-from aimwell.cli.output import emit, state
+from aimwell.cli.output import emit, state, warn
 from aimwell.core.text import say
 
 app = App(help="Take batches of events in.  接入事件")
@@ -67,12 +67,12 @@ def worker(
 
     workspace = state(context).workspace
     if once:
-        tally = run_once(workspace)
+        tally = run_once(workspace, tell=warn)
     else:
         stop = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        tally = work(workspace, stop)
+        tally = work(workspace, stop, tell=warn)
     message = say(
         "{moved} rows were moved into files, {merged} files merged, {deleted} files deleted.",
         moved=f"{tally.done.get('move', 0):,}",
@@ -81,6 +81,6 @@ def worker(
     )
     emit(
         context,
-        {"done": tally.done, "yielded": tally.yielded, "message": message.both()},
+        {"done": tally.done, "yielded": tally.yielded, "failed": tally.failed, "message": message.both()},
         lambda console: console.print(str(message), markup=False),
     )

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text as Styled
 
 from aimwell.cli.pages import Page, Words
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import AimwellError, BadInput
 from aimwell.core.money import to_money
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, current_language, say
@@ -105,6 +105,11 @@ def show_progress(context: typer.Context) -> Callable[[str | Text], None]:
             console.print(str(message), style="dim", highlight=False, markup=False)
 
     return report
+
+
+def warn(error: AimwellError) -> None:
+    """Say on standard error what could not be done for now, and go on."""
+    Page(stderr=True).print(error.render(), style="yellow", highlight=False, markup=False)
 
 
 def make_table(*titles: str) -> Table:

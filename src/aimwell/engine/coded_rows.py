@@ -10,6 +10,7 @@ Reads events, order_lines and customers; writes tables of the published file, wh
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ WORD_COLUMNS: dict[str, tuple[str, ...]] = {
 DICTIONARIES = ("numbers", "words", "months", "month_names")
 """The tables beside those of rows: see ``make_dictionaries``."""
 _MOST_VALUES = 1_000
+_RANGE = 120_000
+"""Customers whose tags are sorted at a time: a row group of the file."""
+_SORTED = 5_000_000
+"""Events that are sorted at a time, more or less."""
 _RETURNED = "CASE WHEN l.quantity < 0 OR l.revenue < 0 THEN TRUE ELSE FALSE END"
 
 
@@ -101,8 +106,12 @@ ORDER BY w.word""")
 
 def make_part(session: Session, name: str) -> None:
     """Make one table of the published file anew."""
-    body = _render_tags(session) if name == "tags" else _render_part(name)
-    session.execute(f"CREATE OR REPLACE TABLE published.{name} AS {body}")
+    if name == "tags":
+        _make_tags(session)
+    elif MONTH_TABLE.fullmatch(name):
+        _make_month(session, name)
+    else:
+        session.execute(f"CREATE OR REPLACE TABLE published.{name} AS {_render_part(name)}")
     if MONTH_TABLE.fullmatch(name):
         forget_month(session, name)
         session.execute(
@@ -159,14 +168,25 @@ def _render_part(name: str) -> str:
             return _render_orders()
         case "order_lines":
             return _render_lines()
-        case "events_none":
-            return _render_events("WHERE 1 = 0")
         case _:
-            return _render_events(_render_days([name]))
+            return _render_events("WHERE 1 = 0")
 
 
-def _render_tags(session: Session) -> str:
-    """The tags by customer, texts with few values as codes."""
+def _make_month(session: Session, name: str) -> None:
+    """A month's events, so many customers at a time that sorting them takes little memory."""
+    days = _render_days([name])
+    rows = session.query(f"SELECT COUNT(*) AS n FROM events{days}")["n"][0].as_py()
+    customers = session.query("SELECT COUNT(*) AS n FROM published.numbers")["n"][0].as_py()
+    parts = max(1, -(-rows // _SORTED))
+    for part in range(parts):
+        first, after = customers * part // parts, customers * (part + 1) // parts
+        among = f"WHERE n.customer >= {first} AND n.customer < {after}"
+        make = f"INSERT INTO published.{name}" if part else f"CREATE OR REPLACE TABLE published.{name} AS"
+        session.execute(f"{make} {_render_events(days, among)}")
+
+
+def _make_tags(session: Session) -> None:
+    """The tags by customer, texts with few values as codes; a range at a time, since rows are wide to sort."""
     shown = []
     for column in session.query("SELECT * FROM tags LIMIT 0").schema:
         name = quote_name(column.name)
@@ -176,7 +196,18 @@ def _render_tags(session: Session) -> str:
             shown.append(f"CAST({name} AS ENUM({listed})) AS {name}")
         else:
             shown.append(name)
-    return f"SELECT {', '.join(shown)} FROM tags ORDER BY customer_id"
+    body = f"SELECT {', '.join(shown)} FROM tags"
+    session.execute(f"CREATE OR REPLACE TABLE published.tags AS {body} LIMIT 0")
+    starts = session.query(
+        "SELECT customer_id FROM (SELECT customer_id, ROW_NUMBER() OVER (ORDER BY customer_id) AS place FROM tags)"
+        f" WHERE place % {_RANGE} = 0 ORDER BY customer_id"
+    )["customer_id"].to_pylist()
+    for first, after in itertools.pairwise([None, *starts, None]):
+        tests = ["customer_id >= $first"] if first is not None else []
+        tests += ["customer_id < $after"] if after is not None else []
+        where = f" WHERE {' AND '.join(tests)}" if tests else ""
+        bound = {name: value for name, value in (("first", first), ("after", after)) if value is not None}
+        session.execute(f"INSERT INTO published.tags {body}{where} ORDER BY customer_id", bound)
 
 
 def _list_values(session: Session, name: str) -> list[str] | None:
@@ -186,14 +217,14 @@ def _list_values(session: Session, name: str) -> list[str] | None:
     return values if len(values) <= _MOST_VALUES else None
 
 
-def _render_events(where: str) -> str:
+def _render_events(where: str, among: str = "") -> str:
     codes = ", ".join(f"{kind}_words.code AS {kind}" for kind in WORD_COLUMNS["events"])
     # The rows are chosen first: the condition names no alias.
     return (
         f"SELECT n.customer, EPOCH_US(e.occurred_at) AS moment, e.occurred_on AS day, {codes}, e.event_id"
         f" FROM (SELECT * FROM events {where}) AS e"
         " JOIN published.numbers AS n ON n.customer_id = e.customer_id"
-        f" {_join_words('e', WORD_COLUMNS['events'])} ORDER BY n.customer, moment, e.event_id"
+        f" {_join_words('e', WORD_COLUMNS['events'])} {among} ORDER BY n.customer, moment, e.event_id"
     )
 
 

@@ -4,7 +4,7 @@ Every second hot rows are moved into files; now and then files are merged, what 
 in, tags and events are published, and files that nobody needs are deleted. Membership of segments follows the events,
 and windows of segments expire when their day begins. Tasks stand in lanes, each a thread of its own, so that no file
 keeps an event waiting; the lane of large files leaves the processor to the others. Each task stands for itself: one
-that finds another process at work tries again at its next turn. Several workers may run.
+that finds another process at work, or cannot be done for now, tries again at its next turn. Several workers may run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from aimwell.analysis.live_members import LiveMembers
 from aimwell.analysis.schedule import find_next_due, refresh_due
-from aimwell.core.errors import Conflict
+from aimwell.core.errors import Conflict, NotReady
 from aimwell.core.time import now
 from aimwell.data.event_profiles import merge_profiles
 from aimwell.engine.compaction import compact, merge_files
@@ -44,10 +44,13 @@ class Task:
 
 @dataclass
 class Tally:
-    """What the worker did so far, by task: units of work, and turns that another process took."""
+    """What the worker did so far, by task: units of work, turns that another process took, and turns in vain."""
 
     done: dict[str, int] = field(default_factory=dict)
     yielded: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    tell: Callable[[NotReady], None] | None = None
+    """Is shown why a turn was in vain; without it that is raised."""
 
 
 def _compact(workspace: Workspace) -> int:
@@ -108,9 +111,14 @@ TASKS = (
 )
 
 
-def run_once(workspace: Workspace, tasks: tuple[Task, ...] = TASKS) -> Tally:
-    """Every task once, those that move rows until nothing is left to move."""
-    tally = Tally()
+def run_once(
+    workspace: Workspace,
+    tasks: tuple[Task, ...] = TASKS,
+    *,
+    tell: Callable[[NotReady], None] | None = None,
+) -> Tally:
+    """Every task once, those that move rows until nothing is left to move. ``tell``: see ``work``."""
+    tally = Tally(tell=tell)
     for task in tasks:
         while _is_due(task, workspace, now()) and _act(task, workspace, tally) and task.act is _compact:
             pass
@@ -123,12 +131,14 @@ def work(
     *,
     tasks: tuple[Task, ...] = TASKS,
     clock: Callable[[], datetime] = now,
+    tell: Callable[[NotReady], None] | None = None,
 ) -> Tally:
     """Do each task whenever its time has come by ``clock``, until ``stop`` is set.
 
-    Whatever a task raises, other than Conflict, ends the worker and is raised here.
+    With ``tell``, NotReady (too little memory to publish, say) is told, and the task tried again at its next turn:
+    events must come in nevertheless. Whatever else a task raises, other than Conflict, ends the worker and is raised.
     """
-    tally = Tally()
+    tally = Tally(tell=tell)
     failures: list[BaseException] = []
 
     def follow(lane: str) -> None:
@@ -196,6 +206,12 @@ def _act(task: Task, workspace: Workspace, tally: Tally) -> int:
         done = task.act(workspace)
     except Conflict:
         tally.yielded[task.name] = tally.yielded.get(task.name, 0) + 1
+        return 0
+    except NotReady as error:
+        if tally.tell is None:
+            raise
+        tally.failed[task.name] = tally.failed.get(task.name, 0) + 1
+        tally.tell(error)
         return 0
     tally.done[task.name] = tally.done.get(task.name, 0) + done
     return done
