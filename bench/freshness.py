@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import multiprocessing
-import statistics
 import sys
 import tempfile
 import threading
@@ -35,7 +35,7 @@ from aimwell.core.time import business_day, now
 from aimwell.data.event_intake import take_events
 from aimwell.data.event_queue import EventQueue
 from aimwell.engine.hot_tables import HOT_BATCHES, LIVE_CHANGES, LIVE_FOLLOWERS
-from aimwell.engine.rule import All, Not, Sequence, Step, did
+from aimwell.engine.rule import All, Not, Rule, Sequence, Step, did
 from aimwell.engine.specification import Condition, Window
 from aimwell.engine.workspace import Workspace
 from aimwell.loop.worker import work
@@ -200,7 +200,7 @@ def measure_live_rules(folder: str, events: int) -> dict[str, float]:
     """Three rules, their states durable: events per CPU second, reading and committing included."""
     workspace = Workspace.open(folder)
     name = Condition("name", "=", "Product Viewed")
-    rules = {
+    rules: dict[str, Rule] = {
         "often": did("Product Viewed", 3, 30),
         "stopped": All((did("Product Viewed", 1, 30), Not(did("Product Viewed", 1, 7)))),
         "came_back": Sequence((Step("events", (name,)), Step("events", (name,), 7)), None, Window(30)),
@@ -311,7 +311,7 @@ def has_entered(workspace: Workspace, customer: str) -> bool:
 
 def quantile(values: list[float], share: float) -> float:
     ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else statistics.nan
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else math.nan
 
 
 def main() -> int:

@@ -151,7 +151,7 @@ def count_duckdb(files: list[Path]) -> list[int]:
 SELECT level, COUNT(*) FROM (
     SELECT customer_id, MAX(CASE {levels} ELSE 0 END) AS level FROM {source} GROUP BY customer_id)
 WHERE level > 0 GROUP BY level"""
-    with duckdb.connect(config={"threads": 2}) as connection:
+    with duckdb.connect(config={"threads": 2, "temp_directory": tempfile.gettempdir()}) as connection:
         return _accumulate(dict(connection.execute(sql).fetchall()))
 
 

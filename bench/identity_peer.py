@@ -7,6 +7,7 @@ take those of FEBRL 3. A demo ends at one threshold; here the best of several is
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,8 @@ def run_demo(name: str, records: list[pa.Table], threads: int) -> dict[str, list
     ``records`` has the columns of the set and ``unique_id``; one table to deduplicate, two to link.
     """
     demo = _DEMOS[name]
-    connection = duckdb.connect(config={"threads": threads, "memory_limit": "4GB"})
+    limits: dict[str, str | int | float | list[str]] = {"threads": threads, "memory_limit": "4GB"}
+    connection = duckdb.connect(config={**limits, "temp_directory": tempfile.gettempdir()})
     database = DuckDBAPI(connection)
     frames = [
         database.register(table, dataset_display_name=f"t{place}") for place, table in enumerate(records)

@@ -101,6 +101,7 @@ def load_peer(path: str, folder: str) -> dict[str, float]:
     import duckdb
 
     connection = duckdb.connect(config={"memory_limit": "2GB", "threads": 2, "temp_directory": folder})
+    connection.execute("SET enable_progress_bar = false")
     start = time.perf_counter()
     connection.execute(
         f"""

@@ -6,6 +6,7 @@ flags; the last line is JSON.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +84,7 @@ def main() -> None:
     building = (time.process_time() - start) * 1000
     bitmaps = SegmentBitmaps(pa.nulls(customers, pa.string()), maps)
     table = pa.table({f"s{number}": pa.array(flags[:, number]) for number in range(SEGMENTS)})
-    connection = duckdb.connect(config={"threads": 2})
+    connection = duckdb.connect(config={"threads": 2, "temp_directory": tempfile.gettempdir()})
     connection.register("arrow_flags", table)
     connection.execute("CREATE TABLE flags AS SELECT * FROM arrow_flags")
     frame = polars.from_arrow(table)

@@ -14,6 +14,7 @@ clock; ``cpu`` are those of all threads. It holds when first, again, events and 
 from __future__ import annotations
 
 import itertools
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -167,7 +168,7 @@ def find_p95(costs: list[float]) -> float:
 def time_peer(workspace: Workspace, texts: list[str], events: list[str]) -> tuple[list[float], list[float]]:
     """A count by hand over Parquet; the rules' texts are SQL but for the event part."""
     folder = workspace.warehouse_folder
-    connection = duckdb.connect(config={"threads": 2})
+    connection = duckdb.connect(config={"threads": 2, "temp_directory": tempfile.gettempdir()})
     connection.execute("SET TimeZone = 'UTC'")
     tags = f"read_parquet('{folder}/tags/*.parquet')"
     costs, event_costs = [], []

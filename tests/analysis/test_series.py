@@ -76,3 +76,13 @@ def test_days_and_periods_have_limits() -> None:
         measure_series(Scratch({}), Series(count, "day", END, START))
     with pytest.raises(BadInput):
         measure_series(Scratch({}), Series(count, "day", date(2020, 1, 1), END))
+
+
+def test_customers_of_a_period_are_counted_once() -> None:
+    lines = build_lines(
+        *({"customer_id": who, "ordered_on": date(2024, 2, day)} for who, day in (("p", 1), ("q", 1), ("p", 2)))
+    )
+    figure = parse_figure("count_distinct:customer_id", Step("order_lines"))
+    series = Series(figure, "month", date(2024, 2, 1), date(2024, 3, 1))
+    found = measure_series(Scratch({"order_lines": lines}), series)["periods"]
+    assert found == [{"start": "2024-02-01", "figure": 2.0, "rows": 3, "whole": True}]

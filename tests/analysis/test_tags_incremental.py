@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from aimwell.analysis import tags
+from aimwell.analysis import tag_measuring, tags
 from aimwell.analysis.own_tags import save_tag
 from aimwell.analysis.tags import ComputedTags, compute_tags
 from aimwell.core.tables import TABLES
@@ -174,9 +174,11 @@ def read(reader: Any) -> pa.Table:
 
 @pytest.fixture(autouse=True, scope="module")
 def _patch_always() -> Iterator[None]:
-    """Even a shop of four customers is patched where it can be, rather than written anew."""
+    """Even a shop of four customers is patched where it can be, rather than written anew, and in several ranges."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tags, "_MOST_PATCHED", 99.0)
+        patch.setattr(tags, "_MOST_COLUMNS", 1.0)
+        patch.setattr(tag_measuring, "_CELLS_IN_A_RANGE", 300)
         yield
 
 
@@ -287,6 +289,93 @@ def test_orders_of_the_same_day_write_rows_of_buyers_and_compared_columns_of_all
     deliveries.deliver([("e", 9, 1, "milk", 100, 11)], [], [])
     assert_same(workspace, START + timedelta(days=1))
     assert list_patches(workspace) == list_overlays(workspace) == []
+    workspace.close()
+
+
+def test_a_day_later_only_columns_that_can_be_others_are_written(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    deliveries = fill(workspace)
+    compute(workspace, START)
+    base = list_plain(workspace)
+    assert len(base) > 1
+    assert_same(workspace, START + timedelta(days=1))
+    lower = list_overlays(workspace)
+    assert (list_plain(workspace), len(lower)) == (base, len(base))
+    deliveries.deliver([("a", 7, 4, "milk", 2500, 11)], [("b", "Product Added", 3, "ball")], [])
+    assert_same(workspace, START + timedelta(days=1))
+    # What compares customers lies above what the day changed, and the patch above both.
+    upper = [path for path in list_overlays(workspace) if path not in lower]
+    assert (set(lower) < set(list_overlays(workspace)), len(upper), len(list_patches(workspace))) == (
+        True,
+        1,
+        1,
+    )
+    deliveries.deliver([("b", 8, 2, "milk", 9900, 11)], [], [])
+    assert_same(workspace, START + timedelta(days=1))
+    assert (len(list_overlays(workspace)), len(list_patches(workspace))) == (len(lower) + 1, 1)
+    assert_same(workspace, START + timedelta(days=2))
+    assert list_overlays(workspace) == list_patches(workspace) == []
+    workspace.close()
+
+
+def test_days_that_pass_write_over_what_days_before_wrote(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    deliveries = fill(workspace)
+    compute(workspace, START)
+    base = list_plain(workspace)
+    for days, order in ((1, 0), (3, 1), (8, 2), (10, 0), (30, 3), (31, 0)):
+        day = START + timedelta(days=days)
+        if order:
+            lines = [("a", order, -days + 1, "bread", 800 * order, 10)]
+            deliveries.deliver(lines, [("b", name, -days + 1, "ball") for name in EVENTS], [])
+        assert_same(workspace, day)
+        assert list_plain(workspace) == base
+        assert len(list_overlays(workspace)) == len(base)
+    erase_person(workspace, "b", dry_run=False)
+    with workspace.read() as reader:
+        assert reader.query("SELECT customer_id FROM tags")["customer_id"].to_pylist().count("b") == 0
+    workspace.close()
+
+
+def test_what_persons_are_and_allow_changes_with_the_day(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    fill(workspace)
+    people = [{"customer_id": name, "phone": "13800000000", "source": "t"} for name in ("a", "b", "e", "f")]
+    rows = TABLES["customers"].build(people)
+    born = ["2004-04-01", "1990-04-02", None, "no day"]
+    joined = ["2024-03-31", "2024-04-01", "2020-01-01", None]
+    rows = rows.append_column("birth_date", pa.array(born)).append_column("joined_on", pa.array(joined))
+    said = [
+        ("a", True, 1, None),
+        ("b", True, 1, 3),
+        ("e", True, 3, None),
+        ("f", True, 1, None),
+        ("f", False, 4, None),
+    ]
+    consents = [
+        {"customer_id": name, "channel": "sms", "purpose": "marketing", "allowed": allowed, "source": "t"}
+        | {"since": datetime(2024, 3, 30, 16, tzinfo=UTC) + timedelta(days=since)}
+        | {"until": until and datetime(2024, 3, 30, 16, tzinfo=UTC) + timedelta(days=until)}
+        for name, allowed, since, until in said
+    ]
+    with workspace.run("data", as_of=START) as run:
+        run.replace("customers", rows)
+        run.append("consents", TABLES["consents"].build(consents))
+    compute(workspace, START)
+    seen = []
+    for days in range(1, 6):
+        found = assert_same(workspace, START + timedelta(days=days))
+        seen.append([found[name].to_pylist() for name in ("contactable_sms", "age_years", "membership_days")])
+    assert [row[0] for row in seen] == [
+        [False, False, False, False],
+        [True, True, False, True],
+        [True, False, False, True],
+        [True, False, True, True],
+        [True, False, True, False],
+    ]
+    assert [row[1][:2] for row in seen] == [[20, 33], [20, 34], [20, 34], [20, 34], [20, 34]]
+    assert [row[2][:2] for row in seen][:2] == [[1, 0], [2, 1]]
+    assert list_plain(workspace) and list_overlays(workspace)
     workspace.close()
 
 

@@ -29,6 +29,7 @@ UNREADABLE = [
     (["demo", "--rounds", "x"], "“x”不是整数。"),
     (["data", "identity", "find", "--least", "x"], "“x”不是数字。"),
     (["analysis", "funnel"], "缺少选项 --step"),
+    (["data", "consent", "set", "c", "sms"], "缺少选项 --allow|--refuse"),
 ]
 
 

@@ -180,3 +180,40 @@ def test_a_customer_before_the_analysis_says_what_is_next(
     capsys.readouterr()
     assert call(monkeypatch, "-w", shop, "customer", "C1") == 0
     assert "下一步：aimwell analysis run" in capsys.readouterr().out
+
+
+def test_an_answer_that_has_ended_is_no_refusal(aimwell: Run, tmp_path: Path) -> None:
+    text = "会员号,渠道,是否同意,时间,有效期\nC3,电话,是,2025-01-01,2025-06-30\n"
+    (tmp_path / "ended.csv").write_text(text, "utf-8")
+    aimwell("data", "add", str(tmp_path / "ended.csv"), "--as", "consents", "--yes")
+    page = aimwell("customer", "C3")
+    assert "已到期" in page
+    assert "2025-07-01" in page
+
+
+def test_what_was_never_delivered_is_named_in_words(aimwell: Run) -> None:
+    page = aimwell("analysis", "run", "--as-of", "2026-01-25")
+    assert "没有电话、电子邮件、邮寄的授权记录" in page.replace("\n", "")
+    assert "complaint" not in page
+
+
+def test_a_trend_of_nothing_says_so(aimwell: Run) -> None:
+    assert "没有“Product View”" in aimwell("analysis", "trend", "Product View", "--until", "2026-01-25")
+    page = aimwell("analysis", "trend", "orders", "--figure", "sum:revenue", "--until", "2026-01-25")
+    assert "revenue 合计" in page
+    assert "aimwell analysis events" not in page
+
+
+def test_a_workspace_of_events_alone_knows_its_customers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.csv").write_text("用户,行为,时间\nU1,pv,2026-01-01\nU1,buy,2026-01-02\n", "utf-8")
+    shop = ["-w", str(tmp_path / "log")]
+    assert call(monkeypatch, "init", shop[1]) == 0
+    assert call(monkeypatch, *shop, "data", "add", str(tmp_path / "log.csv"), "--as", "events", "--yes") == 0
+    assert "可以分析客户的行为" in capsys.readouterr().out.replace("\n", "")
+    for _ in range(2):
+        assert call(monkeypatch, *shop, "customer", "U2") == 2
+        assert "U1" in capsys.readouterr().err
+        assert call(monkeypatch, *shop, "analysis", "run", "--as-of", "2026-01-03") == 0
+        capsys.readouterr()

@@ -24,6 +24,7 @@ _PEOPLE = ("c03", "客户一", "z", "first seen")
 def refresh(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, pa.Table]]:
     """What was done, and all tags after it, as the engine reads them."""
     monkeypatch.setattr(tags, "_MOST_PATCHED", 99.0)
+    monkeypatch.setattr(tags, "_MOST_COLUMNS", 1.0)
     yield "at first", _compute(workspace, 0)
     _append_events(workspace)
     yield "a patch", _compute(workspace, 0)
@@ -34,6 +35,10 @@ def refresh(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[t
     assert [sum(map(is_patch, files)), sum(map(is_overlay, files))] == [1, 1]
     yield "a patch and an overlay", found
     yield "a day later", _compute(workspace, 1)
+    found = _compute(workspace, 2)
+    with workspace.run("look", as_of=AS_OF) as run:
+        assert any(map(is_overlay, run.list_files("tags")))
+    yield "columns of another day", found
 
 
 def _compute(workspace: Workspace, days: int) -> pa.Table:

@@ -15,6 +15,8 @@ from aimwell.core.masking import mask_identifier
         ("phone", "13800138000", "138****8000"),
         ("phone", "+8613800138000", "+86138****8000"),
         ("phone", "12345", "*****"),
+        ("phone", "+6591234567", "+65****4567"),
+        ("phone", "0101234567", "01****4567"),
         ("email", "alice@example.com", "a***@example.com"),
         ("name", "王小明", "王**"),
         ("openid", "oABCDEF123", "oA****23"),

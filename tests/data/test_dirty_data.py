@@ -40,6 +40,16 @@ def test_other_scores_have_their_own_scale(tmp_path: Path) -> None:
     assert found["reasons"] == {"bad_recommendation": 1}
 
 
+def test_the_kind_of_a_row_may_say_that_it_answers_nps(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(
+        tmp_path,
+        "会员编号,类型,评分,日期\n1,NPS,10,2026-01-02\n2,NPS,11,2026-01-02\n3,满意度,86,2026-01-02\n",
+    )
+    found = add_source(shop, path, table="signals", accept=True).summary
+    assert (found["accepted"], found["reasons"]) == (2, {"bad_recommendation": 1})
+
+
 def test_lost_zeros_are_told_where_another_source_has_them(tmp_path: Path) -> None:
     shop = make_workspace(tmp_path)
     people = write(tmp_path, "customer_id,city\n001,a\n002,b\n010,c\nX1,d\n", name="people.csv")
@@ -87,6 +97,21 @@ def test_a_consent_ends_with_its_last_day(tmp_path: Path, header: str) -> None:
         assert state["allowed"] is allowed
     (state,) = show_consents(shop, "2", at=after)["states"]
     assert state["allowed"] is True
+
+
+@pytest.mark.parametrize("ends", ["2025-03-31", "2025/3/31 12:00"])
+def test_a_consent_may_say_in_words_that_it_has_no_end(tmp_path: Path, ends: str) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(
+        tmp_path,
+        f"客户编号,渠道,是否同意,授权时间,有效期\n1,短信,是,2025-01-01,{ends}\n2,短信,否,2025-01-01,长期有效\n"
+        "3,短信,是,2025-01-01,Forever\n4,短信,是,2025-01-01,下个月\n",
+        name="consents.csv",
+    )
+    assert add_source(shop, path, table="consents", accept=True).summary["rejected"] == 1
+    stored = query(shop, "SELECT customer_id, allowed, until FROM consents ORDER BY 1")
+    day = datetime(2025, 3, 31, 4 if ":" in ends else 16, tzinfo=UTC)
+    assert [(row["allowed"], row["until"]) for row in stored] == [(True, day), (False, None), (True, None)]
 
 
 def test_copies_among_rejects_are_one_entry(tmp_path: Path) -> None:
@@ -160,3 +185,13 @@ def test_one_order_in_two_sources_is_counted_once(tmp_path: Path) -> None:
     assert (told["affected"], told["total"]) == (20, 20)
     check(shop)
     assert len(find(shop, "order_in_two_sources")) == 1
+
+
+def test_an_order_line_is_named_by_its_order(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(
+        tmp_path, "customer_id,order_id,date,quantity,amount\n1,A7,2026-01-02,0,3\n1,A8,2026-01-02,1,3\n"
+    )
+    add_source(shop, path, table="order_lines", accept=True, as_of=date(2026, 6, 1))
+    (row,) = query(shop, "SELECT examples FROM quality WHERE check_name = 'zero_quantity'")
+    assert row["examples"] == '["A7"]'

@@ -19,6 +19,7 @@ from aimwell.data.event_profiles import merge_profiles
 from aimwell.data.segment_events import Terms, name_column, read_message
 from aimwell.data.segment_orders import split_cents
 from aimwell.engine.compaction import compact
+from aimwell.engine.hot_events import merge_digests
 from aimwell.engine.workspace import Workspace
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -86,6 +87,24 @@ def test_a_clock_that_is_wrong_is_corrected_by_sent_at(workspace: Workspace) -> 
     message = track(timestamp="2031-01-01T00:00:00Z", sentAt="2031-01-01T00:10:00Z")
     assert take(workspace, message) == ["accepted"]
     assert ask(workspace, "SELECT occurred_at FROM events")[0]["occurred_at"] == NOW - timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("timestamp", ["2026-01-31T08:00:00Z", None])
+def test_a_file_tells_when_events_happened_not_when_it_is_read(
+    workspace: Workspace, tmp_path: Path, timestamp: str | None
+) -> None:
+    sent = "2026-01-31T08:00:05Z"
+    messages = [
+        track(timestamp=timestamp, sentAt=sent),
+        track(messageId="m2", timestamp=timestamp, sentAt=sent, receivedAt="2026-01-31T08:10:05Z"),
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in messages), encoding="utf-8")
+    assert take_file(workspace, path)["accepted"] == 2
+    found = ask(workspace, "SELECT occurred_at FROM events ORDER BY event_id")
+    on_our_clock = "2026-01-31T08:10:00Z" if timestamp else "2026-01-31T08:10:05Z"
+    expected = [datetime.fromisoformat(timestamp or sent), datetime.fromisoformat(on_our_clock)]
+    assert [row["occurred_at"] for row in found] == expected
 
 
 def test_the_original_timestamp_counts_where_segment_has_added_its_own(workspace: Workspace) -> None:
@@ -172,6 +191,21 @@ def test_late_repeats_are_told_when_their_ids_are_long_forgotten(workspace: Work
     assert take(workspace, old, {**old, "messageId": "m2"}) == ["duplicate", "accepted"]
     assert len(ask(workspace, "SELECT * FROM order_lines")) == 1
     assert len(ask(workspace, "SELECT * FROM events")) == 2
+
+
+def test_a_late_repeat_is_told_though_it_was_under_way_for_longer(workspace: Workspace) -> None:
+    def send(to: Workspace, seconds: float, days: int) -> list[str]:
+        """The message (again), which arrives so many days later, after so many seconds under way."""
+        at = NOW + timedelta(days=days)
+        sent = at - timedelta(seconds=seconds)
+        # A second before midnight in Shanghai.
+        message = track(timestamp="2026-03-30T15:59:59Z", sentAt=sent.isoformat())
+        return [one.status for one in take_events(to, [message], received_at=at)]
+
+    assert send(workspace, 0.5, 0) == ["accepted"]
+    compact(workspace)
+    merge_digests(workspace.store)
+    assert send(Workspace.open(workspace.path), 2.0, 20) == ["duplicate"]
 
 
 def test_an_order_has_its_lines_to_the_cent(workspace: Workspace) -> None:
@@ -398,6 +432,18 @@ def test_single_events_of_many_threads_share_commits(workspace: Workspace) -> No
     assert statuses == {"accepted": 150, "duplicate": 150}
     assert 0 < events.commits < 300
     assert ask(workspace, "SELECT COUNT(*) AS n FROM events") == [{"n": 150}]
+
+
+def test_who_gives_up_waiting_stops_nobody_else(workspace: Workspace) -> None:
+    from aimwell.data.event_queue import EventQueue
+
+    events = EventQueue(workspace)
+    # Handed over before the queue begins: the first is cancelled for certain before its commit.
+    answers = [events.put(track(messageId=name, timestamp=None)) for name in ("gone", "kept")]
+    assert answers[0].cancel()
+    with events:
+        assert answers[1].result(60).status == "accepted"
+    assert ask(workspace, "SELECT event_id FROM events") == [{"event_id": "kept"}]
 
 
 def test_senders_learn_when_a_commit_fails(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

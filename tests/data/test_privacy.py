@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -24,6 +25,7 @@ from aimwell.data import erasure as erasing
 from aimwell.data import export
 from aimwell.data.consent import suppress
 from aimwell.data.erasure import erase_person
+from aimwell.data.erasure_folder import delete_unlisted
 from aimwell.data.event_intake import take_events
 from aimwell.data.export import export_person
 from aimwell.data.identity.step import split_records
@@ -349,7 +351,7 @@ def test_who_must_not_be_contacted_stays_so_under_a_new_number(shop: Workspace, 
     ]
 
 
-@pytest.mark.parametrize("stage", ["written", "committed", "deleted"])
+@pytest.mark.parametrize("stage", ["written", "committed", "deleted", "emptied"])
 def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
     shop: Workspace, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,11 +369,31 @@ def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
     with pytest.raises(Killed):
         erase_person(shop, PERSON, dry_run=False)
     monkeypatch.undo()
-    erase_person(shop, PERSON, dry_run=False)
+    assert len(erase_person(shop, PERSON, dry_run=False).notices) == 1
     assert scan(shop.path) == []
     assert query(shop, "SELECT sum(revenue) AS sum FROM order_lines") == revenue
+    with shop.store.begin() as connection:
+        assert connection.execute(sa.text("SELECT COUNT(*) FROM pending_erasures")).scalar() == 0
     with pytest.raises(BadInput, match="no customer"):
         erase_person(shop, PERSON)
+
+
+def test_a_query_that_ends_meanwhile_takes_its_spilt_rows_itself(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shop.warehouse_folder / "temporary" / "fenced-1"
+    folder.mkdir(parents=True)
+    for name in ("one.tmp", "two.tmp"):
+        (folder / name).write_text(PERSON)
+    unlink = os.unlink
+
+    def come_second(*place: Any, **how: Any) -> None:
+        unlink(*place, **how)
+        unlink(*place, **how)
+
+    monkeypatch.setattr(os, "unlink", come_second)
+    delete_unlisted(shop)
+    assert not folder.exists()
 
 
 def test_who_loads_meanwhile_must_load_again(shop: Workspace) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from aimwell.core.errors import AimwellError, BadInput, NotReady
-from aimwell.core.tables import CUSTOMERS
+from aimwell.core.tables import CUSTOMERS, IDENTITIES
 from aimwell.engine.engines import open_session
 from aimwell.engine.settings import EngineSettings
 from aimwell.engine.workspace import Reader, Workspace
@@ -97,6 +98,25 @@ def test_the_fence_sees_what_the_run_has_staged_and_who_was_joined(workspace: Wo
         assert ask(run, "SELECT COUNT(*) AS n FROM Customers") == [{"n": 21}]
 
 
+@pytest.mark.parametrize("folder", ["customers", "order_lines", "it's events"])
+def test_a_folder_called_like_a_table_is_no_table(tmp_path: Path, folder: str) -> None:
+    workspace = Workspace.create(tmp_path / folder / "w")
+    with workspace.run("data", as_of=date(2026, 1, 1)) as run:
+        run.replace("customers", CUSTOMERS.build([{"customer_id": f"C{n}", "source": "s"} for n in range(2)]))
+        joined = [{"record_id": "C1", "customer_id": "C0", "run_id": run.id}]
+        run.replace("identities", IDENTITIES.build(joined))
+    with workspace.read() as reader:
+        limits: dict[str, Any] = {"seconds": 60.0, "memory": "512MB"}
+        for name in ("customers", "events", "order_lines"):
+            sql = f"SELECT COUNT(*) AS n FROM {name}"
+            assert reader.query_within(sql, tables=(name,), **limits) == reader.query(sql)
+        with pytest.raises(duckdb.Error):
+            reader.query_within(
+                "SELECT 1 AS n FROM products, order_lines AS o", tables=("products",), **limits
+            )
+    workspace.close()
+
+
 def test_time_and_memory_are_limited(workspace: Workspace) -> None:
     many = (
         "FROM customers AS a, customers AS b, customers AS c, customers AS d, customers AS e, customers AS f"
@@ -111,7 +131,7 @@ def test_time_and_memory_are_limited(workspace: Workspace) -> None:
         assert caught.value.code == "engine.query_too_slow"
         with pytest.raises(NotReady) as caught:
             ask(reader, f"SELECT LIST(a.email || b.email || c.email) AS n {many}", 60.0, "24MB")
-        assert caught.value.code == "engine.out_of_memory"
+        assert caught.value.code == "engine.query_too_large"
         assert ask(reader, "SELECT COUNT(*) AS n FROM customers") == [{"n": 20}]
     assert not list((workspace.warehouse_folder / "temporary").glob("fenced-*"))
 

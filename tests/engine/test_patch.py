@@ -84,7 +84,8 @@ def overlay(workspace: Workspace, values: dict[str, int], column: str = "orders"
     with workspace.run("analysis", as_of=DAY) as run:
         keys = list(values)
         numbers = pa.array(values.values(), pa.int64())
-        run.overlay("tags", pa.table({"customer_id": keys, "run_id": ["o"] * len(keys), column: numbers}))
+        over = pa.table({"customer_id": keys, "run_id": ["o"] * len(keys), column: numbers})
+        run.overlay("tags", [over.slice(0, 1), over.slice(1)])
 
 
 def read_rows(workspace: Workspace) -> dict[str, tuple[str, int]]:
@@ -106,7 +107,7 @@ def test_columns_of_an_overlay_stand_in_place_of_others_but_not_of_a_patch(works
     patch(workspace, {"c": 30})
     assert read_rows(workspace) == {**expected, "c": ("r", 30)}
     overlay(workspace, {"a": 14, "d": 15})
-    assert count_overlays(workspace) == 1
+    assert count_overlays(workspace) == 2
     assert read_rows(workspace) == {**expected, "a": ("o", 14), "c": ("r", 30), "d": ("o", 15)}
 
 
@@ -119,11 +120,49 @@ def test_a_new_column_may_come_with_an_overlay_and_must_stay_in_it(workspace: Wo
         overlay(workspace, {"a": 1})
 
 
+def test_an_overlay_of_fewer_columns_lies_above_one_that_has_them_all(workspace: Workspace) -> None:
+    names = ["a", "b", "c", "d"]
+    wide = {"customer_id": names, "run_id": ["w"] * 4, "orders": [5, 6, 7, 8], "rank": [1, 2, 3, 4]}
+    with workspace.run("analysis", as_of=DAY) as run:
+        run.overlay("tags", [pa.table(wide)])
+    overlay(workspace, {"a": 10, "b": 11, "c": 12, "d": 13})
+    # The narrow one is replaced, the wide one stays.
+    overlay(workspace, {"a": 20, "b": 21, "c": 22, "d": 23})
+    assert count_overlays(workspace) == 3
+    assert read_rows(workspace) == {name: ("o", 20 + place) for place, name in enumerate(names)}
+    with workspace.read() as reader:
+        ranks = reader.query("SELECT customer_id, rank FROM tags ORDER BY customer_id")["rank"].to_pylist()
+        person = reader.query_within("SELECT orders FROM tags", tables=["tags"], seconds=9.0, memory="1GB")
+    assert ranks == [1, 2, 3, 4]
+    assert sorted(person["orders"].to_pylist()) == [20, 21, 22, 23]
+    with workspace.run("analysis", as_of=DAY) as run:
+        run.overlay("tags", [pa.table(wide)])
+    assert count_overlays(workspace) == 1
+    assert read_rows(workspace) == {name: ("w", 5 + place) for place, name in enumerate(names)}
+
+
+def test_rows_with_a_key_of_several_columns_are_patched(workspace: Workspace) -> None:
+    def build_history(*rows: tuple[str, str, str]) -> pa.Table:
+        found = [{"customer_id": who, "tag": tag, "value": value} for who, tag, value in rows]
+        return TABLES["tag_history"].build([{**row, "since": DAY, "run_id": "r"} for row in found])
+
+    with workspace.run("analysis", as_of=DAY) as run:
+        run.replace("tag_history", build_history(("a", "x", "1"), ("a", "y", "2"), ("b", "x", "3")))
+    for rows in ([("a", "y", "4")], [("a", "y", "5"), ("b", "y", "6")]):
+        with workspace.run("analysis", as_of=DAY) as run:
+            run.patch("tag_history", build_history(*rows))
+    with workspace.read() as reader:
+        values = reader.query("SELECT value FROM tag_history ORDER BY customer_id, tag")["value"].to_pylist()
+    assert values == ["1", "5", "3", "6"]
+
+
 def test_an_overlay_is_merged_with_nothing_and_ends_when_all_is_replaced(workspace: Workspace) -> None:
     overlay(workspace, {"a": 10, "b": 11, "c": 12, "d": 13})
     merge_files(workspace, most_files=1)
-    assert count_overlays(workspace) == 1
-    assert [orders for _, orders in read_rows(workspace).values()] == [10, 11, 12, 13]
+    assert count_overlays(workspace) == 2
+    assert {name: orders for name, (_, orders) in read_rows(workspace).items()} == dict(
+        a=10, b=11, c=12, d=13
+    )
     with workspace.run("analysis", as_of=DAY) as run:
         run.replace("tags", build({"b": 9}))
     assert count_overlays(workspace) == 0

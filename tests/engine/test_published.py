@@ -109,6 +109,17 @@ def test_events_follow_identities(workspace: Workspace) -> None:
     assert see(workspace, "SELECT customer_id FROM events") == ["c9"]
 
 
+def test_a_reader_spills_where_it_is_cleared_away_and_reaches_nothing_else(workspace: Workspace) -> None:
+    write_tags(workspace, 1)
+    publish(workspace)
+    with workspace.published() as reader:
+        spills = reader.query("SELECT CURRENT_SETTING('temp_directory') AS folder")["folder"][0].as_py()
+        assert Path(spills) == workspace.warehouse_folder / "temporary"
+        for sql in ("SELECT * FROM glob('/*')", "SELECT content FROM read_text('/etc/hosts')"):
+            with pytest.raises(duckdb.PermissionException):
+                reader.query(sql)
+
+
 def test_a_reader_keeps_its_edition(workspace: Workspace) -> None:
     take(workspace, ["a"])
     compact(workspace)

@@ -143,3 +143,27 @@ def test_a_process_number_that_was_given_again_is_not_the_one_that_died(workspac
         (folder / f"{another}:0123456789abcdef").touch()
         assert find_oldest_lease(workspace.warehouse_folder, now()) is not None
         assert [path.name.rpartition(":")[0] for path in folder.iterdir()] == [mine]
+
+
+def test_what_killed_readers_spilt_goes_after_a_day_and_not_under_the_living(workspace: Workspace) -> None:
+    temporary = workspace.warehouse_folder / "temporary"
+    (temporary / "fenced-1").mkdir(parents=True)
+    spilt = [temporary / "fenced-1" / "spilt.tmp", temporary / "duckdb_temp_1.tmp"]
+    for path in spilt:
+        path.write_bytes(b"somebody")
+    day = timedelta(hours=25)
+    with hold_lease(workspace.warehouse_folder):
+        assert vacuum(workspace, now() + day).orphans == 0
+    assert vacuum(workspace, now() + LATER).orphans == 0
+    done = vacuum(workspace, now() + day)
+    assert (done.orphans, done.bytes) == (2, 16)
+    assert not list(temporary.iterdir())
+
+
+def test_what_was_spilt_beside_a_published_file_goes_too(workspace: Workspace) -> None:
+    folder = workspace.warehouse_folder / "published-1.duckdb.tmp"
+    folder.mkdir(parents=True)
+    (folder / "spilt.tmp").write_bytes(b"somebody")
+    assert vacuum(workspace).orphans == 0
+    assert vacuum(workspace, now() + LATER).orphans == 1
+    assert not folder.exists()

@@ -7,7 +7,7 @@ It reads no table and writes none.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,6 +55,21 @@ def align_rows(table: pa.Table, names: pa.ChunkedArray) -> pa.Table:
     return found.set_column(found.column_names.index(_KEY), _KEY, names)
 
 
+def join_layers(layers: Sequence[pa.Table], has_patch: bool, names: Sequence[str]) -> pa.Table:
+    """The columns ``names`` out of what ``engine.layers.read_layers`` answers, sorted."""
+    lower = [sort_rows(layer) for layer in (layers[:-1] if has_patch else layers)]
+    columns = {_KEY: lower[0][_KEY]}
+    for layer in lower:
+        found = align_rows(layer, columns[_KEY])
+        columns |= {name: found[name] for name in found.column_names if name != _KEY}
+    rows = pa.table({name: columns[name] for name in names})
+    if not has_patch or not layers[-1].num_rows:
+        return rows
+    patch = layers[-1].select(list(names))
+    kept = rows.filter(pc.invert(find_rows(rows[_KEY], patch[_KEY])))
+    return sort_rows(pa.concat_tables([kept, patch.cast(kept.schema)]))
+
+
 def lay_over(
     names: pa.ChunkedArray, columns: Mapping[str, pa.ChunkedArray], upper: pa.Table
 ) -> dict[str, pa.ChunkedArray]:
@@ -66,9 +81,17 @@ def lay_over(
     there = _join(find_rows(names, upper[_KEY]))
     if pc.sum(there).as_py() != upper.num_rows:
         upper = upper.filter(find_rows(upper[_KEY], names))
+    return put_over(columns, upper, there)
+
+
+def put_over(
+    columns: Mapping[str, pa.ChunkedArray], upper: pa.Table, there: pa.ChunkedArray
+) -> dict[str, pa.ChunkedArray]:
+    """``columns`` with the values of ``upper`` where ``there`` says so: as often as it has rows, in the same order."""
+    mask = _join(there)
     return {
         name: pa.chunked_array(
-            [pc.replace_with_mask(_join(column), there, _join(upper[name].cast(column.type)))]
+            [pc.replace_with_mask(_join(column), mask, _join(upper[name].cast(column.type)))]
         )
         for name, column in columns.items()
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 
-from aimwell.analysis.person_tags import REACHED_BY, render_days, render_person
+from aimwell.analysis.person_tags import DAYS, REACHED_BY, render_days, render_person
 from aimwell.analysis.tag import Tag, count_events, define_tag
 from aimwell.core.tables import CUSTOMERS, Type
 from aimwell.core.text import Text, say
@@ -210,15 +210,45 @@ def define_attributes(columns: list[str]) -> tuple[Tag, ...]:
     )
 
 
-def compile_permissions(*, as_of: date, zone_name: str) -> Query:
-    """One query: who allows or refuses marketing through each channel, as ``email_allowed`` (1 or 0)…"""
+def compile_permissions(*, as_of: date, zone_name: str, people: str | None = None) -> Query:
+    """One query: who allows or refuses marketing through each channel, as ``email_allowed`` (1 or 0)…
+
+    ``people``: a table of the only customers who are asked for.
+    """
     consents = [
         f"    MAX(CASE WHEN channel = '{name}' THEN CASE WHEN allowed THEN 1 ELSE 0 END END) AS {name}_allowed"
         for name in CONSENT_CHANNELS
     ]
-    sql = _PERMISSIONS.format(spoken=select_consents(purpose="marketing"), consents=",\n".join(consents))
-    start = datetime(as_of.year, as_of.month, as_of.day, tzinfo=zone(zone_name))
-    return Query(sql, bind_instant(start, before=True))
+    where = None if people is None else f"customer_id IN (SELECT customer_id FROM {people})"
+    spoken = select_consents(purpose="marketing", where=where)
+    sql = _PERMISSIONS.format(spoken=spoken, consents=",\n".join(consents))
+    return Query(sql, bind_instant(_start_day(as_of, zone_name), before=True))
+
+
+def compile_spoken(*, before: date, as_of: date, zone_name: str) -> Query:
+    """One query: the customers of whom any permission or refusal began or ended from one day to the other."""
+    tests = " OR ".join(
+        f"({name} >= $spoken_from AND {name} <= $spoken_until)" for name in ("since", "until")
+    )
+    sql = f"SELECT DISTINCT customer_id FROM consents WHERE purpose = 'marketing' AND ({tests})"
+    days = {"spoken_from": _start_day(before, zone_name), "spoken_until": _start_day(as_of, zone_name)}
+    return Query(sql, days)
+
+
+def compile_days(*, as_of: date, person: Mapping[str, str]) -> tuple[str, list[str]]:
+    """One query: a row per row of customers, with the tags that every day can change; and the names of these."""
+    days = {meaning: column for meaning, column in person.items() if meaning in DAYS}
+    columns = render_person(days, as_of)
+    read = ", ".join(f"d.{quote_name(name)}" for name in dict.fromkeys(("customer_id", *days.values())))
+    found = render_days(days, as_of, "told")
+    parts = {"told": _TOLD.format(read=read, among="")} | {name: sql for name, (sql, _) in found.items()}
+    shown = ", ".join(f"{text} AS {quote_name(name)}" for name, text in columns.items())
+    joins = " ".join(join for _, join in found.values())
+    return f"{with_parts(parts)}\nSELECT c.customer_id, {shown}\nFROM told AS c {joins}", list(columns)
+
+
+def _start_day(day: date, zone_name: str) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=zone(zone_name))
 
 
 def compile_contacts(

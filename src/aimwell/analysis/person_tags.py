@@ -161,7 +161,7 @@ def render_person(columns: Mapping[str, str], as_of: date) -> dict[str, str]:
     """SQL of each tag of the person over customers ``c``, joined to the parts of ``render_days``."""
     found = {
         name: f"{_name_part(meaning)}.{name}"
-        for meaning in _DAYS
+        for meaning in DAYS
         if meaning in columns
         for name in _render_day(meaning, as_of)
     }
@@ -176,7 +176,8 @@ def render_person(columns: Mapping[str, str], as_of: date) -> dict[str, str]:
     return found
 
 
-_DAYS = ("birth_date", "joined_on")
+DAYS = ("birth_date", "joined_on")
+"""What is known of a person as a day."""
 
 
 def render_days(columns: Mapping[str, str], as_of: date, people: str) -> dict[str, tuple[str, str]]:
@@ -186,7 +187,7 @@ def render_days(columns: Mapping[str, str], as_of: date, people: str) -> dict[st
     and many customers share one: each different text is read once.
     """
     parts = {}
-    for meaning in _DAYS:
+    for meaning in DAYS:
         if meaning in columns:
             column = quote_name(columns[meaning])
             digits = "REPLACE(REPLACE(TRIM(t.told), '-', ''), '/', '')"

@@ -46,7 +46,7 @@ WHERE customer_id = $customer_id
 ORDER BY occurred_at DESC, event_id DESC
 LIMIT $limit"""
 _CONSENTS = f"""\
-SELECT channel, purpose, allowed, since, until, source
+SELECT channel, purpose, allowed, answered, since, until, source
 FROM (
 {select_consents(where="customer_id = $customer_id")}
 ) AS latest
@@ -288,15 +288,24 @@ def _unknown(reader: Queryable, customer_id: str) -> BadInput | NotReady:
 def find_nearest_customers(reader: Queryable, customer_id: str, *, count: int = 5) -> list[str]:
     """Up to ``count`` known ids like ``customer_id``: alike in spelling, else neighbours."""
     start = customer_id.strip()[:2].replace("\\", "").replace("%", "").replace("_", "")
-    alike = "SELECT customer_id FROM customers WHERE customer_id LIKE $start ORDER BY customer_id LIMIT 20000"
+    people = _find_people(reader)
+    alike = f"SELECT customer_id FROM {people} WHERE customer_id LIKE $start ORDER BY customer_id LIMIT 20000"
     candidates = reader.query(alike, {"start": f"{start}%"}).column("customer_id").to_pylist()
     found = get_close_matches(customer_id.strip(), candidates, n=count, cutoff=0.6)
     if found:
         return list(found)
-    after = "SELECT customer_id FROM customers WHERE customer_id >= $id ORDER BY customer_id LIMIT $count"
+    after = f"SELECT customer_id FROM {people} WHERE customer_id >= $id ORDER BY customer_id LIMIT $count"
     before = (
-        "SELECT customer_id FROM customers WHERE customer_id < $id ORDER BY customer_id DESC LIMIT $count"
+        f"SELECT customer_id FROM {people} WHERE customer_id < $id ORDER BY customer_id DESC LIMIT $count"
     )
     bound = {"id": customer_id, "count": count}
     rows = [*reader.query(after, bound).to_pylist(), *reader.query(before, bound).to_pylist()]
     return [row["customer_id"] for row in rows[:count]]
+
+
+def _find_people(reader: Queryable) -> str:
+    """A relation with every customer: where only events came, nobody stands in ``customers``."""
+    for table in ("customers", "tags"):
+        if reader.query(f"SELECT customer_id FROM {table} LIMIT 1").num_rows:
+            return table
+    return "(SELECT DISTINCT customer_id FROM events) AS people"

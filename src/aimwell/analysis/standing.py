@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 
 from aimwell.analysis.aligned import lay_over
@@ -21,7 +22,7 @@ RHYTHM = ("recency_days", "tenure_days", "order_days_total")
 FIGURES = "tags_figures"
 _SCORES = """\
 WITH buyers AS (
-    SELECT customer_id, recency_days, orders_365d, revenue_365d
+    SELECT customer_id, number, recency_days, orders_365d, revenue_365d
     FROM tags_figures
     WHERE recency_days IS NOT NULL
 ),
@@ -61,6 +62,7 @@ bordering AS (
 placed AS (
     SELECT
         b.customer_id,
+        b.number,
         r.score AS rfm_r,
         f.score AS rfm_f,
         t.score AS rfm_m,
@@ -88,7 +90,7 @@ SELECT
     END AS value_tier,
     CASE WHEN place <= best_places THEN TRUE ELSE FALSE END AS is_best_20
 FROM placed
-ORDER BY customer_id"""
+ORDER BY number"""
 ARROW = {
     Type.INTEGER: pa.int64(),
     Type.REAL: pa.float64(),
@@ -96,6 +98,15 @@ ARROW = {
     Type.BOOLEAN: pa.bool_(),
     Type.DATE: pa.date32(),
 }
+
+
+def number_figures(figures: pa.Table) -> pa.Table:
+    """What is to be registered as ``FIGURES``: ``figures`` (``INPUTS`` and more) of sorted customers, with their place.
+
+    Putting a million buyers back in order by a number takes a fifth of what it takes by their names.
+    """
+    numbers = pa.array(np.arange(figures.num_rows, dtype=np.int64))
+    return figures.append_column("number", numbers)
 
 
 def compile_scores() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import reduce
 
 from aimwell.analysis.tag import Tag
 from aimwell.core.text import Text, say
@@ -109,8 +110,37 @@ def is_essential(need: str) -> bool:
     return not need.startswith(("events", "signals"))
 
 
+_TITLES: Mapping[str, Mapping[str, Text]] = {
+    "consents": {
+        "email": say("E-mail"),
+        "sms": say("SMS"),
+        "call": say("Phone call"),
+        "mail": say("Post"),
+    },
+    "signals": {
+        "complaint": say("complaint"),
+        "loyalty": say("loyalty"),
+        "nps": say("recommendation (NPS)"),
+        "preference": say("preference"),
+        "satisfaction": say("satisfaction"),
+    },
+}
+"""What stands as a code in needs, for people."""
+
+
+def _list_names(need: str, names: list[str]) -> Text | None:
+    """Each of ``names`` once, in words where there are any; None without any."""
+    words = [
+        _TITLES.get(need, {}).get(name) or Text("{words}", (("words", name),))
+        for name in sorted({name for name in names if name})
+    ]
+    return (
+        reduce(lambda left, right: say("{left}, {right}", left=left, right=right), words) if words else None
+    )
+
+
 def _explain(need: str, names: list[str]) -> Text:
-    count, listed = len(names), ", ".join(sorted({name for name in names if name}))
+    count, listed = len(names), _list_names(need, names)
     if need == "events":
         return say(
             "{count} tags are empty: no such events were delivered ({names}). Add a source of events.",
@@ -121,7 +151,7 @@ def _explain(need: str, names: list[str]) -> Text:
         return say(
             "{count} tags are empty: no consents are known for {names}. Add a source of consents.",
             count=count,
-            names=listed,
+            names=listed or "consents",
         )
     if need == "signals":
         return say(

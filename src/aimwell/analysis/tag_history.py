@@ -71,6 +71,10 @@ def keep_history(run: Run, tags: Sequence[Tag], changes: Changes, news: News | N
     if compared:
         run.register("tag_history_latest", run.query(_LATEST, bound))
     found = run.query(_NEWS + (_COMPARED if compared else ""), {**bound, "run_id": run.id})
+    if again and found.num_rows == sum(part.num_rows for parts in (news or {}).values() for part in parts):
+        # Rows of that day are written over, or there is no such row yet; none goes.
+        run.patch("tag_history", found)
+        return
     if later:
         # Built on what was computed for the same day: rows of that day that are no news still hold.
         # Batch by batch: that no key repeats is known of rows that were there.
@@ -84,6 +88,8 @@ def _show_news(run: Run, tags: Sequence[Tag], news: News | None) -> None:
     """``tag_news``: customer, tag and value as text; of everybody when ``news`` is None."""
     parts = []
     for number, tag in enumerate(tags):
+        if news is not None and tag.name not in news:
+            continue
         column, source = "value", f"tag_news_{number}"
         if news is None:
             column, source = quote_name(tag.name), "tags"

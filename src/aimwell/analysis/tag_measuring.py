@@ -1,36 +1,43 @@
 """Measures tags: of all customers range by range, or only of those who can have changed.
 
 A tag changes for a customer when a row of theirs is new, or when a row enters or leaves its window because the day
-moved on. Tags that look at the same tables in the same windows form a group: who has a row that counts for the group
-and is new, or stands on an edge of its windows, is measured anew, in the group's tags only, with the same query that
-measures everybody. "Days since" are shifted by the days that passed. What was measured is laid over the columns as
-they were, so the result is the same to the bit as computing everything.
+moved on. Tags that look at the same tables in the same windows form a group (``tag_groups``): who has a row that
+counts for the group and is new, or stands on an edge of its windows, is measured anew, in the group's tags only, with
+the same query that measures everybody. "Days since" are shifted by the days that passed, counts go on from what they
+were, and some ratios are worked out from other tags. What was measured is laid over the columns as they were, so the
+result is the same to the bit as computing everything.
 Reads order_lines, products, events, signals, customers, and tags as they were; writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aimwell.analysis.aligned import align_rows, cut_range, find_rows, lay_over, sort_rows
+from aimwell.analysis.aligned import (
+    align_rows,
+    cut_range,
+    find_rows,
+    join_layers,
+    put_over,
+    sort_rows,
+)
 from aimwell.analysis.tag_changes import Changes
+from aimwell.analysis.tag_groups import FEW_DAYS, Group, Refresh, Rows, compile_counts, plan_refresh
 from aimwell.engine.compile_tags import compile_tags
-from aimwell.engine.specification import BASES, Condition, DaysSince, TagSpec, find_source
-from aimwell.engine.sql_text import Binder, show_day
+from aimwell.engine.layers import Layers, read_layers
+from aimwell.engine.specification import BASES, DaysSince, TagSpec, find_source
+from aimwell.engine.sql_text import Binder, quote_name, show_day
 from aimwell.engine.tag_plan import (
     Among,
-    Look,
     find_plain_conditions,
     find_reach,
     list_looks,
     list_stored,
-    render_conditions,
 )
 from aimwell.engine.workspace import Run
 
@@ -39,10 +46,9 @@ BEFORE = "tags_before"
 _CELLS_IN_A_RANGE = 12_000_000
 """Values that are measured at a time: more customers of few tags, fewer of many, in about a gigabyte."""
 _FEW_ROWS = 2_000_000
-"""Rows of a table that may be taken into memory to be measured, rather than looked for by every group."""
-_FEW_DAYS = 7
-"""Days that passed, up to which the rows on the edges of windows are taken into memory to be looked through."""
-_GATHERED = "some_"
+"""Rows of a table that may be taken into memory to be measured, rather than looked for by every figure."""
+_GATHERED, _OWN = "some_", "few_"
+"""What stands before the names of tables whose rows are in memory: those of all groups, those of one."""
 _EVERYBODY = """\
 SELECT customer_id FROM customers
 UNION
@@ -52,59 +58,12 @@ SELECT customer_id FROM events WHERE occurred_on < {as_of}
 ORDER BY customer_id"""
 
 
-@dataclass
-class _Rows:
-    """Which rows of a table concern a group: those that pass any of ``tests`` (each a conjunction)."""
-
-    tests: set[tuple[Condition, ...]] = field(default_factory=set)
-
-    def render(self, table: str, binder: Binder) -> list[str]:
-        """The test as SQL, or nothing where every row passes."""
-        if not self.tests or () in self.tests:
-            return []
-        each = [
-            " AND ".join(render_conditions(table, sorted(one, key=repr), binder))
-            for one in sorted(self.tests, key=repr)
-        ]
-        return [f"({' OR '.join(f'({test})' for test in each)})"]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Tags that are measured together."""
-
-    tables: frozenset[str]
-    specs: Mapping[str, TagSpec]
-
-    def list_rows(self) -> dict[str, _Rows]:
-        """By table, the rows that count for any of the tags."""
-        found: dict[str, _Rows] = {}
-        for spec in self.specs.values():
-            for look in list_looks(spec):
-                (table,) = BASES[look.source]
-                found.setdefault(table, _Rows()).tests.add(find_plain_conditions(look))
-        return found
-
-    def list_edges(self, before: date, as_of: date) -> dict[tuple[str, date, date], _Rows]:
-        """By table, first day and day after the last, the rows that enter or leave a window between the two days."""
-        found: dict[tuple[str, date, date], _Rows] = {}
-        if before >= as_of:
-            return found
-        for spec in self.specs.values():
-            for look in list_looks(spec):
-                (table,) = BASES[look.source]
-                for days in _list_ends(look):
-                    edge = (table, before - timedelta(days=days), as_of - timedelta(days=days))
-                    found.setdefault(edge, _Rows()).tests.add(find_plain_conditions(look))
-        return found
-
-
 class Measuring:
     """Answers the measured tags of a range of customers; made once per run.
 
     ``added``: relations with the rows that are new (``tag_changes.show_added``). ``people``: a table of the only
     customers to be measured, for those who know that all others stay what they are. ``earlier``: the relation with
-    their tags as they were.
+    their tags as they were; ``layers``: the files that hold them, if those are all.
     """
 
     def __init__(
@@ -115,14 +74,20 @@ class Measuring:
         added: Mapping[str, Sequence[str]],
         people: pa.Table | None = None,
         earlier: str = BEFORE,
+        layers: Layers | None = None,
     ) -> None:
         self._run = run
         self._specs = dict(specs)
         self._changes = changes
         self._earlier = earlier
+        self._layers = layers
         self._customers = changes.state.customers if changes.state is not None else 1
-        self._measured: list[pa.Table] = []
-        self._groups = [] if changes.is_full else _group_tags(self._specs, changes.before, run.as_of)
+        self._measured: list[tuple[Group, pa.Table]] = []
+        self._counts: list[pa.Table] = []
+        self._refresh = Refresh([], {}, {})
+        if not changes.is_full:
+            self._refresh = plan_refresh(self._specs, changes.before, run.as_of)
+        self._groups = self._refresh.groups
         for table, relations in added.items():
             self._show_changed(table, relations)
         listed = self._list_everybody() if people is None else people
@@ -130,6 +95,26 @@ class Measuring:
         run.register(EVERYBODY, self.everybody)
         if not changes.is_full:
             self._measure_groups()
+
+    @property
+    def has_new(self) -> bool:
+        """Whether anybody is a customer who had no tags before."""
+        return not self.everybody["customer_id"].equals(self._known["customer_id"])
+
+    def list_changed(self) -> set[str]:
+        """The tags that can be others than before, for anybody."""
+        passed = self._changes.before != self._run.as_of
+        grown = {name for name, spec in self._specs.items() if passed and isinstance(spec, DaysSince)}
+        tables = [*self._counts, *(table for _, table in self._measured)]
+        found = grown.union(
+            self._refresh.derived, *(table.column_names for table in tables if table.num_rows)
+        )
+        return found & set(self._specs)
+
+    def list_inputs(self, names: Iterable[str]) -> list[str]:
+        """The tags besides ``names`` that ``measure`` works these out from: they must stand in ``before``."""
+        chosen = {name: self._specs[name] for name in names}
+        return [name for name in self._refresh.list_inputs(chosen) if name not in chosen]
 
     def split(self) -> list[Among]:
         """Ranges of customers, in the order of their ids, that hold everybody."""
@@ -150,12 +135,13 @@ class Measuring:
 
     def read_before(self, among: Among, names: Iterable[str] = ("*",)) -> pa.Table:
         """Tags as they were, a row for each customer of the range in their order; empty for who is new."""
-        binder = Binder()
-        tests = Among(among.low, among.high).render("customer_id", binder)
-        where = f" WHERE {' AND '.join(tests)}" if tests else ""
-        columns = ", ".join(name if name == "*" else f'"{name}"' for name in dict.fromkeys(names))
-        sql = f"SELECT {columns} FROM {self._earlier}{where}"
-        found = sort_rows(self._run.query(sql, binder.values))
+        wanted = list(dict.fromkeys(names))
+        if self._layers is not None and "*" not in wanted:
+            layers = read_layers(self._layers, "customer_id", wanted, among.low, among.high)
+            found = join_layers(layers, self._layers.patches != [], wanted)
+        else:
+            columns = ", ".join(name if name == "*" else quote_name(name) for name in wanted)
+            found = sort_rows(self._run.query(f"SELECT {columns} FROM {self._earlier}"))
         return align_rows(found, cut_range(self.everybody, among)["customer_id"])
 
     # ------------------------------------------------------------ only what changed
@@ -171,7 +157,7 @@ class Measuring:
 
     def _list_columns(self, table: str) -> list[str]:
         """The day of a row of ``table``, and what groups ask of it."""
-        tests = [test for group in self._groups for test in group.list_rows().get(table, _Rows()).tests]
+        tests = [test for group in self._groups for test in group.list_rows().get(table, Rows()).tests]
         asked = {one.column for test in tests for one in test}
         return [find_source(table).day, *sorted(asked - {find_source(table).day})]
 
@@ -197,27 +183,56 @@ class Measuring:
         before, as_of = self._changes.before, self._run.as_of
         assert before is not None
         self._run.register("tags_new", pa.table({"customer_id": self._find_new()}))
-        edges = [group.list_edges(before, as_of) for group in self._groups]
-        sources = self._gather_edges({edge for found in edges for edge in found})
-        affected: dict[str, list[str]] = {}
+        counted = self._refresh.counted
+        going_on = Group(frozenset(), {name: self._specs[name] for name in counted})
+        edges = [
+            Group(group.tables, {n: spec for n, spec in group.specs.items() if n not in counted}).list_edges(
+                before, as_of
+            )
+            for group in self._groups
+        ]
+        sources = self._gather_edges(
+            {edge for found in (*edges, going_on.list_edges(before, as_of)) for edge in found}
+        )
+        strangers = self._find_strangers(sources)
+        self._count_on(sources)
+        affected: dict[str, list[int]] = {}
         for number, group in enumerate(self._groups, 1):
-            people = self._find_affected(group, edges[number - 1], sources)
+            people = self._find_affected(group, edges[number - 1], sources, strangers)
             if people.num_rows:
                 self._run.register(f"affected_{number}", people)
                 for table in group.tables:
-                    affected.setdefault(table, []).append(f"affected_{number}")
-        gathered = {table for table, names in affected.items() if self._gather(table, names)}
-        for number, group in enumerate(self._groups, 1):
-            people_name = f"affected_{number}"
-            if not any(people_name in affected.get(table, ()) for table in group.tables):
-                continue
-            facts = _GATHERED if group.tables <= gathered else ""
-            query = compile_tags(group.specs, as_of=as_of, among=Among(table=people_name, facts=facts))
-            self._measured.append(self._run.query(query.sql, query.parameters))
+                    affected.setdefault(table, []).append(number)
+        gathered = [table for table, numbers in affected.items() if self._are_few(table, numbers)]
+        for table in gathered:
+            self._take_rows(table, affected[table], _GATHERED + table)
+        for number in sorted({number for numbers in affected.values() for number in numbers}):
+            self._measure_group(number, gathered)
+
+    def _count_on(self, sources: Mapping[str, str]) -> None:
+        """Count the rows on the edges that make a difference."""
+        before = self._changes.before
+        assert before is not None
+        for table, relation in sources.items():
+            counted = {name: one for name, one in self._refresh.counted.items() if one.table == table}
+            if counted:
+                binder = Binder()
+                sql = compile_counts(
+                    counted,
+                    table=table,
+                    relation=relation,
+                    before=before,
+                    as_of=self._run.as_of,
+                    binder=binder,
+                )
+                self._counts.append(self._run.query(sql, binder.values))
 
     @cached_property
     def _known(self) -> pa.Table:
         """Who had tags before, sorted."""
+        if self._layers is not None:
+            layers = read_layers(self._layers, "customer_id", ())
+            return join_layers(layers, self._layers.patches != [], ["customer_id"])
         return sort_rows(self._run.query(f"SELECT customer_id FROM {self._earlier}"))
 
     def _find_new(self) -> pa.ChunkedArray:
@@ -231,7 +246,7 @@ class Measuring:
             sources[table] = table
             day = find_source(table).day
             spans = sorted({(start, end) for name, start, end in edges if name == table})
-            if (spans[0][1] - spans[0][0]).days <= _FEW_DAYS:
+            if (spans[0][1] - spans[0][0]).days <= FEW_DAYS:
                 tests = [f"({day} >= {show_day(start)} AND {day} < {show_day(end)})" for start, end in spans]
                 columns = ", ".join(["customer_id", *self._list_columns(table)])
                 sql = f"SELECT {columns} FROM {table} WHERE {' OR '.join(tests)}"
@@ -240,7 +255,11 @@ class Measuring:
         return sources
 
     def _find_affected(
-        self, group: _Group, edges: Mapping[tuple[str, date, date], _Rows], sources: Mapping[str, str]
+        self,
+        group: Group,
+        edges: Mapping[tuple[str, date, date], Rows],
+        sources: Mapping[str, str],
+        strangers: pa.ChunkedArray,
     ) -> pa.Table:
         """The customers, sorted, for whom any tag of the group can be another than before."""
         binder = Binder()
@@ -254,54 +273,129 @@ class Measuring:
             tests = [f"{day} >= {show_day(start)}", f"{day} < {show_day(end)}", *rows.render(table, binder)]
             parts.append(f"SELECT customer_id FROM {sources[table]} WHERE {' AND '.join(tests)}")
         people = self._run.query(f"{' UNION '.join(parts)} ORDER BY customer_id", binder.values)
-        # Rows of days to come, and what somebody said who never bought or did anything, make nobody a customer.
-        return people.filter(find_rows(people["customer_id"], self.everybody["customer_id"]))
+        return people.filter(pc.invert(find_rows(people["customer_id"], strangers)))
 
-    def _gather(self, table: str, people: Sequence[str]) -> bool:
-        """Take the rows of few customers out of ``table`` once, rather than search for them with every figure."""
-        everybody = " UNION ".join(f"SELECT customer_id FROM {name}" for name in people)
-        few = self._run.query(f"SELECT COUNT(*) AS n FROM ({everybody}) AS few")["n"][0].as_py()
-        everything = self._run.query(f"SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
-        # Whom rows concern who changed has more of them than others: about twice as many.
-        if 2 * everything * few > _FEW_ROWS * self._customers:
-            return False
-        source, rows, needs = find_source(table), _Rows(), set()
-        reaches: list[int | None] = []
-        numbers = {int(name.removeprefix("affected_")) for name in people}
+    def _find_strangers(self, sources: Mapping[str, str]) -> pa.ChunkedArray:
+        """Whom rows name that are no customers.
+
+        Rows of days to come, and what somebody said who never bought or did anything, make nobody a customer.
+        """
+        tables = {table for group in self._groups for table in group.list_rows()}
+        relations = sorted({f"changed_{table}" for table in tables} | set(sources.values()))
+        parts = " UNION ".join(f"SELECT customer_id FROM {name}" for name in relations)
+        named = (
+            self._run.query(parts)["customer_id"] if relations else self.everybody["customer_id"].slice(0, 0)
+        )
+        return named.filter(pc.invert(find_rows(named, self.everybody["customer_id"])))
+
+    def _take_rows(self, table: str, numbers: Sequence[int], name: str) -> None:
+        """Take what the groups of these ``numbers`` need of their customers' rows of ``table`` into memory."""
+        source, rows, needs = find_source(table), Rows(), set()
         for number in numbers:
-            for spec in self._groups[number - 1].specs.values():
+            for spec in self._groups[number - 1].measured.values():
                 for look in list_looks(spec):
                     if BASES[look.source] == (table,):
                         rows.tests.add(find_plain_conditions(look))
                         needs |= list_stored(look)
-                        whole = look.source in ("orders", "order_days")
-                        reaches.append(None if whole else find_reach(look.window))
-        known = [reach for reach in reaches if reach is not None]
         binder = Binder()
         tests = [f"{source.day} < {show_day(self._run.as_of)}", *rows.render(table, binder)]
-        if len(known) == len(reaches):
-            tests.append(f"{source.day} >= {show_day(self._run.as_of - timedelta(days=max(known)))}")
+        reach = self._find_reach(table, numbers)
+        if reach is not None:
+            tests.append(f"{source.day} >= {show_day(self._run.as_of - timedelta(days=reach))}")
         columns = ", ".join(dict.fromkeys(("customer_id", source.day, *sorted(needs))))
+        everybody = " UNION ".join(f"SELECT customer_id FROM affected_{number}" for number in numbers)
         sql = f"SELECT {columns} FROM {table} WHERE {' AND '.join(tests)} AND customer_id IN ({everybody})"
-        self._run.register(_GATHERED + table, self._run.query(sql, binder.values))
-        return True
+        self._run.register(name, self._run.query(sql, binder.values))
+
+    def _find_reach(self, table: str, numbers: Sequence[int]) -> int | None:
+        """How many days back the groups look at ``table``; None: to the first."""
+        reaches = [
+            None if look.source in ("orders", "order_days") else find_reach(look.window)
+            for number in numbers
+            for spec in self._groups[number - 1].measured.values()
+            for look in list_looks(spec)
+            if BASES[look.source] == (table,)
+        ]
+        known = [reach for reach in reaches if reach is not None]
+        return max(known) if known and len(known) == len(reaches) else None
+
+    def _are_few(self, table: str, numbers: Sequence[int]) -> bool:
+        """Whether the rows that these groups look at may be taken into memory."""
+        everybody = " UNION ".join(f"SELECT customer_id FROM affected_{number}" for number in numbers)
+        few = self._run.query(f"SELECT COUNT(*) AS n FROM ({everybody}) AS few")["n"][0].as_py()
+        rows = self._run.query(f"SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
+        share = min((self._find_reach(table, numbers) or 365) / 365, 1.0)
+        # Whom rows concern who changed has more of them than others: about twice as many.
+        return bool(2 * rows * share * few <= _FEW_ROWS * self._customers)
+
+    def _measure_group(self, number: int, gathered: Collection[str]) -> None:
+        """Measure a group's tags; their rows are looked for once rather than with every figure, where they are few."""
+        group = self._groups[number - 1]
+        facts = _GATHERED if group.tables <= set(gathered) else ""
+        if (
+            not facts
+            and len(group.measured) > 1
+            and all(self._are_few(table, [number]) for table in group.tables)
+        ):
+            for table in group.tables:
+                self._take_rows(table, [number], _OWN + table)
+            facts = _OWN
+        query = compile_tags(
+            group.measured, as_of=self._run.as_of, among=Among(table=f"affected_{number}", facts=facts)
+        )
+        self._measured.append((group, self._run.query(query.sql, query.parameters)))
 
     def _merge(self, chosen: Mapping[str, TagSpec], among: Among, before: pa.Table | None) -> pa.Table:
         """What was measured anew, else what stood in tags; days since a day grow by themselves."""
         assert self._changes.before is not None
         passed = (self._run.as_of - self._changes.before).days
+        inputs = self.list_inputs(chosen)
         if before is None:
-            before = self.read_before(among, ("customer_id", *chosen))
+            before = self.read_before(among, ("customer_id", *chosen, *inputs))
+        names = before["customer_id"]
         columns = {}
-        for name, spec in chosen.items():
-            old = before[name]
-            columns[name] = pc.add(old, passed) if passed and isinstance(spec, DaysSince) else old
-        for measured in self._measured:
-            wanted = [name for name in measured.column_names if name in columns]
+        for name in (*chosen, *inputs):
+            old, grows = before[name], passed and isinstance(self._specs[name], DaysSince)
+            columns[name] = pc.add(old, passed) if grows else old
+        for counts in self._counts:
+            more = align_rows(cut_range(counts, among), names)
+            for name in more.column_names:
+                if name in columns:
+                    columns[name] = pc.add(columns[name], pc.fill_null(more[name], 0))
+        parts = []
+        for group, measured in self._measured:
+            part = cut_range(measured, among)
+            if part.num_rows and any(name in columns for name in (*part.column_names, *group.derived)):
+                there = find_rows(names, part["customer_id"])
+                parts.append((group, part, there))
+                columns |= put_over({n: columns[n] for n in part.column_names if n in columns}, part, there)
+        columns |= self._derive(columns, parts)
+        return pa.table({"customer_id": names, **{name: columns[name] for name in chosen}})
+
+    def _derive(
+        self,
+        columns: Mapping[str, pa.ChunkedArray],
+        parts: list[tuple[Group, pa.Table, pa.ChunkedArray]],
+    ) -> dict[str, pa.ChunkedArray]:
+        """What is worked out from tags that are as they shall be, of everybody; or of those measured, with a figure.
+
+        ``parts``: what was measured for whom, and where these stand in ``columns``.
+        """
+        found: dict[str, pa.ChunkedArray] = {}
+        for name, one in self._refresh.derived.items():
+            if name in columns and set(one.figures) <= set(columns):
+                found[name] = one.work_out(*(columns[figure] for figure in one.figures))
+        for group, part, there in parts:
+            wanted = {name: one for name, one in group.derived.items() if name in columns}
             if wanted:
-                part = cut_range(measured, among)
-                columns |= lay_over(before["customer_id"], {name: columns[name] for name in wanted}, part)
-        return pa.table({"customer_id": before["customer_id"], **columns})
+                known = {figure for one in wanted.values() for figure in one.figures if figure in columns}
+                rows = pa.table({figure: columns[figure] for figure in known}).filter(there)
+                figures = {**{n: part[n] for n in part.column_names}, **{n: rows[n] for n in known}}
+                upper = {
+                    name: one.work_out(*(figures[f] for f in one.figures)) for name, one in wanted.items()
+                }
+                found |= put_over({name: columns[name] for name in wanted}, pa.table(upper), there)
+        return found
 
 
 def split_customers(names: pa.ChunkedArray, tags: int, everybody: str) -> list[Among]:
@@ -341,26 +435,3 @@ def _render_owners(view: str, shown: str = "") -> str:
         f"SELECT COALESCE(i.customer_id, d.customer_id) AS customer_id{shown} FROM {view} AS d"
         " LEFT JOIN identities AS i ON i.record_id = d.customer_id"
     )
-
-
-def _group_tags(specs: Mapping[str, TagSpec], before: date | None, as_of: date) -> list[_Group]:
-    """Tags by the tables that they are measured on; when days have passed also by the edges of their windows.
-
-    Who stands on an edge is measured anew in the tags that have this edge, and in no others.
-    """
-    groups: dict[tuple[frozenset[str], frozenset[int]], dict[str, TagSpec]] = {}
-    for name, spec in specs.items():
-        looks = list_looks(spec)
-        tables = frozenset(BASES[look.source][0] for look in looks)
-        moved = before is not None and before < as_of
-        edges = frozenset(days for look in looks for days in _list_ends(look) if moved and days)
-        groups.setdefault((tables, edges), {})[name] = spec
-    return [_Group(tables, found) for (tables, _), found in groups.items()]
-
-
-def _list_ends(look: Look) -> set[int]:
-    """How many days ago rows enter or leave the window of ``look``."""
-    window = look.window
-    ends = set() if window is None else {window.ending, window.ending + window.days}
-    # A late line of an order changes the order wherever in time it stands.
-    return ends | {0} if window is None or look.source in ("orders", "order_days") else ends

@@ -6,7 +6,7 @@ measured and found; it writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -53,16 +53,40 @@ class TagRows:
         self._expressions = dict(expressions)
         self._own = own
 
-    def put_together(self, measured: pa.Table, known: pa.Table, comparison: Comparison) -> pa.Table:
-        """The rows of the customers of ``measured``; ``known``: what customers and consents say of them."""
+    def put_together(
+        self, measured: pa.Table, known: pa.Table, comparison: Comparison, only: Collection[str] | None = None
+    ) -> pa.Table:
+        """The rows of the customers of ``measured``; ``known``: what customers and consents say of them.
+
+        ``only``: no other tags than these; what they are worked out from (``list_needs``) stands in ``measured``.
+        """
         columns = {name: measured[name] for name in measured.column_names}
-        columns |= self._reckon(columns, self._expressions)
+        columns |= self._reckon(columns, _choose(self._expressions, only))
         columns |= self._know(columns["customer_id"], known)
         columns |= self._compare(columns, comparison)
-        plain = [name for name in self._tags if name not in self._own.expressions]
+        names = [name for name in self._tags if only is None or name in only]
+        plain = [name for name in names if name not in self._own.expressions]
         columns |= self._leave_empty(columns, plain)
-        columns |= self._reckon(columns, self._own.expressions)
-        return self._lay_out(columns, [*plain, *self._own.expressions])
+        columns |= self._reckon(columns, _choose(self._own.expressions, only))
+        return self._lay_out(columns, [*plain, *(name for name in names if name in self._own.expressions)])
+
+    def list_touched(self, changed: Iterable[str]) -> list[str]:
+        """The tags that can be others when ``changed`` ones are, among them those that compare customers."""
+        touched = {*changed, *self.compared}
+        waiting = {**self._expressions, **self._own.expressions}
+        while ready := [name for name, one in waiting.items() if set(one.inputs) & touched]:
+            touched |= set(ready)
+            waiting = {name: one for name, one in waiting.items() if name not in ready}
+        return [name for name in self._tags if name in touched]
+
+    def list_needs(self, only: Collection[str]) -> list[str]:
+        """The tags besides ``only`` that these are worked out from."""
+        expressions = {**_choose(self._expressions, only), **_choose(self._own.expressions, only)}
+        inputs = [name for one in expressions.values() for name in one.inputs]
+        needs = dict.fromkeys((*STAGE_INPUTS, *inputs))
+        return [
+            name for name in needs if name in self._tags and name not in only and name not in self._missing
+        ]
 
     # ------------------------------------------------------------ what one customer's orders change for all
 
@@ -151,3 +175,7 @@ class TagRows:
             first["as_of"] = pa.repeat(pa.scalar(self._run.as_of, pa.date32()), count)
         first["run_id"] = pa.repeat(pa.scalar(self._run.id, pa.string()), count)
         return pa.table({**first, **{name: columns[name] for name in names}})
+
+
+def _choose(expressions: Mapping[str, Expression], only: Collection[str] | None) -> dict[str, Expression]:
+    return {name: one for name, one in expressions.items() if only is None or name in only}

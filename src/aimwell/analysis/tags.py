@@ -9,25 +9,30 @@ Reads order_lines, products, events, signals, customers, consents, scores, tags 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
 
-from aimwell.analysis.aligned import align_rows, cut_range, lay_over, sort_rows
+from aimwell.analysis.aligned import align_rows, join_layers, lay_over, sort_rows
 from aimwell.analysis.catalogue import CATALOGUE, MEASURED_TAGS, STANDING_TAGS
 from aimwell.analysis.contact_tags import (
     KNOWN_TAGS,
-    PERMISSIONS,
-    compile_contacts,
-    compile_permissions,
     define_attributes,
 )
+from aimwell.analysis.known_tags import KnownTags
 from aimwell.analysis.lifecycle import LIFECYCLE_TAG, find_usual_rhythm
 from aimwell.analysis.own_tags import OwnTags, answer_own_tags, load_own_tags
 from aimwell.analysis.person_tags import PERSON_TAGS, find_columns
-from aimwell.analysis.standing import FIGURES, INPUTS, RHYTHM, add_empty_columns, compile_scores
+from aimwell.analysis.standing import (
+    FIGURES,
+    INPUTS,
+    RHYTHM,
+    add_empty_columns,
+    compile_scores,
+    number_figures,
+)
 from aimwell.analysis.support import Support, explain_missing, probe_support
 from aimwell.analysis.tag import Tag
 from aimwell.analysis.tag_changes import (
@@ -44,15 +49,19 @@ from aimwell.analysis.tag_rows import Comparison, TagRows
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_tags import compile_expressions
 from aimwell.engine.files import is_patch
-from aimwell.engine.specification import Expression, TagSpec, TopValue
+from aimwell.engine.layers import Layers, read_layers, split_layers
+from aimwell.engine.specification import Expression, TagSpec, TopValue, find_source
 from aimwell.engine.specification_json import tag_to_json
-from aimwell.engine.sql_text import quote_name
+from aimwell.engine.sql_text import quote_name, show_day
 from aimwell.engine.tag_plan import Among
+from aimwell.engine.views import read_schema
 from aimwell.engine.workspace import Run, Workspace
 
 _OUTDATED, _PATCHED = "tags_outdated", "tags_patched"
 _MOST_PATCHED = 0.1
 """The share of customers above which all rows are written anew."""
+_MOST_COLUMNS = 0.8
+"""The share of tags above which rows are written rather than columns laid over them."""
 _COMPARED = ("customer_id", *(tag.name for tag in STANDING_TAGS if tag.name != LIFECYCLE_TAG.name))
 _SELECT_OUTDATED = f"SELECT * FROM {BEFORE} WHERE customer_id IN (SELECT customer_id FROM {EVERYBODY})"
 
@@ -86,6 +95,14 @@ def compute_tags(workspace: Workspace, run: Run, *, everything: bool = False) ->
     return _Computation(workspace, run, everything=everything).compute()
 
 
+@dataclass
+class _Written:
+    """For how many customers each tag that was written is known, and what changed of those that are remembered."""
+
+    known: Counter[str]
+    news: News
+
+
 class _Computation:
     """One computation of all tags; its parts are worked out when they are first needed."""
 
@@ -97,6 +114,7 @@ class _Computation:
         self._attributes = _find_attributes(run, columns)
         delivered = [_attribute_of(tag) for tag in self._attributes]
         self._person = find_columns(delivered)
+        self._layers = Layers([], [], [])
         self._changes = self._find_changes(everything=everything)
         self._added = {} if self._changes.is_full else show_added(run, self._changes)
         self._support = self._probe([*delivered, *self._person])
@@ -121,29 +139,62 @@ class _Computation:
         )
 
     def _compute_everybody(self) -> tuple[TagsState, tuple[Text, ...]]:
-        """Put together the rows of all customers, a range at a time."""
+        """Put together the rows of all customers, a range at a time; or only the columns that can be others."""
         run, built = self._run, not self._changes.is_full
-        measuring = Measuring(run, self._specs, self._changes, self._added)
-        ranges = measuring.split()
+        layers = self._layers if built else None
+        measuring = Measuring(run, self._specs, self._changes, self._added, layers=layers)
         answered, troubles = answer_own_tags(run, self._own)
         comparison = self._compare(measuring, answered)
-        allowed = None if self._are_people_known() else self._read_permissions()
-        needed = ["customer_id", *self._specs, *(tag.name for tag in self._remembered)]
-        needed += [] if allowed is not None else self._list_known()
-        known: Counter[str] = Counter()
-        customers, news = 0, News()
-        for number, among in enumerate(ranges):
-            before = measuring.read_before(among, needed) if built else None
-            measured = measuring.measure(among, before=before)
-            part = self._rows.put_together(measured, self._find_known(among, before, allowed), comparison)
-            (run.append if number else run.replace)("tags", part)
-            customers += part.num_rows
-            known.update(self._count_known(part))
+        only = self._list_touched(measuring) if built else None
+        written = _Written(Counter(), News())
+        parts = self._put_together(measuring, comparison, only, written)
+        known = {} if only is None or self._changes.state is None else self._changes.state.known
+        if only is not None:
+            run.overlay("tags", parts)
+        else:
+            for number, part in enumerate(parts):
+                (run.append if number else run.replace)("tags", part)
+        keep_history(run, self._remembered, self._changes, written.news if built else None)
+        customers = measuring.everybody.num_rows
+        state = TagsState(
+            self._layout, customers, {**known, **written.known}, comparison.rhythm, self._support
+        )
+        return state, troubles
+
+    def _put_together(
+        self, measuring: Measuring, comparison: Comparison, only: list[str] | None, written: _Written
+    ) -> Iterator[pa.Table]:
+        """The rows of each range; ``only``: no other columns than these. Notes in ``written`` what they hold."""
+        chosen = self._specs if only is None else [name for name in self._specs if name in only]
+        inputs = [] if self._changes.is_full else measuring.list_inputs(chosen)
+        needs = [] if only is None else list(dict.fromkeys((*self._rows.list_needs(only), *inputs)))
+        remembered = [tag for tag in self._remembered if only is None or tag.name in only]
+        kept = self._known_tags.names if self._are_columns_known else []
+        known = [name for name in kept if only is None or name in only]
+        needed = ["customer_id", *chosen, *needs, *(tag.name for tag in remembered), *known]
+        for among in measuring.split():
+            before = None if self._changes.is_full else measuring.read_before(among, needed)
+            measured = measuring.measure(among, chosen, before=before)
+            for name in needs:
+                assert before is not None
+                measured = measured.append_column(name, before[name])
+            part = self._rows.put_together(measured, self._known_tags.find(among, before), comparison, only)
+            written.known.update(self._count_known(part))
             if before is not None:
-                note_changes(news, self._remembered, part, before)
-            del part, before, measured
-        keep_history(run, self._remembered, self._changes, news if built else None)
-        return TagsState(self._layout, customers, known, comparison.rhythm, self._support), troubles
+                note_changes(written.news, remembered, part, before)
+            del before, measured
+            yield part
+
+    def _list_touched(self, measuring: Measuring) -> list[str] | None:
+        """The only tags that can be others than before; None when they are most, or rows come or go."""
+        layers, state = self._layers, self._changes.state
+        if layers.patches or measuring.has_new or state is None or not self._are_columns_known:
+            return None
+        changed = {*measuring.list_changed(), *self._known_tags.changing}
+        # What lies in an overlay is written again with it, so that layers do not pile up.
+        changed |= set(read_schema(path for files in layers.overlays for path in files))
+        touched = self._rows.list_touched(changed)
+        return touched if len(touched) <= _MOST_COLUMNS * len(self._tags) else None
 
     def _compute_patch(self, people: pa.Table) -> tuple[TagsState, tuple[Text, ...]]:
         """Put together the rows of these customers, and what compares them with all; all else stays what it is."""
@@ -162,7 +213,8 @@ class _Computation:
             everybody = self._read_compared(people.filter(before["as_of"].is_null()))
             answered, troubles = answer_own_tags(run, self._own)
             comparison = self._compare_again(everybody, self._rows.reckon(measured), answered)
-        part = self._rows.put_together(measured, before.select(self._list_known()), comparison)
+        known_columns = before.select(["customer_id", *self._known_tags.names])
+        part = self._rows.put_together(measured, known_columns, comparison)
         known, news = Counter(state.known), News()
         known.update(self._count_known(part))
         known.subtract(self._count_known(before))
@@ -181,9 +233,13 @@ class _Computation:
     def _find_changes(self, *, everything: bool) -> Changes:
         if everything:
             return Changes(reason=say("that was asked for."))
-        changes = find_changes(self._store, self._run)
+        files = self._run.list_files("tags")
+        if not files:
+            return Changes(reason=say("there were no tags yet."))
+        self._layers = split_layers(self._run.warehouse_folder / path for path in files)
+        changes = find_changes(self._store, self._run, self._layers)
         if not changes.is_full:
-            self._run.show_files(BEFORE, "tags", self._run.list_files("tags"))
+            self._run.show_files(BEFORE, "tags", files)
         return changes
 
     def _probe(self, attributes: list[str]) -> Support:
@@ -193,9 +249,13 @@ class _Computation:
             return probe_support(run, as_of=run.as_of, attributes=attributes)
         rows = {table: list(relations) for table, relations in self._added.items()}
         for table in rows:
-            if changes.before != run.as_of or table in run.list_hot():
-                # Days that were to come have come; and rows that no file holds may lack columns.
+            if table in run.list_hot():
+                # Rows that no file holds may lack columns.
                 rows[table] = [table]
+            elif changes.before is not None and changes.before < run.as_of:
+                # Days that were to come have come.
+                come = f"{find_source(table).day} >= {show_day(changes.before)}"
+                rows[table].append(f"(SELECT * FROM {table} WHERE {come}) AS come")
         return probe_support(
             run, as_of=run.as_of, attributes=attributes, earlier=changes.state.support, rows=rows
         )
@@ -227,10 +287,16 @@ class _Computation:
         return TagRows(self._run, self._tags, self._missing, self._expressions, self._own)
 
     def _are_people_known(self) -> bool:
-        """Whether what customers and consents say of somebody stands in the tags of before."""
+        """Whether what customers and consents say of somebody stands in the tags of before, to the day."""
+        return self._are_columns_known and self._changes.before == self._run.as_of
+
+    @cached_property
+    def _are_columns_known(self) -> bool:
+        """Whether tags have the columns that they had, and customers and consents are the same."""
         changes = self._changes
-        same = not changes.is_full and changes.before == self._run.as_of and changes.same_people
-        return same and changes.state is not None and changes.state.layout == self._layout
+        if changes.is_full or not changes.same_people or changes.state is None:
+            return False
+        return changes.state.layout == self._layout
 
     @cached_property
     def _layout(self) -> str:
@@ -242,22 +308,11 @@ class _Computation:
             self._specs, definitions, reckoned, sorted(self._missing), dict(self._person), self._zone
         )
 
-    def _find_known(self, among: Among, before: pa.Table | None, allowed: pa.Table | None) -> pa.Table:
-        """What customers and consents (``allowed``) say; as it was ``before`` where they are the same."""
-        if allowed is None:
-            assert before is not None
-            return before.select(self._list_known())
-        self._run.register(PERMISSIONS, cut_range(allowed, among))
-        contacts = compile_contacts(self._attributes, as_of=self._run.as_of, person=self._person, among=among)
-        return sort_rows(self._run.query(contacts.sql, contacts.parameters))
-
-    def _read_permissions(self) -> pa.Table:
-        permissions = compile_permissions(as_of=self._run.as_of, zone_name=self._zone)
-        return sort_rows(self._run.query(permissions.sql, permissions.parameters))
-
-    def _list_known(self) -> list[str]:
+    @cached_property
+    def _known_tags(self) -> KnownTags:
         found = [tag.name for tag in self._tags if self._is_known(tag) and tag.name not in self._missing]
-        return ["customer_id", *found]
+        before = self._changes.before if self._are_columns_known else None
+        return KnownTags(self._run, found, self._attributes, self._person, self._zone, before)
 
     def _is_known(self, tag: Tag) -> bool:
         return tag in KNOWN_TAGS or tag in PERSON_TAGS or tag in self._attributes
@@ -290,7 +345,7 @@ class _Computation:
         needed = [name for name in dict.fromkeys((*INPUTS, *RHYTHM)) if name in self._specs]
         found = measuring.measure(Among(everybody=EVERYBODY), needed)
         figures = add_empty_columns(found, [tag for tag in MEASURED_TAGS if tag.name in (*INPUTS, *RHYTHM)])
-        self._run.register(FIGURES, figures)
+        self._run.register(FIGURES, number_figures(figures))
         scores = sort_rows(self._run.query(compile_scores()))
         spacing = {"days_between_orders": self._expressions.get("days_between_orders")}
         rhythm = {name: one for name, one in spacing.items() if one is not None}
@@ -302,8 +357,9 @@ class _Computation:
     def _read_compared(self, new: pa.Table) -> pa.Table:
         """Of everybody, and who is ``new``, what compared tags are worked out from, and those remembered."""
         remembered = [tag.name for tag in self._remembered if tag.name in self._rows.compared]
-        names = _list(dict.fromkeys(("customer_id", *INPUTS, *self._rows.list_inputs(), *remembered)))
-        before = sort_rows(self._run.query(f"SELECT {names} FROM {BEFORE}"))
+        names = list(dict.fromkeys(("customer_id", *INPUTS, *self._rows.list_inputs(), *remembered)))
+        layers = read_layers(self._layers, "customer_id", names)
+        before = join_layers(layers, self._layers.patches != [], names)
         if not new.num_rows:
             return before
         everybody = pa.concat_tables(
@@ -318,7 +374,8 @@ class _Computation:
         wanted = [name for name in (*INPUTS, "days_between_orders") if name in reckoned.column_names]
         columns = {name: everybody[name] for name in everybody.column_names}
         columns |= lay_over(columns["customer_id"], {name: columns[name] for name in wanted}, reckoned)
-        self._run.register(FIGURES, pa.table({name: columns[name] for name in ("customer_id", *INPUTS)}))
+        figures = pa.table({name: columns[name] for name in ("customer_id", *INPUTS)})
+        self._run.register(FIGURES, number_figures(figures))
         scores = sort_rows(self._run.query(compile_scores()))
         return Comparison(scores, find_usual_rhythm(pa.table(columns)), answered)
 
@@ -328,7 +385,7 @@ class _Computation:
         inputs = {name: everybody[name] for name in self._rows.list_inputs()}
         columns = {"customer_id": names, **lay_over(names, inputs, part)}
         over = self._rows.compare(columns, comparison)
-        self._run.overlay("tags", over)
+        self._run.overlay("tags", [over])
         return over
 
 
@@ -340,10 +397,6 @@ def _find_attributes(run: Run, columns: list[str]) -> tuple[Tag, ...]:
     counts = ", ".join(f"COUNT({quote_name(_attribute_of(tag))}) AS {quote_name(tag.name)}" for tag in found)
     filled = run.query(f"SELECT {counts} FROM customers").to_pylist()[0]
     return tuple(tag for tag in found if filled[tag.name])
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(quote_name(name) for name in names)
 
 
 def _attribute_of(tag: Tag) -> str:

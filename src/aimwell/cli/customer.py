@@ -209,13 +209,15 @@ def _draw_consents(console: Console, rows: list[dict[str, Any]], here: tzinfo) -
     if not rows:
         return
     table: Table = make_table(
-        str(say("Channel")), str(say("Purpose")), str(say("Allowed")), str(say("Since"))
+        str(say("Channel")), str(say("Purpose")), str(say("Allowed")), str(say("Since")), str(say("Until"))
     )
     table.title = str(say("Consents"))
     for row in rows:
-        day = f"{row['since'].astimezone(here):%Y-%m-%d}"
-        allowed = show_value(row["allowed"])
-        add_row(table, name_channel(row["channel"]), name_purpose(row["purpose"]), allowed, day)
+        # Who once said yes has not refused since: the answer has ended.
+        has_ended = row["answered"] and not row["allowed"]
+        allowed = str(say("ended")) if has_ended else show_value(row["allowed"])
+        days = [f"{at.astimezone(here):%Y-%m-%d}" if (at := row[name]) else "" for name in ("since", "until")]
+        add_row(table, name_channel(row["channel"]), name_purpose(row["purpose"]), allowed, *days)
     console.print(table)
 
 

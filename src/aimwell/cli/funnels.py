@@ -279,7 +279,7 @@ def _draw_funnel(console: Console, found: dict[str, Any]) -> None:
 
 
 def _say_instead(row: dict[str, Any]) -> Text:
-    listed = [f"{one['name'] or say('nothing more')} {one['share']:.0%}" for one in row["next"][:4]]
+    listed = [f"{one['name'] or say('nothing else')} {one['share']:.0%}" for one in row["next"][:4]]
     return say("After '{step}', who went no further did: {list}", step=row["name"], list=", ".join(listed))
 
 
@@ -329,7 +329,8 @@ _BAR = 30
 
 
 def _draw_trend(console: Console, found: dict[str, Any]) -> None:
-    console.print(f"{found['step']} · {found['figure']}", style="bold", highlight=False, markup=False)
+    title = f"{found['step']} · {_name_figure(found['function'], found['column'])}"
+    console.print(title, style="bold", highlight=False, markup=False)
     table = make_table(str(say("From day")), str(say("Figure")), str(say("Rows")), "")
     greatest = max((abs(row["figure"] or 0.0) for row in found["periods"]), default=0.0)
     for row in found["periods"]:
@@ -346,6 +347,31 @@ def _draw_trend(console: Console, found: dict[str, Any]) -> None:
             end=found["end"],
         )
         console.print(str(note), style="dim", highlight=False, markup=False)
+
+    if not any(row["rows"] for row in found["periods"]):
+        note = say(
+            "Nothing of '{step}' happened in these days. See which events there are with: aimwell analysis events",
+            step=found["step"],
+        )
+        console.print(str(note), style="yellow", highlight=False, markup=False)
+
+
+def _name_figure(function: str, column: str | None) -> Text:
+    named = column or ""
+    match function:
+        case "sum":
+            return say("sum of {column}", column=named)
+        case "average":
+            return say("average of {column}", column=named)
+        case "min":
+            return say("least {column}", column=named)
+        case "max":
+            return say("greatest {column}", column=named)
+        case "count_distinct":
+            if column == "customer_id":
+                return say("customers")
+            return say("different values of {column}", column=named)
+    return say("rows with {column}", column=named) if named else say("count")
 
 
 def _fit_columns(console: Console) -> int:

@@ -71,6 +71,8 @@ def render_usage(ctx: Any) -> str:
         if param.param_type_name == "argument":
             name = _name_argument(param)
             words.append(name if param.required else f"[{name}]")
+        elif param.required and param.is_flag:
+            words.append("|".join([*param.opts, *param.secondary_opts]))
         elif param.required:
             words.append(f"{param.opts[0]} {_name_value(param)}")
     if isinstance(ctx.command, TyperGroup):
@@ -192,7 +194,8 @@ def _say_missing(param: Any) -> Text:
     meaning = choose_language(getattr(param, "help", None)).rstrip("。.")
     if param.param_type_name == "argument":
         return say("{name} is missing: {meaning}.", name=_name_argument(param), meaning=meaning)
-    return say("The option {option} is missing: {meaning}.", option=param.opts[0], meaning=meaning)
+    names = "|".join([*param.opts, *param.secondary_opts]) if param.is_flag else param.opts[0]
+    return say("The option {option} is missing: {meaning}.", option=names, meaning=meaning)
 
 
 def _explain_value(error: Any) -> Text:

@@ -378,7 +378,7 @@ def _draw_preview(
         console.print(str(say("{share} of the revenue", share=f"{found['revenue_share']:.1%}")))
     titles = {
         "lifecycle_stage": say("Lifecycle stage"),
-        "value_tier": say("Value class"),
+        "value_tier": say("Value tier"),
         "region": say("Region"),
     }
     for name, rows in found["breakdown"].items():

@@ -15,6 +15,8 @@ def mask_identifier(kind: str, value: str) -> str:
     '+86138****8000'
     >>> mask_identifier("email", "alice@example.com")
     'a***@example.com'
+    >>> mask_identifier("phone", "+6591234567")
+    '+65****4567'
     """
     if kind == "email" and "@" in value:
         local, _, domain = value.rpartition("@")
@@ -33,4 +35,5 @@ def _mask_phone(value: str) -> str:
     prefix, rest = (value[:3], value[3:]) if value.startswith("+") else ("", value)
     if len(rest) <= 7:
         return prefix + "*" * len(rest)
-    return f"{prefix}{rest[:3]}****{rest[-4:]}"
+    # Four digits stay hidden in any country: of eight, three and four would leave one to guess.
+    return f"{prefix}{rest[: min(len(rest) - 8, 3)]}****{rest[-4:]}"

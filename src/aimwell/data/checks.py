@@ -58,12 +58,12 @@ def _require(table: str, column: str, key: str, warning: float) -> RowCheck:
 
 
 ROW_CHECKS: tuple[RowCheck, ...] = (
-    _require("order_lines", "product_id", "line_id", 0.05),
-    _require("order_lines", "quantity", "line_id", 0.05),
-    _require("order_lines", "revenue", "line_id", 0.01),
-    _require("order_lines", "discount", "line_id", 0.5),
-    _require("order_lines", "store_id", "line_id", 0.5),
-    _require("order_lines", "ordered_hour", "line_id", 0.5),
+    _require("order_lines", "product_id", "order_id", 0.05),
+    _require("order_lines", "quantity", "order_id", 0.05),
+    _require("order_lines", "revenue", "order_id", 0.01),
+    _require("order_lines", "discount", "order_id", 0.5),
+    _require("order_lines", "store_id", "order_id", 0.5),
+    _require("order_lines", "ordered_hour", "order_id", 0.5),
     RowCheck(
         "returns",
         "order_lines",
@@ -85,7 +85,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "quantity",
         "inaccurate",
         "quantity = 0",
-        "line_id",
+        "order_id",
         lambda affected, total, column: say(
             "{affected} of {total} order lines have a quantity of 0.", affected=affected, total=total
         ),
@@ -98,7 +98,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "revenue",
         "inaccurate",
         "revenue = 0",
-        "line_id",
+        "order_id",
         lambda affected, total, column: say(
             "{affected} of {total} order lines earned nothing.", affected=affected, total=total
         ),

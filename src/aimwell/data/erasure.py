@@ -5,7 +5,7 @@
 3. One transaction puts them into the manifest, keeps the digests that hold the person out (``erasures``), and clears
    the store: deliveries, consents, suppressions, hot events, texts. Whoever loads meanwhile must load again.
 4. Files that no reader may see any more are deleted, with all else in the folder that names the person.
-5. The record of step 1 goes, and the store's freed pages are overwritten.
+5. The record of step 1 loses the person, the store's freed pages are overwritten, and the record goes.
 
 Order lines and experiments are kept under a random number unless told otherwise: totals stay, but whoever knows a
 person's purchases from elsewhere could recognise the series. Backups and what was sent elsewhere are out of reach.
@@ -31,7 +31,7 @@ from aimwell.data.erasure_folder import clear_folder, delete_unlisted, find_ment
 from aimwell.data.erasure_store import clear_store, count_store, list_deliveries, overwrite_freed
 from aimwell.data.event_profiles import merge_profiles
 from aimwell.data.person import Person, list_person_columns, read_person
-from aimwell.data.privacy import digest
+from aimwell.data.privacy import digest, load_erased
 from aimwell.engine.files import DataFile, write_files
 from aimwell.engine.manifest import list_files, write_version
 from aimwell.engine.privacy_tables import PENDING_ERASURES
@@ -72,9 +72,7 @@ def erase_person(
     """
     finished = False
     if not dry_run:
-        for row in _list_pending(workspace):
-            _carry_out(workspace, row["erasure_id"], _restore_cut(workspace, row))
-            finished = finished or customer_id in row["person"]["records"]
+        finished = any([_resume(workspace, row, customer_id) for row in _list_pending(workspace)])
     if finished:
         return Erasure(
             customer_id, False, notices=(say("An erasure that was interrupted has been finished."),)
@@ -126,11 +124,28 @@ def _carry_out(
     delete_unlisted(workspace)
     clear_folder(workspace.path, cut)
     after("deleted")
+    with workspace.store.begin() as connection:
+        nobody = sa.update(PENDING_ERASURES).where(PENDING_ERASURES.c.erasure_id == erasure_id)
+        connection.execute(nobody.values(person={}))
+    after("emptied")
+    _overwrite(workspace, erasure_id, cut.keep_amounts)
+
+
+def _overwrite(workspace: Workspace, erasure_id: str, keep_amounts: bool) -> None:
+    """The end of step 5. The record, which names nobody by now, stays until no freed page does either."""
     overwrite_freed(workspace.store)
     with workspace.store.begin() as connection:
         connection.execute(sa.delete(PENDING_ERASURES).where(PENDING_ERASURES.c.erasure_id == erasure_id))
-    overwrite_freed(workspace.store)
-    workspace.store.audit("person.erased", erasure_id, {"keep_amounts": cut.keep_amounts})
+    workspace.store.audit("person.erased", erasure_id, {"keep_amounts": keep_amounts})
+
+
+def _resume(workspace: Workspace, row: dict[str, Any], customer_id: str) -> bool:
+    """Finish an erasure that was interrupted; whether it was that of ``customer_id``."""
+    if row["person"]:
+        _carry_out(workspace, row["erasure_id"], _restore_cut(workspace, row))
+        return customer_id in row["person"]["records"]
+    _overwrite(workspace, row["erasure_id"], row["keep_amounts"])
+    return load_erased(workspace, anew=True).tell(customer_id, "record")
 
 
 def _list_pending(workspace: Workspace) -> list[dict[str, Any]]:

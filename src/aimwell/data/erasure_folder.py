@@ -17,6 +17,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import sqlalchemy as sa
@@ -62,10 +63,16 @@ def delete_unlisted(workspace: Workspace) -> int:
             path.unlink(missing_ok=True)
             count += 1
     for path in [*folder.glob("published*"), *(folder / "temporary").glob("*")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(path, onerror=_pass_over_gone) if path.is_dir() else path.unlink(missing_ok=True)
     with workspace.store.begin() as connection:
         connection.execute(sa.delete(TABLE_FILES).where(TABLE_FILES.c.removed_in.is_not(None)))
     return count
+
+
+def _pass_over_gone(_call: object, _path: object, raised: Any) -> None:
+    """What a query that ends just now has removed itself is gone all the same."""
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
 
 
 def find_mentioning(folder: Path, cut: Cut) -> list[Path]:

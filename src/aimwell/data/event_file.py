@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -17,6 +17,7 @@ from aimwell.core.text import say
 
 _PIECE = 1 << 16
 _MOST_LINE = 1 << 20
+_MANY = 20
 _BLANK = re.compile(r"[\s,]*")
 
 
@@ -44,6 +45,21 @@ def iterate_file(path: Path) -> Iterator[FileMessage]:
             remedy=say("Check its path and that it is text in UTF-8."),
             where={"file": path.name},
         ) from error
+
+
+def check_form(path: Path, first: Sequence[FileMessage]) -> None:
+    """BadInput when none of many ``first`` lines is JSON: a table, whose lines are no rejects of events."""
+    if len(first) >= _MANY and all(one.problem is not None for one in first):
+        raise BadInput(
+            "data.event_file_no_json",
+            say(
+                "{file} holds no messages in JSON: none of its first {lines} lines is one.",
+                file=path.name,
+                lines=len(first),
+            ),
+            remedy=say("A table (CSV, Excel, Parquet) is added with: aimwell data add FILE --as events"),
+            where={"file": path.name},
+        )
 
 
 def find_encoding(path: Path) -> str:

@@ -24,7 +24,7 @@ from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.tables import EVENTS, ORDER_LINES, REJECTS, Table
 from aimwell.core.text import Text, say
 from aimwell.core.time import now, zone
-from aimwell.data.event_file import FileMessage, find_encoding, iterate_file
+from aimwell.data.event_file import FileMessage, check_form, find_encoding, iterate_file
 from aimwell.data.event_profiles import PROFILE_SCHEMA, PROFILES, find_column
 from aimwell.data.event_record import Waiting, record_file
 from aimwell.data.privacy import CONTACTS, Erased, load_erased
@@ -96,8 +96,10 @@ def take_file(
     """
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
     waiting = Waiting.read(workspace, source, path)
-    for batch in _group(iterate_file(path), FILE_BATCH):
-        terms = _find_terms(workspace, source, None)
+    for place, batch in enumerate(_group(iterate_file(path), FILE_BATCH)):
+        if not place:
+            check_form(path, batch)
+        terms = replace(_find_terms(workspace, source, None), is_live=False)
         with _without_collector():
             receipts = _take(workspace, [_read_line(one, path, terms) for one in batch], terms)
         for receipt in receipts:
@@ -314,7 +316,9 @@ def _find_known(
             ),
         }
     )
-    days = {"low": min(one.occurred_on for one in late), "high": max(one.occurred_on for one in late)}
+    # A repeat may have been under way for longer or shorter: corrected, its time is a moment off.
+    low, high = min(one.occurred_on for one in late), max(one.occurred_on for one in late)
+    days = {"low": low - timedelta(days=1), "high": high + timedelta(days=1)}
     with workspace.read() as reader:
         reader.register("asked", asked)
         found = reader.query(

@@ -40,7 +40,10 @@ class EventQueue:
         self._writer.join()
 
     def put(self, message: object) -> Future[Receipt]:
-        """Hand one message over; the future has its receipt once it is durable, or the error of the commit."""
+        """Hand one message over; the future has its receipt once it is durable, or the error of the commit.
+
+        A future that is cancelled before its commit begins takes its message along.
+        """
         answer: Future[Receipt] = Future()
         self._waiting.put((message, answer))
         return answer
@@ -55,7 +58,9 @@ class EventQueue:
                 except queue.Empty:
                     break
             ended = together[-1] is None
-            self._commit([one for one in together if one is not None])
+            # Who gave up waiting was told nothing, and is owed nothing; from here on nobody can give up any more.
+            waiting = [one for one in together if one is not None]
+            self._commit([one for one in waiting if one[1].set_running_or_notify_cancel()])
 
     def _commit(self, together: list[tuple[object, Future[Receipt]]]) -> None:
         if not together:

@@ -259,11 +259,16 @@ def _shape_signals(scratch: Scratch, parsed: Parsed) -> str:
     has, get = parsed.mapping.has, parsed.mapping.get
     said = get("score") or get("text")
     header = (said.column if said else None) or "answer"
-    if "nps" in fold_header(header):
-        # Under this name the tags of recommendation find it.
-        header = "nps"
-    kind = f"coalesce({'kind' if has('kind') else 'NULL'}, {literal(_guess_kind(header))})"
-    name = f"coalesce({'name' if has('name') else 'NULL'}, {literal(header)})"
+    question = "name" if has("name") else "NULL"
+    guessed = f"CASE WHEN asks_recommendation THEN 'loyalty' ELSE {literal(_guess_kind(header))} END"
+    if has("name"):
+        # A question says more than the header of all answers.
+        words = ((kind, word) for kind, names in KIND_NAMES.items() for word in names)
+        cases = " ".join(f"WHEN contains(lower(name), {literal(word)}) THEN {literal(kind)}" for kind, word in words)
+        guessed = f"CASE WHEN asks_recommendation THEN 'loyalty' {cases} ELSE {literal(_guess_kind(header))} END"
+    kind = f"coalesce({'kind' if has('kind') else 'NULL'}, {guessed})"
+    # Under this name the tags of recommendation find it.
+    name = f"CASE WHEN asks_recommendation THEN 'nps' ELSE coalesce({question}, {literal(header)}) END"
     score = "CAST(score AS DOUBLE)" if has("score") else "CAST(NULL AS DOUBLE)"
     parts = [
         "$source",

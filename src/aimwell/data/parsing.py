@@ -34,6 +34,24 @@ from aimwell.data.vocabulary import tell_vocabulary, translate_codes
 LATER = -1
 NEVER = "TIMESTAMP '9999-01-01'"
 _NEEDED_WHEN_MAPPED = ("order_id", "quantity", "unit_price", "revenue")
+_ENDLESS = (
+    "长期",
+    "长期有效",
+    "永久",
+    "永久有效",
+    "永远",
+    "无限期",
+    "无期限",
+    "不限",
+    "不限期",
+    "forever",
+    "unlimited",
+    "indefinite",
+    "permanent",
+    "never",
+    "no expiry",
+)
+"""What people write in place of a day until which something holds when it has no end."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ def parse_rows(
     dates = {
         field.name: plan_dates(
             scratch,
-            source.read(match.column),
+            _read_end(source.read(match.column), field),
             source.staged(match.column),
             match.column,
             file=source.file,
@@ -141,6 +159,8 @@ def _keep_others(source: Source, mapping: Mapping) -> dict[str, str]:
     if mapping.table == "events":
         pairs = ", ".join(f"{literal(column)}, {source.read(column)}" for column in mapping.unused)
         return {"properties": f"CAST(json_object({pairs}) AS VARCHAR)" if pairs else "CAST(NULL AS VARCHAR)"}
+    if mapping.table == "signals":
+        return {"asks_recommendation": f"coalesce({_asks_recommendation(mapping) or 'false'}, false)"}
     return {}
 
 
@@ -183,7 +203,14 @@ def _read_text(source: Source, mapping: Mapping, field: Field) -> str:
     if field.name == "ordered_at" and clock is not None and clock.column is not None:
         time = source.read(clock.column)
         return f"CASE WHEN {time} IS NULL THEN {text} ELSE {text} || ' ' || {time} END"
-    return text
+    return _read_end(text, field)
+
+
+def _read_end(text: str, field: Field) -> str:
+    """``text``, and of the field ``until`` nothing where it says that there is no end."""
+    if field.name != "until":
+        return text
+    return f"CASE WHEN lower({text}) IN ({', '.join(map(literal, _ENDLESS))}) THEN NULL ELSE {text} END"
 
 
 def _text_of(source: Source, match: Match) -> str:
@@ -267,15 +294,20 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
 
 def _asks_recommendation(mapping: Mapping) -> str | None:
     """The SQL of whether a row answers the NPS question, which has 0 to 10; None where no row can."""
-    names = (
-        match.column or match.constant or "" for name in ("score", "name") if (match := mapping.get(name))
-    )
-    if any("nps" in fold_header(name) or "推荐" in name for name in names):
+    matches = {name: match for name in ("score", "name", "kind") if (match := mapping.get(name))}
+    # A header says it for all rows, but for that of the kind: what is of which kind stands below it.
+    said = [
+        match.constant if name == "kind" else match.column or match.constant
+        for name, match in matches.items()
+    ]
+    if any("nps" in fold_header(word or "") or "推荐" in (word or "") for word in said):
         return "true"
-    question = mapping.get("name")
-    if question is None or question.column is None:
-        return None
-    return "contains(lower(name_text), 'nps') OR contains(name_text, '推荐')"
+    tests = [
+        f"contains(lower({name}_text), 'nps') OR contains({name}_text, '推荐')"
+        for name in ("name", "kind")
+        if name in matches and matches[name].column
+    ]
+    return " OR ".join(tests) or None
 
 
 def _find_commas(scratch: Scratch, source: Source, mapping: Mapping, fields: list[Field]) -> set[str]:

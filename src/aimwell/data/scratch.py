@@ -34,7 +34,8 @@ class Scratch:
                 "autoinstall_known_extensions": False,
             },
         )
-        self._connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        # Of its cursors (``stream``), too: no text may depend on the zone of the machine that read it.
+        self._connection.execute("SET GLOBAL TimeZone = 'UTC'; SET enable_progress_bar = false")
 
     def __enter__(self) -> Scratch:
         return self

@@ -46,12 +46,16 @@ _ENCODE = json.JSONEncoder(
 
 @dataclass(frozen=True)
 class Terms:
-    """How messages are read: the business's zone and currency, the source, and when they reached us."""
+    """How messages are read: the business's zone and currency, the source, and when they reached us.
+
+    ``is_live``: they come as they are sent. What a file holds may have been sent long before it is read.
+    """
 
     source: str
     zone: ZoneInfo
     currency: str
     received_at: datetime
+    is_live: bool = True
 
 
 @dataclass
@@ -90,7 +94,9 @@ def read_message(message: object, terms: Terms) -> Message:
             where={"column": "userId"},
         )
     received = _read_received(message, terms)
-    occurred = _find_instant(message, received)
+    # How long it was under way is known only where the instant of its arrival is.
+    is_timed = terms.is_live or message.get("receivedAt") is not None
+    occurred = _find_instant(message, received, is_timed=is_timed)
     properties = _read_object(message, "properties")
     context = _read_object(message, "context")
     # Without an id of its own a message is known by what it says; when it was sent again is not part of that.
@@ -258,14 +264,17 @@ def _read_received(message: Mapping[str, Any], terms: Terms) -> datetime:
     return terms.received_at if received is None else min(received, terms.received_at)
 
 
-def _find_instant(message: Mapping[str, Any], received: datetime) -> datetime:
-    """When it happened, on our clock."""
+def _find_instant(message: Mapping[str, Any], received: datetime, *, is_timed: bool) -> datetime:
+    """When it happened: on our clock where ``received`` is when it arrived (``is_timed``), else on the sender's."""
     original = _read_instant(message, "originalTimestamp") or _read_instant(message, "timestamp")
     sent = _read_instant(message, "sentAt")
-    if original is None:
+    if not is_timed:
+        occurred = original or sent or received
+    elif original is None:
         return received
-    # What was sent before it happened was stamped by two clocks: then only its arrival is known.
-    occurred = original if sent is None else received - max(sent - original, timedelta())
+    else:
+        # What was sent before it happened was stamped by two clocks: then only its arrival is known.
+        occurred = original if sent is None else received - max(sent - original, timedelta())
     if occurred > received + AHEAD:
         raise BadInput(
             "data.event_from_future",

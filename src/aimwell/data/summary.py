@@ -63,6 +63,13 @@ def find_lacks(reader: Queryable) -> tuple[Text, ...]:
     """What is not there, and which analyses fall away with it."""
     facts = ask(reader, f"SELECT {', '.join(f'EXISTS ({sql}) AS {name}' for name, sql in _FACTS.items())}")[0]
     if not facts["lines"]:
+        if facts["events"]:
+            return (
+                say(
+                    "There are no orders: what customers do can be analysed, what they spend cannot, and no campaign "
+                    "can be planned. Add a file: aimwell data add FILE --as order_lines"
+                ),
+            )
         return (
             say(
                 "There are no orders: nothing can be analysed. Add a file: aimwell data add FILE --as order_lines"

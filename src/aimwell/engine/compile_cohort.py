@@ -7,6 +7,7 @@ Reads events, order_lines, products, customers; writes nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 from aimwell.core.errors import BadInput
@@ -22,7 +23,7 @@ from aimwell.engine.funnel import (
     list_needed_columns,
     validate_step,
 )
-from aimwell.engine.specification import Measure, find_source, validate_tag
+from aimwell.engine.specification import Aggregate, Measure, find_source, validate_tag
 from aimwell.engine.sql_text import Binder, Query, quote_name, select, with_parts
 from aimwell.engine.step_rows import StepRows
 
@@ -85,7 +86,7 @@ def compile_cohort(cohort: Cohort) -> Query:
 def compile_series(series: Series) -> Query:
     """The figure of each period in which a row counts: period_number, figure (DOUBLE), rows_counted, sorted."""
     _check_period(series.period)
-    validate_tag(Measure(series.of), {})
+    validate_tag(Measure(_check_people(series.of)), {})
     if series.of.window is not None:
         raise BadInput(
             "engine.series_with_window",
@@ -121,6 +122,13 @@ def compile_series(series: Series) -> Query:
     parts = {f"{step.table}_rows": body, "figures": shown}
     result = "SELECT period_number, figure, rows_counted\nFROM figures\nORDER BY period_number"
     return Query(f"{with_parts(parts)}\n{result}", rows.binder.values)
+
+
+def _check_people(of: Aggregate) -> Aggregate:
+    """What is left to check of ``of``: how many customers there are is a figure of a period, though no tag."""
+    if (of.function, of.column) == ("count_distinct", "customer_id"):
+        return replace(of, function="count", column=None)
+    return of
 
 
 def render_period(column: str, period: Period) -> str:

@@ -136,7 +136,10 @@ def _change_for_spark(node: exp.Expr, kinds: Mapping[str, str]) -> exp.Expr:
 def _change_for_clickhouse(node: exp.Expr, kinds: Mapping[str, str]) -> exp.Expr:
     match node:
         case exp.Column() if (
-            node.table and isinstance(node.parent, exp.Select) and node.arg_key == "expressions"
+            node.table
+            and isinstance(node.parent, exp.Select)
+            and node.arg_key == "expressions"
+            and not node.is_star
         ):
             # Of two joined columns of one name ClickHouse would call this one by its table and name.
             return exp.alias_(node.copy(), node.this.copy())

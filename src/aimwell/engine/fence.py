@@ -60,7 +60,7 @@ def query_fenced(
 ) -> pa.Table:
     """The rows of the one SELECT ``sql`` over what is shown; ``memory`` such as 512MB, on disk as much again.
 
-    BadInput when it is no SELECT, NotReady when it takes more time, duckdb.Error when it cannot be answered.
+    BadInput when it is no SELECT, NotReady when it takes more of either, duckdb.Error when it cannot be answered.
     """
     temporary.mkdir(parents=True, exist_ok=True)
     with (
@@ -83,6 +83,8 @@ def query_fenced(
             return connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
         except duckdb.InterruptException as error:
             raise _too_slow(seconds) from error
+        except duckdb.OutOfMemoryException as error:
+            raise _too_large(memory) from error
         finally:
             timer.cancel()
             # It may be about to interrupt: then that falls on this query, never on what comes after it.
@@ -112,5 +114,13 @@ def _too_slow(seconds: float) -> AimwellError:
     return NotReady(
         "engine.query_too_slow",
         say("The query was stopped after {seconds} seconds.", seconds=round(seconds, 1)),
+        remedy=say("Let it read fewer rows or join fewer tables."),
+    )
+
+
+def _too_large(memory: str) -> AimwellError:
+    return NotReady(
+        "engine.query_too_large",
+        say("The query was stopped: it needs more memory than {memory}.", memory=memory),
         remedy=say("Let it read fewer rows or join fewer tables."),
     )

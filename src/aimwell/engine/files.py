@@ -36,6 +36,15 @@ class DataFile:
     sha256: str
 
 
+@dataclass(frozen=True)
+class _Coding:
+    """How columns are written: the columns that get a dictionary, and those whose minima and maxima are noted."""
+
+    compression: str
+    dictionary: list[str]
+    statistics: list[str] | bool
+
+
 def write_files(folder: Path, table: Table, data: pa.Table, run_id: str) -> list[DataFile]:
     """Write validated ``data`` as one file, or one per month, and return what the manifest must list."""
     target = folder / table.name
@@ -59,10 +68,15 @@ def is_patch(path: Path | str) -> bool:
 
 
 def write_overlay(folder: Path, table: Table, data: pa.Table, run_id: str) -> DataFile:
-    """Write some columns of all rows as a file that readers lay over the others: see ``is_overlay``."""
+    """Write some columns of all rows as a file that readers lay over the others: see ``is_overlay``.
+
+    It is written anew every day, and read whole: coded quickly rather than as small as can be.
+    """
     target = folder / table.name
     target.mkdir(parents=True, exist_ok=True)
-    return _write_file(folder, table, target / f"{run_id}-{os.urandom(4).hex()}{_OVERLAY}", data)
+    path = target / f"{run_id}-{os.urandom(4).hex()}{_OVERLAY}"
+    texts = [field.name for field in data.schema if field.type == pa.string() and field.name not in table.key]
+    return _write_file(folder, table, path, data, _Coding("lz4", texts, list(table.key)))
 
 
 def is_overlay(path: Path | str) -> bool:
@@ -221,15 +235,23 @@ def _is_sorted(values: pa.ChunkedArray) -> bool:
     return bool(pc.all(pc.greater_equal(ahead, behind)).as_py())
 
 
-def _write_file(folder: Path, table: Table, path: Path, data: pa.Table) -> DataFile:
+def _write_file(
+    folder: Path,
+    table: Table,
+    path: Path,
+    data: pa.Table,
+    coding: _Coding | None = None,
+) -> DataFile:
+    coding = coding or _Coding("zstd", _list_repeated(table, data), True)
     aside = path.with_suffix(".writing")
     pq.write_table(
         data,
         aside,
-        compression="zstd",
+        compression=coding.compression,
+        write_statistics=coding.statistics,
         write_page_checksum=True,
         row_group_size=128 * 1024,
-        use_dictionary=_list_repeated(table, data),
+        use_dictionary=coding.dictionary,
     )
     return _publish(folder, aside)
 

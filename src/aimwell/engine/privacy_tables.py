@@ -1,6 +1,6 @@
 """The store's table of erasures that are under way: what must be finished after a crash.
 
-The only place where a person who is being erased is named while the traces go; its row goes last.
+The only place where a person who is being erased is named while the traces go; the row loses the name, and goes last.
 """
 
 from __future__ import annotations

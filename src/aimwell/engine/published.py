@@ -40,7 +40,7 @@ from aimwell.engine.coded_rows import (
     render_events_view,
 )
 from aimwell.engine.compaction import Place
-from aimwell.engine.fence import CLOSED
+from aimwell.engine.fence import CLOSED, close_off
 from aimwell.engine.files import sync_folder
 from aimwell.engine.leases import hold_lease
 from aimwell.engine.manifest import Snapshot, changed_meanwhile, read_snapshot, read_version
@@ -176,7 +176,8 @@ def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyCon
                 config={
                     "memory_limit": settings.memory_limit,
                     "threads": settings.threads,
-                    "enable_external_access": False,
+                    # Not beside the file, where nobody would look for what a killed reader left.
+                    "temp_directory": str(folder / "temporary"),
                     **CLOSED,
                 },
             )
@@ -186,6 +187,7 @@ def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyCon
                 break
             continue
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        close_off(connection)
         if _has_tables(connection, edition):
             return connection, edition
         connection.close()

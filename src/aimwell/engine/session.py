@@ -20,6 +20,9 @@ from aimwell.engine.snapshot import SnapshotViews
 from aimwell.engine.views import RESOLVED, have_one_schema, name_stored
 
 _WORD = re.compile(r"\w+")
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+_LAYER = re.compile(r"_(patch|overlay_\d+)$")
+"""What follows a table's name where files are read that lie over its others."""
 
 
 class Queryable(Protocol):
@@ -46,7 +49,8 @@ class Session(SnapshotViews):
                 **CLOSED,
             },
         )
-        self._connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        # Of its cursors (``query_beside``), too.
+        self._connection.execute("SET GLOBAL TimeZone = 'UTC'; SET enable_progress_bar = false")
         close_off(self._connection, folders=[folder])
         self._threads = settings.threads
         # What a fenced query is shown: rows in memory, every view's text, and which files a table's view reads.
@@ -99,19 +103,15 @@ class Session(SnapshotViews):
 
         NotReady when it takes more time or memory, BadInput when it is no SELECT.
         """
-        temporary = self._folder / "temporary"
-        try:
-            return query_fenced(
-                sql,
-                parameters,
-                self._show_tables(sql, tables),
-                temporary=temporary,
-                threads=self._threads,
-                seconds=seconds,
-                memory=memory,
-            )
-        except duckdb.OutOfMemoryException as error:
-            raise out_of_memory() from error
+        return query_fenced(
+            sql,
+            parameters,
+            self._show_tables(sql, tables),
+            temporary=self._folder / "temporary",
+            threads=self._threads,
+            seconds=seconds,
+            memory=memory,
+        )
 
     def query_batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The rows of ``sql`` batch by batch, for answers larger than memory; no other query may run meanwhile."""
@@ -173,7 +173,8 @@ class Session(SnapshotViews):
                     shown.tables[name] = self._held[name]
                 elif name in self._texts and name not in seen:
                     seen.add(name)
-                    add(_WORD.findall(self._texts[name]))
+                    # The path of a file may hold any word: only what stands outside of texts is a name.
+                    add(_WORD.findall(_TEXT.sub("", self._texts[name])))
                     shown.views[name] = self._texts[name]
 
         seen: set[str] = set()
@@ -181,7 +182,7 @@ class Session(SnapshotViews):
         shown.files = [
             path
             for table, paths in self._read.items()
-            if name_stored(table.removesuffix("_patch")) in seen
+            if name_stored(_LAYER.sub("", table)) in seen
             for path in paths
         ]
         return shown

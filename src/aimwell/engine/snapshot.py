@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from aimwell.core.tables import ALL_TABLES, TABLES, Table
-from aimwell.engine.files import is_overlay, is_patch
+from aimwell.engine.layers import split_layers
 from aimwell.engine.views import (
     RESOLVED,
     count_rows,
@@ -81,28 +81,26 @@ class SnapshotViews(ABC):
     def _render_files(self, table: Table, paths: list[Path], columns: Mapping[str, str]) -> list[str]:
         """The SELECTs whose union is the rows of these files.
 
-        An overlay's columns stand in place of those of the plain files, a patch's rows in place of both.
+        Overlays' columns stand in place of those of the plain files, a patch's rows in place of both.
         """
-        patches, overlays = [p for p in paths if is_patch(p)], [p for p in paths if is_overlay(p)]
-        base = [path for path in paths if path not in (*patches, *overlays)]
+        layers = split_layers(paths)
         parts = []
-        if base:
-            stored = read_schema(base)
-            source = self._read_files(table, base, stored)
-            parts.append(render_stored(columns, stored, f"{source} AS base"))
-        if base and overlays:
-            (key,) = table.key
-            over = read_schema(overlays)
-            upper = self._read_files(replace(table, name=f"{table.name}_overlay"), overlays, over)
-            sources = {name: "upper" for name in over if name != key}
-            joined = f"{source} AS base LEFT JOIN {upper} AS upper ON upper.{key} = base.{key}"
-            parts = [render_stored(columns, {**stored, **over}, joined, sources, "base")]
-        if patches:
-            (key,) = table.key
-            stored = read_schema(patches)
-            name = f"{table.name}_patch"
-            over_it = self._read_files(replace(table, name=name), patches, stored)
-            parts = [f"{text} WHERE base.{key} NOT IN (SELECT {key} FROM {over_it})" for text in parts]
+        if layers.base:
+            stored = read_schema(layers.base)
+            source = f"{self._read_files(table, layers.base, stored)} AS base"
+            sources: dict[str, str] = {}
+            for number, overlay in enumerate(layers.overlays, 1):
+                (key,) = table.key
+                over, upper = read_schema(overlay), f"upper_{number}"
+                files = self._read_files(replace(table, name=f"{table.name}_overlay_{number}"), overlay, over)
+                sources |= {name: upper for name in over if name != key}
+                source += f" LEFT JOIN {files} AS {upper} ON {upper}.{key} = base.{key}"
+                stored = {**stored, **over}
+            parts.append(render_stored(columns, stored, source, sources, "base"))
+        if layers.patches:
+            stored = read_schema(layers.patches)
+            over_it = self._read_files(replace(table, name=f"{table.name}_patch"), layers.patches, stored)
+            parts = [f"{text} WHERE {_render_unpatched(table, over_it)}" for text in parts]
             parts.append(render_stored(columns, stored, over_it))
         return parts
 
@@ -111,3 +109,11 @@ class SnapshotViews(ABC):
             columns = self._columns[name]
             sql = render_resolved(TABLES[name], list(columns), any_joined=self._any_joined)
             self._name_query(name, sql, columns)
+
+
+def _render_unpatched(table: Table, patch: str) -> str:
+    """The condition that a patch, which stands in FROM as ``patch``, has no row with the key of a row of ``base``."""
+    if len(table.key) == 1:
+        return f"base.{table.key[0]} NOT IN (SELECT {table.key[0]} FROM {patch})"
+    same = " AND ".join(f"p.{name} = base.{name}" for name in table.key)
+    return f"NOT EXISTS (SELECT 1 FROM {patch} AS p WHERE {same})"

@@ -74,8 +74,10 @@ class Store:
             if moved >= _LONG_LOG_PAGES:
                 # Readers of an older state forbid it: then at the next call, rather than with the lock held.
                 cursor.execute("PRAGMA busy_timeout=0")
-                cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-                cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
+                try:
+                    cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
             cursor.close()
         finally:
             connection.close()

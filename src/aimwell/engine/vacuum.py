@@ -2,12 +2,14 @@
 
 A file that a newer version replaced goes when it was replaced longer ago than a grace period and before the oldest
 living reader began (``engine.leases``). A file that the manifest never listed goes when it is older than the grace
-period and no living run writes it. What the store keeps about files and moves that are gone goes with them.
+period and no living run writes it. What killed processes left in the temporary folder goes after a day. What the
+store keeps about files and moves that are gone goes with them.
 Deletes files of the warehouse and rows of ``table_files``, ``table_versions`` and ``runs``.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +18,7 @@ import sqlalchemy as sa
 
 from aimwell.core.time import now
 from aimwell.engine.compaction import STEP, Place
-from aimwell.engine.leases import find_oldest_lease, is_alive
+from aimwell.engine.leases import MOST_AGE, find_oldest_lease, is_alive
 from aimwell.engine.published import list_old_editions
 from aimwell.engine.store_tables import RUNS, TABLE_FILES, TABLE_VERSIONS
 
@@ -59,6 +61,10 @@ def vacuum(place: Place, at: datetime | None = None, *, grace: timedelta = GRACE
     orphans = _list_orphans(place.warehouse_folder, listed, writing, at - grace)
     # Whoever has an old edition open keeps it: its name goes, its contents stay until it is closed.
     orphans += [path for path in list_old_editions(place.warehouse_folder) if _is_older(path, at - grace)]
+    # Readers of the published file hold no lease; none of their queries takes a day.
+    last_day = min(before, at - MOST_AGE)
+    spilt = sorted((place.warehouse_folder / "temporary").glob("*"))
+    orphans += [path for path in spilt if _is_older(path, last_day)]
     freed += sum(_delete(path) for path in orphans)
     return Vacuumed(len(gone), len(orphans), freed)
 
@@ -99,9 +105,10 @@ def _list_orphans(folder: Path, listed: set[str], writing: set[str], before: dat
 
 def _is_older(path: Path, before: datetime) -> bool:
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC) < before
+        newest = max(one.stat().st_mtime for one in (path, *path.rglob("*")))
     except FileNotFoundError:
         return False
+    return datetime.fromtimestamp(newest, UTC) < before
 
 
 def _forget_moves(connection: sa.Connection, before: datetime) -> None:
@@ -140,10 +147,10 @@ def _forget_moves(connection: sa.Connection, before: datetime) -> None:
 
 
 def _delete(path: Path) -> int:
-    """Bytes that deleting ``path`` gave back."""
+    """Bytes that deleting ``path``, a file or a folder, gave back."""
     try:
-        size = path.stat().st_size
-        path.unlink()
+        size = sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file())
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     except FileNotFoundError:
         return 0
     return size

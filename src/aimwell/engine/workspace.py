@@ -189,31 +189,38 @@ class Run(Reader):
         rows = TABLES[table].validate(data)
         earlier = [path for path in self.list_files(table) if is_patch(path)]
         if earlier:
-            (key,) = TABLES[table].key
             self.show_files("patched_before", table, earlier)
             self.register("patching", rows)
-            kept = self.query(f"SELECT * FROM patched_before WHERE {key} NOT IN (SELECT {key} FROM patching)")
+            same = " AND ".join(f"p.{name} = patched_before.{name}" for name in TABLES[table].key)
+            untouched = f"NOT EXISTS (SELECT 1 FROM patching AS p WHERE {same})"
+            kept = self.query(f"SELECT * FROM patched_before WHERE {untouched}")
             rows = pa.concat_tables([TABLES[table].validate(kept), rows], promote_options="default")
-            rows = rows.sort_by([(key, "ascending")])
-        self._take_place(table, earlier, write_patch(self._folder, TABLES[table], rows, self.id))
+            rows = rows.sort_by([(name, "ascending") for name in TABLES[table].key])
+        self._take_place(table, earlier, [write_patch(self._folder, TABLES[table], rows, self.id)])
 
-    def overlay(self, table: str, data: pa.Table) -> None:
+    def overlay(self, table: str, parts: Iterable[pa.Table]) -> None:
         """Put columns in place of those of the same name in every row that no patch holds.
 
-        ``data`` has the key and those columns, for all rows, whatever columns an earlier overlay had among them. They
-        are written as one file that readers join by key: for few columns of a wide table. Not together with
-        ``replace`` or ``append`` of the same table.
+        ``parts`` have the key and the same columns, together for all rows. Each is written as a file that readers
+        join by key: for some columns of a wide table. An earlier overlay whose columns are all among them ends; one
+        that has all of them and more stays below (ValueError: neither). Not together with ``replace`` or ``append``
+        of the same table.
         """
-        earlier = [path for path in self.list_files(table) if is_overlay(path)]
-        lost = set(read_schema(self._folder / path for path in earlier)) - set(data.column_names)
-        if lost:
-            raise ValueError(f"the overlay of {table} lacks {sorted(lost)}")
-        self._take_place(table, earlier, write_overlay(self._folder, TABLES[table], data, self.id))
+        written = [write_overlay(self._folder, TABLES[table], part, self.id) for part in parts]
+        columns = set(read_schema([self._folder / written[0].path]))
+        earlier = []
+        for path in filter(is_overlay, self.list_files(table)):
+            there = set(read_schema([self._folder / path]))
+            if there <= columns:
+                earlier.append(path)
+            elif not there > columns:
+                raise ValueError(f"the overlay of {table} lacks {sorted(there - columns)}")
+        self._take_place(table, earlier, written)
 
-    def _take_place(self, table: str, earlier: list[str], file: DataFile) -> None:
+    def _take_place(self, table: str, earlier: list[str], files: list[DataFile]) -> None:
         self._outdated.setdefault(table, []).extend(earlier)
         self._files[table] = [path for path in self.list_files(table) if path not in earlier]
-        self._keep(table, [file], "rewrite")
+        self._keep(table, files, "rewrite")
 
     def list_files(self, table: str) -> list[str]:
         """The files of ``table`` as this run sees it."""

@@ -137,19 +137,24 @@ _MEASURES = {"likeness": "JaroWinklerSimilarity", "slips": "LevDamerauDistance"}
 def open_backend(settings: EngineSettings, folder: Path | None = None) -> Iterator[Backend]:
     """The engine of ``settings`` if it is Spark, DuckDB otherwise; its tables last as long as the block.
 
-    ``folder`` is where Spark keeps them: on a cluster, one that all machines see (None: the temporary folder).
+    ``folder`` is where they stand on disk: on a cluster, one that all machines see (None: the temporary folder).
     NotReady when Spark is wanted and missing.
     """
-    if settings.name != "spark":
-        with duckdb.connect(
-            config={"threads": settings.threads, "memory_limit": settings.memory_limit}
-        ) as connection:
-            yield _DuckBackend(connection)
-        return
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     own = Path(tempfile.mkdtemp(prefix="identity-", dir=folder))
     try:
-        yield _SparkBackend(settings, own)
+        if settings.name == "spark":
+            yield _SparkBackend(settings, own)
+        else:
+            with duckdb.connect(
+                config={
+                    "threads": settings.threads,
+                    "memory_limit": settings.memory_limit,
+                    # Left alone, it would spill into the folder where somebody works.
+                    "temp_directory": str(own),
+                }
+            ) as connection:
+                yield _DuckBackend(connection)
     finally:
         shutil.rmtree(own, ignore_errors=True)

@@ -18,6 +18,8 @@ from aimwell.data.identity.clustering import Integers
 from aimwell.data.identity.log import Pair
 from aimwell.engine.session import Queryable
 
+_MOST_NAMED = 20
+
 
 def read_sides(reader: Queryable, between: tuple[str, str] | None) -> tuple[pa.Table, Integers | None]:
     """The records to be compared, by number, and for each the side (0 or 1) on which its source stands.
@@ -62,11 +64,12 @@ def _check(reader: Queryable, between: tuple[str, str]) -> None:
     known = [str(row["source"]) for row in rows]
     for source in between:
         if source not in known:
-            near = get_close_matches(source, known, n=3, cutoff=0.5) or known
+            near = get_close_matches(source, known, n=3, cutoff=0.5)
+            listed = [*near, *(one for one in known if one not in near)][:_MOST_NAMED]
             raise BadInput(
                 "data.identity_unknown_side",
                 say("No customers came from a source '{source}'.", source=source),
-                remedy=say("The sources of customers are: {sources}.", sources=", ".join(near) or "–"),
+                remedy=say("The sources of customers are: {sources}.", sources=", ".join(listed) or "–"),
                 where={"value": source},
             )
     if between[0] == between[1]:

@@ -1,0 +1,203 @@
+"""How tags are brought up to date: which are measured together, counted on, or worked out from others.
+
+A count of rows in a window goes on from what it was: rows that enter are added, rows that leave taken off. A ratio or
+trend whose figures are tags is worked out from them; where only one of them is, the other alone is measured. All else
+is measured anew, tags with the same tables and edges of windows together, for those who can have changed.
+It reads no table and writes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aimwell.engine.specification import (
+    BASES,
+    Aggregate,
+    Condition,
+    Measure,
+    Ratio,
+    TagSpec,
+    Trend,
+    find_source,
+    list_aggregates,
+)
+from aimwell.engine.sql_text import Binder, quote_name, show_day
+from aimwell.engine.tag_plan import Look, find_plain_conditions, list_looks, render_conditions
+
+FEW_DAYS = 7
+"""Days that passed, up to which the rows on the edges of windows are taken into memory to be looked through."""
+_NEVER_EMPTY = ("count", "count_distinct", "sum")
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A ratio or trend, and the columns that hold its two figures."""
+
+    spec: Ratio | Trend
+    figures: tuple[str, str]
+
+    def work_out(self, first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The tag from its figures, to the bit as ``TagPlan.render`` has it."""
+        one, other = first.cast(pa.float64()), second.cast(pa.float64())
+        if isinstance(self.spec, Trend):
+            one, other = (
+                pc.divide(rate, float(of.window.days) if of.window else 1.0)
+                for rate, of in ((one, self.spec.recent), (other, self.spec.before))
+            )
+            one, other = pc.subtract(one, other), pc.add(pc.abs(one), pc.abs(other))
+        return pc.divide(one, pc.if_else(pc.equal(other, 0.0), pa.scalar(None, pa.float64()), other))
+
+
+@dataclass
+class Rows:
+    """Which rows of a table concern a group: those that pass any of ``tests`` (each a conjunction)."""
+
+    tests: set[tuple[Condition, ...]] = field(default_factory=set)
+
+    def render(self, table: str, binder: Binder) -> list[str]:
+        """The test as SQL, or nothing where every row passes."""
+        if not self.tests or () in self.tests:
+            return []
+        each = [
+            " AND ".join(render_conditions(table, sorted(one, key=repr), binder))
+            for one in sorted(self.tests, key=repr)
+        ]
+        return [f"({' OR '.join(f'({test})' for test in each)})"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tags that are measured together: ``specs`` say for whom, ``measured`` what, on ``tables``."""
+
+    tables: frozenset[str]
+    specs: dict[str, TagSpec] = field(default_factory=dict)
+    measured: dict[str, TagSpec] = field(default_factory=dict)
+    derived: dict[str, Derived] = field(default_factory=dict)
+    """The tags that are worked out from what is measured and other tags."""
+
+    def list_rows(self) -> dict[str, Rows]:
+        """By table, the rows that count for any of the tags."""
+        found: dict[str, Rows] = {}
+        for spec in self.specs.values():
+            for look in list_looks(spec):
+                (table,) = BASES[look.source]
+                found.setdefault(table, Rows()).tests.add(find_plain_conditions(look))
+        return found
+
+    def list_edges(self, before: date, as_of: date) -> dict[tuple[str, date, date], Rows]:
+        """By table, first day and day after the last, the rows that enter or leave a window between the two days."""
+        found: dict[tuple[str, date, date], Rows] = {}
+        if before >= as_of:
+            return found
+        for spec in self.specs.values():
+            for look in list_looks(spec):
+                (table,) = BASES[look.source]
+                for days in list_ends(look):
+                    edge = (table, before - timedelta(days=days), as_of - timedelta(days=days))
+                    found.setdefault(edge, Rows()).tests.add(find_plain_conditions(look))
+        return found
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What is done about each tag. ``counted`` go on from what they were."""
+
+    groups: list[Group]
+    counted: dict[str, Aggregate]
+    derived: dict[str, Derived]
+
+    def list_inputs(self, names: Mapping[str, TagSpec]) -> list[str]:
+        """The tags that derived ones of ``names`` are worked out from."""
+        found = [figure for name in names if name in self.derived for figure in self.derived[name].figures]
+        hidden = {name for group in self.groups for name in group.measured if name not in group.specs}
+        return [name for name in dict.fromkeys(found) if name not in hidden]
+
+
+def plan_refresh(specs: Mapping[str, TagSpec], before: date | None, as_of: date) -> Refresh:
+    """What to do about each tag from the day ``before`` to ``as_of``.
+
+    Tags are grouped by the tables that they are measured on; when days have passed also by the edges of their windows:
+    who stands on an edge is measured anew in the tags that have this edge, and in no others.
+    """
+    moved = before is not None and before < as_of
+    few = before is not None and moved and (as_of - before).days <= FEW_DAYS
+    counted = {name: spec.of for name, spec in specs.items() if few and _goes_on(spec)}  # type: ignore[union-attr]
+    derived, hidden = _derive(specs) if few else ({}, {})
+    groups: dict[tuple[frozenset[str], frozenset[int], bool], Group] = {}
+    for name, spec in specs.items():
+        looks = list_looks(spec)
+        edges = frozenset(days for look in looks for days in list_ends(look) if moved and days)
+        measured: dict[str, TagSpec] = {name: spec}
+        if name in derived:
+            measured = {figure: hidden[figure] for figure in derived[name].figures if figure in hidden}
+        if not measured:
+            continue
+        tables = frozenset(BASES[look.source][0] for one in measured.values() for look in list_looks(one))
+        # What is counted on needs no look at rows that enter: only new rows make it be measured.
+        key = (tables, edges, name in counted)
+        group = groups.setdefault(key, Group(tables))
+        group.specs[name] = spec
+        group.measured.update(measured)
+        if name in derived:
+            group.derived[name] = derived[name]
+    return Refresh(list(groups.values()), counted, derived)
+
+
+def _derive(specs: Mapping[str, TagSpec]) -> tuple[dict[str, Derived], dict[str, TagSpec]]:
+    """The ratios and trends of which a figure is a tag, and by name the figures that are not."""
+    known = {spec.of: name for name, spec in specs.items() if isinstance(spec, Measure)}
+    names: dict[Aggregate, str] = {}
+    derived: dict[str, Derived] = {}
+    for name, spec in specs.items():
+        figures = list_aggregates(spec)
+        if not isinstance(spec, Ratio | Trend) or not any(one in known for one in figures):
+            continue
+        if all(one.function in _NEVER_EMPTY for one in figures):
+            for one in figures:
+                # No name of a tag has a blank in it.
+                names.setdefault(one, known.get(one) or f"figure {len(names)}")
+            derived[name] = Derived(spec, (names[figures[0]], names[figures[1]]))
+    return derived, {name: Measure(one) for one, name in names.items() if one not in known}
+
+
+def _goes_on(spec: TagSpec) -> bool:
+    """Whether a tag counts rows that can be told to count by themselves, in a window."""
+    if not isinstance(spec, Measure) or spec.of.function != "count" or spec.of.column is not None:
+        return False
+    (look,) = list_looks(spec)
+    plain = len(find_plain_conditions(look)) == len(look.conditions)
+    return plain and look.window is not None and BASES[look.source] == (look.source,)
+
+
+def compile_counts(
+    counted: Mapping[str, Aggregate], *, table: str, relation: str, before: date, as_of: date, binder: Binder
+) -> str:
+    """One query: per customer, how many rows more than before each of ``counted`` counts, out of ``relation``."""
+    day = find_source(table).day
+    columns = []
+    for name, one in counted.items():
+        assert one.window is not None
+        ending = one.window.ending
+        tests = render_conditions(table, one.conditions, binder)
+        sums = []
+        for days in (ending, ending + one.window.days):
+            start, end = before - timedelta(days=days), as_of - timedelta(days=days)
+            span = [f"{day} >= {show_day(start)}", f"{day} < {show_day(end)}", *tests]
+            sums.append(f"COUNT(CASE WHEN {' AND '.join(span)} THEN 1 END)")
+        columns.append(f"CAST({sums[0]} - {sums[1]} AS BIGINT) AS {quote_name(name)}")
+    return (
+        f"SELECT customer_id, {', '.join(columns)} FROM {relation} GROUP BY customer_id ORDER BY customer_id"
+    )
+
+
+def list_ends(look: Look) -> set[int]:
+    """How many days ago rows enter or leave the window of ``look``."""
+    window = look.window
+    ends = set() if window is None else {window.ending, window.ending + window.days}
+    # A late line of an order changes the order wherever in time it stands.
+    return ends | {0} if window is None or look.source in ("orders", "order_days") else ends
