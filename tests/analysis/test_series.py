@@ -80,7 +80,10 @@ def test_days_and_periods_have_limits() -> None:
 
 def test_customers_of_a_period_are_counted_once() -> None:
     lines = build_lines(
-        *({"customer_id": who, "ordered_on": date(2024, 2, day)} for who, day in (("p", 1), ("q", 1), ("p", 2)))
+        *(
+            {"customer_id": who, "ordered_on": date(2024, 2, day)}
+            for who, day in (("p", 1), ("q", 1), ("p", 2))
+        )
     )
     figure = parse_figure("count_distinct:customer_id", Step("order_lines"))
     series = Series(figure, "month", date(2024, 2, 1), date(2024, 3, 1))

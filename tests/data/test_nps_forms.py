@@ -22,7 +22,9 @@ from tests.data.shop import make_workspace, query, write
 def test_answers_to_nps_are_found(tmp_path: Path, text: str) -> None:
     shop = make_workspace(tmp_path)
     add_source(shop, write(tmp_path, text), table="signals", accept=True)
-    assert query(shop, "SELECT kind, name, score FROM signals") == [{"kind": "loyalty", "name": "nps", "score": 9.0}]
+    assert query(shop, "SELECT kind, name, score FROM signals") == [
+        {"kind": "loyalty", "name": "nps", "score": 9.0}
+    ]
 
 
 def test_a_question_tells_the_kind(tmp_path: Path) -> None:

@@ -264,8 +264,12 @@ def _shape_signals(scratch: Scratch, parsed: Parsed) -> str:
     if has("name"):
         # A question says more than the header of all answers.
         words = ((kind, word) for kind, names in KIND_NAMES.items() for word in names)
-        cases = " ".join(f"WHEN contains(lower(name), {literal(word)}) THEN {literal(kind)}" for kind, word in words)
-        guessed = f"CASE WHEN asks_recommendation THEN 'loyalty' {cases} ELSE {literal(_guess_kind(header))} END"
+        cases = " ".join(
+            f"WHEN contains(lower(name), {literal(word)}) THEN {literal(kind)}" for kind, word in words
+        )
+        guessed = (
+            f"CASE WHEN asks_recommendation THEN 'loyalty' {cases} ELSE {literal(_guess_kind(header))} END"
+        )
     kind = f"coalesce({'kind' if has('kind') else 'NULL'}, {guessed})"
     # Under this name the tags of recommendation find it.
     name = f"CASE WHEN asks_recommendation THEN 'nps' ELSE coalesce({question}, {literal(header)}) END"
