@@ -17,6 +17,7 @@ from aimwell.core.text import set_language
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 UNREADABLE = [
     (["dat"], "没有命令“dat”。您是否指：data？"),
+    (["segment", "list"], "没有命令“segment”。您是否指：analysis segment？"),
     (["data", "zzzzzz"], "没有命令“zzzzzz”。"),
     (["init"], "缺少 FOLDER（要创建的文件夹）。"),
     (["data", "add"], "缺少 FILE"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aimwell.core.text import Text, current_language, say, set_language
+from aimwell.core.text import Text, current_language, match_language, say, set_language
 
 ENGLISH = "The time zone '{zone}' is not known."
 parameters = st.recursive(
@@ -102,3 +102,19 @@ def test_a_command_chooses_over_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 def _ask_in_fresh_context() -> str:
     return Context().run(current_language)
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [
+        ("zh", "zh"),
+        ("zh-CN", "zh"),
+        ("zh_Hans_CN", "zh"),
+        ("EN-gb", "en"),
+        ("fr", None),
+        ("english", None),
+        ("", None),
+    ],
+)
+def test_a_language_is_known_by_the_first_part_of_its_tag(tag: str, language: str | None) -> None:
+    assert match_language(tag) == language

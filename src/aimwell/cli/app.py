@@ -18,7 +18,7 @@ from aimwell.cli.help import App, describe_usage
 from aimwell.cli.output import State, emit, fail, read_day, read_money, show_progress, state
 from aimwell.cli.pages import Page
 from aimwell.core.errors import AimwellError, BadInput
-from aimwell.core.text import LANGUAGES, say, set_language
+from aimwell.core.text import match_language, say, set_language
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for a line that it cannot read; typer gives no public name to it."""
@@ -57,14 +57,15 @@ def start(
 ) -> None:
     """Read the options before the command."""
     if language is not None:
-        if language not in ("zh", "en"):
+        chosen = match_language(language)
+        if chosen is None:
             raise BadInput(
                 "cli.unknown_language",
                 say("The language '{language}' is not known.", language=language),
                 remedy=say("Use zh or en."),
                 where={"value": language},
             )
-        set_language("zh" if language == "zh" else "en")
+        set_language(chosen)
     context.obj = State(workspace, as_json)
     context.call_on_close(context.obj.close)
 
@@ -227,9 +228,10 @@ def main() -> None:
 def _choose_language(arguments: list[str]) -> None:
     """Before the line is parsed, so that what is wrong with it is said in the right language."""
     for word, following in zip_longest(arguments, arguments[1:], fillvalue=""):
-        chosen = following if word == "--language" else word.removeprefix("--language=")
-        if chosen in LANGUAGES and (word == "--language" or chosen != word):
-            set_language("zh" if chosen == "zh" else "en")
+        tag = following if word == "--language" else word.removeprefix("--language=")
+        chosen = match_language(tag)
+        if chosen is not None and (word == "--language" or tag != word):
+            set_language(chosen)
 
 
 def _is_interruption(error: BaseException | None) -> bool:

@@ -179,7 +179,7 @@ def _find_problem(error: Any, ctx: Any) -> Text:
         name = _name_argument(param) if param.param_type_name == "argument" else param.opts[0]
         return say("The value of {name} does not fit: {problem}", name=name, problem=_explain_value(error))
     if found := re.match(r"No such command '(.*?)'\.", message):
-        near = ", ".join(get_close_matches(found[1], list(ctx.command.commands), n=3, cutoff=0.5))
+        near = ", ".join(_list_near(found[1], ctx.command))
         if near:
             return say("There is no command '{name}'. Did you mean: {names}?", name=found[1], names=near)
         return say("There is no command '{name}'.", name=found[1])
@@ -213,3 +213,11 @@ def _explain_value(error: Any) -> Text:
     if kind == "less_than_equal":
         return say("{value} is more than {most}.", value=value, most=str(limits["le"]))
     return say("it is not accepted ({problem}).", problem=str(error.message))
+
+
+def _list_near(name: str, group: Any) -> list[str]:
+    """Commands of ``group`` that are spelled alike; those of its groups that are called just so come first."""
+    inner = [
+        f"{title} {name}" for title, one in group.commands.items() if name in getattr(one, "commands", ())
+    ]
+    return inner or get_close_matches(name, list(group.commands), n=3, cutoff=0.5)

@@ -73,6 +73,12 @@ def current_language() -> Language:
     return "en"
 
 
+def match_language(tag: str) -> Language | None:
+    """The language of a tag such as ``zh``, ``zh-CN``, ``zh_Hans``, ``en-GB`` (BCP 47: its first part), if any."""
+    first = tag.replace("_", "-").split("-", 1)[0].lower()
+    return next((language for language in LANGUAGES if language == first), None)
+
+
 def set_language(language: Language) -> None:
     """Choose the language of this context (a command, a request)."""
     _language.set(language)
