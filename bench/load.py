@@ -2,7 +2,8 @@
 
 The peer is DuckDB's own ``read_csv`` with declared types, written as one Parquet file, in a process of its own: it
 checks nothing, keeps no rejects, finds no duplicates and knows no months. Small: 0.05 GB. Full: 10 GB, some twenty
-minutes and 40 GB of disk (``AIMWELL_BENCH_GB`` takes another size). Run it as ``python -m bench.load --scale small|full``.
+minutes and 40 GB of disk (``AIMWELL_BENCH_GB`` takes another size). Run it as
+``python -m bench.load --scale small|full``.
 """
 
 from __future__ import annotations
