@@ -14,23 +14,15 @@ from aimwell.core.text import Text, say
 if TYPE_CHECKING:
     from aimwell.engine.workspace import Reader
 
-CHANNELS: Mapping[str, Text] = {
-    "email": say("E-mail"),
-    "sms": say("SMS"),
-    "push": say("App message"),
-    "call": say("Phone call"),
-    "mail": say("Post"),
-    "web": say("Website"),
-    "ad": say("Advertisement"),
-    "all": say("all channels"),
-}
 PURPOSES: Mapping[str, Text] = {"marketing": say("marketing"), "service": say("service")}
 _SOURCES: Mapping[str, Text] = {"cli": say("command line")}
 
 
 def name_channel(channel: str) -> str:
     """A channel for people; ``all`` is every channel."""
-    return str(CHANNELS.get(channel, channel))
+    from aimwell.data.consent import CHANNEL_TITLES
+
+    return str(say("all channels") if channel == "all" else CHANNEL_TITLES.get(channel, channel))
 
 
 def name_purpose(purpose: str) -> str:

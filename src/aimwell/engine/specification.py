@@ -311,17 +311,6 @@ def list_aggregates(spec: TagSpec) -> tuple[Aggregate, ...]:
             return ()
 
 
-def find_windows(spec: TagSpec) -> tuple[tuple[str, Window | None], ...]:
-    """Each source of a tag with a window in which its rows count (None: all rows before ``as_of``)."""
-    match spec:
-        case DaysSince(table=table):
-            return ((table, None),)
-        case TopValue(table=table, window=window):
-            return ((table, window),)
-        case _:
-            return tuple((aggregate.table, aggregate.window) for aggregate in list_aggregates(spec))
-
-
 def validate_tag(spec: TagSpec, tags: Mapping[str, Type]) -> None:
     """Check tables, columns, functions and values (``tags``: for expressions); BadInput says what is wrong."""
     for aggregate in list_aggregates(spec):
