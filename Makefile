@@ -8,6 +8,9 @@ WORKERS ?= 2
 UPGRADE ?= --upgrade
 BENCHES ?= $(filter-out generated result,$(basename $(notdir $(wildcard bench/*.py))))
 
+# Where Python was told to keep nothing compiled, every command that a test starts would compile the product again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install engines demo test check format bench lock docs wheel clean
 
 help: ## list the targets
@@ -21,9 +24,9 @@ demo: $(STAMP) ## a whole round on real data: demo/report.html
 	$(BIN)/aimwell demo
 
 # Each worker gets one thread (two workers with two each wait for one another), and a file stays with one worker, so that
-# what it prepares is prepared once.
+# what it prepares is prepared once. tests/conftest.py puts the longest files first, and xdist is to keep that order.
 test: $(STAMP) ## run all tests; a warning is an error
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 12
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 12
 
 check: $(STAMP) ## format, lint, types, import walls, house contracts
 	$(BIN)/ruff format --check .

@@ -1,6 +1,23 @@
-"""What all tests share: hypothesis draws the same examples on every machine, however slow it is."""
+"""What all tests share: which files come first, and that hypothesis draws the same examples everywhere."""
 
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+LONGEST = (
+    "statistics/test_rounds.py",
+    "conformance/test_spark.py",
+    "loop/test_own_data.py",
+    "analysis/test_tags_incremental.py",
+    "e2e/test_demo.py",
+    "e2e/test_customer_data.py",
+    "data/test_catalogue.py",
+    "conformance/test_clickhouse.py",
+)
+"""The files that take minutes, longest first. A file stays with one worker: were one of them the last to start, the
+other workers would wait for it."""
 
 settings.register_profile(
     "house",
@@ -10,3 +27,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("house")
+
+# Where nothing compiled is kept, every command that a test starts would compile the product, and the libraries, again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; within a file nothing changes."""
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))

@@ -22,8 +22,7 @@ from aimwell.core.tables import ASSIGNMENTS
 from aimwell.core.text import Text
 from aimwell.engine.workspace import Reader, Workspace
 from aimwell.evaluation.experiment import build_experiment
-from aimwell.evaluation.increment import measure_increments
-from aimwell.evaluation.method import choose_method
+from aimwell.evaluation.method import choose_method, compare
 from aimwell.evaluation.outcomes import query_outcomes
 from aimwell.evaluation.plan import Plan, find_periods
 from aimwell.loop.market_features import read_customers, read_market_actions
@@ -196,13 +195,16 @@ def _measure(
 ) -> WaveOutcome:
     experiment = build_experiment(observed, treatment=("treatment",), control=("control",))
     method = choose_method(experiment, has_before=True, seed=seed)
-    increments = measure_increments(experiment, method=method, cap=None)
+    # As ``evaluation.increment`` does, whose other metrics nobody looks at here: each would cost draws of its own.
+    contribution = compare(
+        experiment, experiment.outcomes["contribution"], method=method, name="contribution"
+    )
     return WaveOutcome(
         name=name,
         promised=plan.expected_profit,
-        estimated=increments.totals["profit"].to_estimate(),
-        truth=float(found.contribution.sum()) - increments.contact_cost,
-        cost=increments.cost,
+        estimated=contribution.find_profit(experiment.contact_total).to_estimate(),
+        truth=float(found.contribution.sum()) - experiment.contact_total,
+        cost=experiment.contact_total + float(experiment.offer_cost[experiment.treated].sum()),
         gap=plan.gap,
     )
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from scipy.stats import chi2
 
 from aimwell.models.effect_design import ActionSet, CustomerFeatures
 from aimwell.models.logistic import fit_logistic
+from aimwell.stats.distribution import find_chi_square_p_value
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -78,7 +78,8 @@ def _fit_slopes(
     offset = logit(rates[action])
     found = fit_logistic(traits, redeemed, penalty=RIDGE, offset=offset)
     gained = _likelihood(offset + found[0] + traits @ found[1:], redeemed) - _likelihood(offset, redeemed)
-    return found[1:] if chi2.sf(2 * gained, width + 1) < SIGNIFICANCE else np.zeros(width)
+    chance = find_chi_square_p_value(max(2 * gained, 0.0), width + 1)
+    return found[1:] if chance < SIGNIFICANCE else np.zeros(width)
 
 
 def _likelihood(score: Floats, redeemed: Flags) -> float:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from aimwell.core.estimate import Estimate
+from aimwell.stats.distribution import find_normal_probability
 
 Floats = NDArray[np.float64]
 
@@ -135,4 +135,5 @@ def calibrate(
     meat = (design * errors[:, None]).T @ (design * errors[:, None])
     variance = (inverse @ meat @ inverse)[1, 1] * len(residual) / max(len(residual) - 2, 1)
     error = float(np.sqrt(variance))
-    return Calibration(float(solution[1]), error, float(stats.norm.sf(solution[1] / max(error, 1e-300))))
+    p_value = find_normal_probability(-float(solution[1]) / max(error, 1e-300))
+    return Calibration(float(solution[1]), error, p_value)
