@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from aimwell.analysis.tag import count_events, count_lines, count_orders, count_values, sum_lines
 from aimwell.analysis.tag_measuring import split_customers
-from aimwell.engine.compile_tags import compile_tags
+from aimwell.engine.compile_tags import compile_tags, find_spans
 from aimwell.engine.specification import (
     Aggregate,
     Condition,
@@ -97,18 +97,25 @@ def connect(files: Files) -> duckdb.DuckDBPyConnection:
 
 def ask_ours(files: Files) -> pa.Table:
     """One query for everybody, as the compiler writes it."""
-    query = compile_tags(SPECS, as_of=AS_OF, among=Among(everybody="customers"))
-    return connect(files).sql(query.sql, params=dict(query.parameters)).to_arrow_table()
+    connection = connect(files)
+    query = compile_tags(
+        SPECS,
+        as_of=AS_OF,
+        among=Among(everybody="customers"),
+        spans=find_spans(lambda sql: connection.sql(sql).to_arrow_table(), AS_OF, ("order_lines", "events")),
+    )
+    return connection.sql(query.sql, params=dict(query.parameters)).to_arrow_table()
 
 
 def ask_ours_in_ranges(files: Files) -> list[pa.Table]:
     """A range of customers at a time, as ``aimwell analysis run`` goes."""
     connection = connect(files)
     connection.execute("SET memory_limit = '1GB'")
+    spans = find_spans(lambda sql: connection.sql(sql).to_arrow_table(), AS_OF, ("order_lines", "events"))
     names = connection.sql("SELECT customer_id FROM customers ORDER BY customer_id").to_arrow_table()
     parts = []
     for among in split_customers(names["customer_id"], len(SPECS), "customers"):
-        query = compile_tags(SPECS, as_of=AS_OF, among=among)
+        query = compile_tags(SPECS, as_of=AS_OF, among=among, spans=spans)
         parts.append(connection.sql(query.sql, params=dict(query.parameters)).to_arrow_table())
     return parts
 

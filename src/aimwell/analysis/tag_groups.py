@@ -23,6 +23,7 @@ from aimwell.engine.specification import (
     Ratio,
     TagSpec,
     Trend,
+    Value,
     find_source,
     list_aggregates,
 )
@@ -61,13 +62,39 @@ class Rows:
 
     def render(self, table: str, binder: Binder) -> list[str]:
         """The test as SQL, or nothing where every row passes."""
-        if not self.tests or () in self.tests:
+        tests = self._simplify()
+        if not tests or () in tests:
             return []
         each = [
             " AND ".join(render_conditions(table, sorted(one, key=repr), binder))
-            for one in sorted(self.tests, key=repr)
+            for one in sorted(tests, key=repr)
         ]
         return [f"({' OR '.join(f'({test})' for test in each)})"]
+
+    def _simplify(self) -> set[tuple[Condition, ...]]:
+        """The tests without those that another one holds already: what is B passes where all but A do.
+
+        All but A, and A or all but B, are all rows that have a value; the others then come along: more rows may pass
+        than count.
+        """
+        but: dict[str, set[Value]] = {}
+        for test in self.tests:
+            if len(test) == 1 and test[0].operator == "!=":
+                but.setdefault(test[0].column, set()).add(test[0].value)
+        alone = {
+            (test[0].column, test[0].value) for test in self.tests if len(test) == 1 and _is_equal(test[0])
+        }
+        if any(len(values) > 1 or (name, *values) in alone for name, values in but.items()):
+            return set()
+        return {
+            test
+            for test in self.tests
+            if not any(_is_equal(one) and one.value not in but.get(one.column, {one.value}) for one in test)
+        }
+
+
+def _is_equal(condition: Condition) -> bool:
+    return condition.operator == "="
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,36 @@ Reads order_lines, products, events, signals, customers; writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+
+import pyarrow as pa
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
-from aimwell.engine.specification import Expression, TagSpec, find_tag_type, validate_tag
+from aimwell.engine.expression import make_total
+from aimwell.engine.specification import Expression, TagSpec, find_source, find_tag_type, validate_tag
 from aimwell.engine.sql_text import SQL_TYPES, Query, quote_name, select, with_parts
 from aimwell.engine.tag_plan import Among, TagPlan
 
 
-def compile_tags(tags: Mapping[str, TagSpec], *, as_of: date, among: Among | None = None) -> Query:
+def compile_tags(
+    tags: Mapping[str, TagSpec],
+    *,
+    as_of: date,
+    among: Among | None = None,
+    spans: Mapping[str, int] | None = None,
+) -> Query:
     """One query: a row per customer (of customers, order_lines or events, sorted), a column per tag, as ordered.
 
-    ``among``: only these customers. BadInput when a specification does not fit, or expressions wait for each other.
+    ``among``: only these customers. ``spans``: how many days before ``as_of`` the first row of a table is, for those
+    who know it; windows that hold most of the rows are then read with everything. BadInput when a specification does
+    not fit, or expressions wait for each other.
     """
     types = {name: find_tag_type(spec) for name, spec in tags.items()}
     for spec in tags.values():
         validate_tag(spec, types)
-    plan = TagPlan(as_of, among or Among())
+    plan = TagPlan(as_of, among or Among(), spans or {})
     measured = {name: plan.render(spec) for name, spec in tags.items() if not isinstance(spec, Expression)}
     columns = [
         f"CAST({text} AS {SQL_TYPES[types[name]]}) AS {quote_name(name)}" for name, text in measured.items()
@@ -39,6 +50,20 @@ def compile_tags(tags: Mapping[str, TagSpec], *, as_of: date, among: Among | Non
     return Query(
         f"{with_parts(parts)}\nSELECT {chosen}\nFROM {last}\nORDER BY customer_id", plan.binder.values
     )
+
+
+def find_spans(
+    ask: Callable[[str], pa.Table], as_of: date, tables: Iterable[str] = ("order_lines", "events", "signals")
+) -> dict[str, int]:
+    """``spans`` of ``compile_tags``: how many days before ``as_of`` the first row of each of ``tables`` is.
+
+    ``ask`` answers SQL. 0 where no row is earlier than ``as_of``.
+    """
+    spans = {}
+    for table in tables:
+        first = ask(f"SELECT MIN({find_source(table).day}) AS first FROM {table}")["first"][0].as_py()
+        spans[table] = 0 if first is None else max((as_of - first).days, 0)
+    return spans
 
 
 def compile_expressions(expressions: Mapping[str, Expression], *, table: str, columns: Iterable[str]) -> str:
@@ -78,7 +103,8 @@ def _add_layers(
     for depth, ready in enumerate(order_expressions(expressions, known), 1):
         columns = [quote_name(name) for name in known]
         columns += [
-            f"CAST({one.sql} AS {SQL_TYPES[one.type]}) AS {quote_name(name)}" for name, one in ready.items()
+            f"CAST({make_total(one.sql)} AS {SQL_TYPES[one.type]}) AS {quote_name(name)}"
+            for name, one in ready.items()
         ]
         parts[f"layer_{depth}"] = select(columns, [f"    FROM {last}"])
         known.extend(ready)

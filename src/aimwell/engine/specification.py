@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias, get_args
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
-from aimwell.engine.expression import find_expression_inputs
+from aimwell.engine.expression import find_expression_inputs, make_total
 
 Value: TypeAlias = "str | int | float | bool"
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -31,15 +31,26 @@ FUNCTIONS: tuple[Function, ...] = get_args(Function)
 _OWN_TYPE = ("min", "max", "latest", "earliest")
 NUMERIC = (Type.INTEGER, Type.REAL, Type.MONEY)
 ORDERED = (*NUMERIC, Type.DATE)
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table that tags are measured on: its columns with their types, and the day of each of its rows."""
+    """A table that tags are measured on: its columns with their types, and when each of its rows was.
+
+    ``instant`` names the column with the instant of a row, which decides what came first or last; it is nobody's to
+    ask for. None: no two rows of a customer have the same day.
+    """
 
     name: str
     day: str
+    instant: str | None
     columns: tuple[tuple[str, Type], ...]
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The names of all columns that a reading may need, the instant last."""
+        return (*(name for name, _ in self.columns), *((self.instant,) if self.instant else ()))
 
     def type_of(self, column: str) -> Type:
         """The type of ``column``; BadInput that names the nearest columns when there is none."""
@@ -61,6 +72,7 @@ SOURCES: dict[str, Source] = {
         Source(
             "order_lines",
             "ordered_on",
+            "ordered_at",
             (
                 ("order_id", _TEXT),
                 ("product_id", _TEXT),
@@ -79,6 +91,7 @@ SOURCES: dict[str, Source] = {
         Source(
             "orders",
             "ordered_on",
+            "ordered_at",
             (
                 ("order_id", _TEXT),
                 ("ordered_on", Type.DATE),
@@ -94,6 +107,7 @@ SOURCES: dict[str, Source] = {
         Source(
             "events",
             "occurred_on",
+            "occurred_at",
             (
                 ("event_id", _TEXT),
                 ("name", _TEXT),
@@ -109,6 +123,7 @@ SOURCES: dict[str, Source] = {
         Source(
             "order_days",
             "ordered_on",
+            None,
             (
                 ("ordered_on", Type.DATE),
                 ("month", _WHOLE),
@@ -118,6 +133,7 @@ SOURCES: dict[str, Source] = {
         Source(
             "signals",
             "given_on",
+            "given_at",
             (
                 ("kind", _TEXT),
                 ("name", _TEXT),
@@ -129,7 +145,8 @@ SOURCES: dict[str, Source] = {
     )
 }
 """``order_lines`` and ``events`` carry their product's department, category and brand; ``orders`` has one row per
-purchase (order_lines summed by order; orders that hold nothing but returns are left out; weekday 1 is Monday);
+purchase (order_lines summed by order, at the instant of its first line; orders that hold nothing but returns are left
+out; weekday 1 is Monday);
 ``order_days`` has one row per day with a purchase: its month as year × 12 + month, the days since the purchase
 before (``gap``, empty for the first)."""
 BASES: dict[str, tuple[str, ...]] = {
@@ -177,8 +194,8 @@ class Aggregate:
     """One figure per customer from the rows of a source; ``column`` is None only for ``count`` (of rows).
 
     ``deviation`` is the sample standard deviation, empty for fewer than two rows; ``latest`` and ``earliest`` are the
-    column's value on the last or first day that has one; of several values of one day the greatest or the smallest,
-    as text.
+    column's value at the last or first instant that has one; of several values at one instant the greatest or the
+    smallest, as text. A row of which only the day is known stands at the day's beginning, where its table has it.
     """
 
     table: str
@@ -328,6 +345,7 @@ def validate_tag(spec: TagSpec, tags: Mapping[str, Type]) -> None:
     if isinstance(spec, Expression):
         for name in spec.inputs:
             find_type(name, tags)
+        make_total(spec.sql)
 
 
 def _validate_aggregate(aggregate: Aggregate) -> None:
@@ -369,13 +387,24 @@ def validate_value(name: str, kind: Type, operator: Operator, value: Value) -> N
     fits = {
         Type.BOOLEAN: isinstance(value, bool),
         Type.DATE: isinstance(value, str) and _is_day(value),
-        **{
-            numeric: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            for numeric in NUMERIC
-        },
-    }.get(kind, isinstance(value, str))
+        **{numeric: is_number(value) for numeric in NUMERIC},
+    }.get(kind, isinstance(value, str) and _is_unicode(value))
     if not fits:
         raise _wrong_type(name, kind, repr(value))
+
+
+def is_number(value: object) -> bool:
+    """Whether every engine can hold ``value`` as a number: whole ones have 64 bits, real ones an end."""
+    if isinstance(value, bool):
+        return False
+    return (
+        abs(value) <= LARGEST if isinstance(value, int) else isinstance(value, float) and math.isfinite(value)
+    )
+
+
+def _is_unicode(value: str) -> bool:
+    """JSON may spell half a character, which no file and no database can hold."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def _is_day(value: str) -> bool:

@@ -1,25 +1,29 @@
 """The parts of the query that measures tags: which source is read for which figures, and how far back.
 
 Figures that look back equally far share one reading of their source (``events_figures_30d``), so that a window of
-30 days reads 30 days and not the whole history; counts of different values and favourites read what they need by
-themselves. Dates are folded in Python; values of users are bound.
+30 days reads 30 days and not the whole history, unless the history is hardly longer; counts of different values and
+favourites read what they need by themselves. Dates are folded in Python; values of users are bound.
 Reads order_lines, products, events, signals, customers; writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from textwrap import indent
 
 from aimwell.core.tables import Type
 from aimwell.engine.specification import (
+    BASES,
     Aggregate,
     Condition,
     DaysSince,
     Function,
     Measure,
     Ratio,
+    Source,
     TagSpec,
     TopValue,
     Trend,
@@ -32,21 +36,18 @@ from aimwell.engine.sql_text import Binder, free_name, select, show_day
 REACHES = (30, 90, 365)
 """Windows are read together with all others that fit into so many days; longer ones read everything."""
 _PRODUCT_COLUMNS = ("department", "category", "brand")
-_ORDERS = """\
-    SELECT
-        customer_id,
-        order_id,
-        MIN(ordered_on) AS ordered_on,
-        MIN(ordered_hour) AS hour,
-        EXTRACT(ISODOW FROM MIN(ordered_on)) AS weekday,
-        MIN(store_id) AS store_id,
-        COUNT(*) AS lines,
-        SUM(quantity) AS units,
-        SUM(revenue) AS revenue,
-        SUM(discount) AS discount
-    FROM order_lines_seen
-    GROUP BY customer_id, order_id
-    HAVING SUM(CASE WHEN is_return THEN 0 ELSE 1 END) > 0"""
+_ORDERS = {
+    "ordered_at": "MIN(ordered_at)",
+    "ordered_on": "MIN(ordered_on)",
+    "hour": "MIN(ordered_hour)",
+    "weekday": "EXTRACT(ISODOW FROM MIN(ordered_on))",
+    "store_id": "MIN(store_id)",
+    "lines": "COUNT(*)",
+    "units": "SUM(quantity)",
+    "revenue": "SUM(revenue)",
+    "discount": "SUM(discount)",
+}
+"""The columns of an order besides its id, worked out from its lines."""
 _ORDER_DAYS = """\
     SELECT
         customer_id,
@@ -62,17 +63,20 @@ _ORDER_DAYS = """\
             ) AS gap
         FROM (SELECT DISTINCT customer_id, ordered_on FROM orders_seen) AS bought
     ) AS spaced"""
-_LINES_OF_ORDERS = (
-    "order_id",
-    "ordered_on",
-    "ordered_hour",
-    "store_id",
-    "quantity",
-    "revenue",
-    "discount",
-    "is_return",
-)
+_LINES_OF_ORDERS = ("order_id", "ordered_on", "is_return")
+"""What any order is worked out from; the rest is looked up in ``_BEHIND_ORDERS``."""
+_BEHIND_ORDERS = {
+    "ordered_at": "ordered_at",
+    "hour": "ordered_hour",
+    "store_id": "store_id",
+    "units": "quantity",
+    "revenue": "revenue",
+    "discount": "discount",
+}
 _ZERO = ("count", "count_distinct", "sum")
+_EDGES = ("latest", "earliest")
+_SHIFT = 5 * 10**17
+"""Microseconds that are added to instants: those of the years −10 000 to 17 000 have 18 digits then, and no sign."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,11 @@ class Among:
 
 @dataclass(frozen=True)
 class _Reading:
-    """One reading of a source: how far back (None: everything), or for one count of different values."""
+    """One reading of a source: how far back (None: everything), or for the counts of different values of a column.
+
+    ``distinct`` is such a count without its window, if that ends at the day of the query: those with the same column
+    and conditions are counted together, in a reading that goes back as far as the longest.
+    """
 
     table: str
     reach: int | None
@@ -113,9 +121,10 @@ class _Reading:
 class TagPlan:
     """Collects what the tags need of each source, and renders the parts that answer it."""
 
-    def __init__(self, as_of: date, among: Among) -> None:
+    def __init__(self, as_of: date, among: Among, spans: Mapping[str, int]) -> None:
         self.as_of = as_of
         self.among = among
+        self._spans = spans
         self.binder = Binder()
         self._readings: dict[_Reading, dict[Aggregate, str]] = {}
         self._names: dict[_Reading, str] = {}
@@ -156,7 +165,7 @@ class TagPlan:
         if used & {"orders", "order_days", "order_lines"}:
             parts["order_lines_seen"] = self._render_lines(used)
         if used & {"orders", "order_days"}:
-            parts["orders_seen"] = _ORDERS
+            parts["orders_seen"] = self._render_orders()
         if "order_days" in used:
             parts["order_days_seen"] = _ORDER_DAYS
         for reading, figures in self._readings.items():
@@ -167,14 +176,29 @@ class TagPlan:
 
     # ------------------------------------------------------------ what is needed
 
-    def _find_reach(self, window: Window | None) -> int | None:
-        # Few rows are read once for all windows: each further reading is grouped and joined by itself.
-        return None if self.among.facts else find_reach(window)
+    def _find_reach(self, table: str, window: Window | None) -> int | None:
+        # Few rows are read once for all windows: each further reading is grouped and joined by itself. So are those
+        # of which a window holds the most: finding a row's customer costs about as much as a dozen figures.
+        reach = find_reach(window)
+        if self.among.facts or reach is None or 2 * reach > self._span(table):
+            return None
+        return reach
+
+    def _span(self, table: str) -> float:
+        """How many days back the first row of ``table`` is; infinite if nobody said."""
+        (base,) = BASES.get(table, (table,))
+        return self._spans.get(base, math.inf)
+
+    def _holds_all(self, table: str, window: Window) -> bool:
+        """Whether no row before the query's day is outside the window."""
+        return not window.ending and window.days >= self._span(table)
 
     def _figure(self, aggregate: Aggregate) -> str:
-        reach = self._find_reach(aggregate.window)
+        reach = self._find_reach(aggregate.table, aggregate.window)
         if aggregate.function == "count_distinct":
-            reading = _Reading(aggregate.table, reach, aggregate)
+            ends_before = aggregate.window is not None and aggregate.window.ending
+            counted = aggregate if ends_before else replace(aggregate, window=None)
+            reading = _Reading(aggregate.table, None, counted)
         else:
             reading = _Reading(aggregate.table, reach)
         figures = self._readings.setdefault(reading, {})
@@ -185,9 +209,9 @@ class TagPlan:
         text = f"{self._names[reading]}.{figures[aggregate]}"
         if aggregate.function in _ZERO:
             return f"COALESCE({text}, 0)"
-        if aggregate.function in ("latest", "earliest"):
-            # The figure is the day, a bar and the value: ten characters and one.
-            return f"SUBSTRING({text}, 12)"
+        if aggregate.function in _EDGES:
+            # The figure is the instant, a bar and the value: eighteen characters and one; a day has ten.
+            return f"SUBSTRING({text}, {20 if find_source(aggregate.table).instant else 12})"
         return text
 
     def _top(self, spec: TopValue) -> str:
@@ -202,11 +226,11 @@ class TagPlan:
         for reading, figures in self._readings.items():
             if reading.table == table:
                 for aggregate in figures:
-                    wanted |= _list_needs(aggregate.column, aggregate.conditions)
+                    wanted |= _list_needs_of(aggregate)
         for spec in self._tops:
             if spec.table == table:
                 wanted |= _list_needs(spec.column, spec.conditions) | {spec.weight or ""}
-        return [name for name, _ in find_source(table).columns if name in wanted]
+        return [name for name in find_source(table).stored if name in wanted]
 
     # ------------------------------------------------------------ the sources
 
@@ -225,9 +249,9 @@ class TagPlan:
     def _render_lines(self, used: set[str]) -> str:
         needed = set(self._list_columns("order_lines")) if "order_lines" in used else set()
         if used & {"orders", "order_days"}:
-            needed |= set(_LINES_OF_ORDERS)
+            needed |= {*_LINES_OF_ORDERS, *_find_behind(self._list_columns("orders"))}
         columns = ["l.customer_id"]
-        for name, _ in find_source("order_lines").columns:
+        for name in find_source("order_lines").stored:
             if name in needed and name == "is_return":
                 columns.append(
                     "CASE WHEN l.quantity < 0 OR l.revenue < 0 THEN TRUE ELSE FALSE END AS is_return"
@@ -242,12 +266,34 @@ class TagPlan:
             tests += self._bound("l.ordered_on", self._find_furthest("order_lines"))
         return select(columns, [*end, f"    WHERE {' AND '.join(tests)}"])
 
+    def _render_orders(self) -> str:
+        """The orders, with the columns that anything asks for: each further one costs as much as a figure."""
+        wanted = {"ordered_on", *self._list_columns("orders")}
+        columns = [f"{figure} AS {name}" for name, figure in _ORDERS.items() if name in wanted]
+        end = [
+            "    FROM order_lines_seen",
+            "    GROUP BY customer_id, order_id",
+            "    HAVING SUM(CASE WHEN is_return THEN 0 ELSE 1 END) > 0",
+        ]
+        return select(["customer_id", "order_id", *columns], end)
+
     def _find_furthest(self, table: str) -> int | None:
         """How far back any reading of ``table`` looks; None when one reads everything."""
-        reaches = [reading.reach for reading in self._readings if reading.table == table]
-        reaches += [self._find_reach(spec.window) for spec in self._tops if spec.table == table]
+        reaches = [
+            self._find_reach_of(reading, figures)
+            for reading, figures in self._readings.items()
+            if reading.table == table
+        ]
+        reaches += [self._find_reach(spec.table, spec.window) for spec in self._tops if spec.table == table]
         found = [reach for reach in reaches if reach is not None]
         return max(found) if len(found) == len(reaches) else None
+
+    def _find_reach_of(self, reading: _Reading, figures: Iterable[Aggregate]) -> int | None:
+        if reading.distinct is None:
+            return reading.reach
+        reaches = [self._find_reach(one.table, one.window) for one in figures]
+        known = [reach for reach in reaches if reach is not None]
+        return max(known) if len(known) == len(reaches) else None
 
     def _bound(self, column: str, reach: int | None) -> list[str]:
         return [] if reach is None else [f"{column} >= {show_day(self.as_of - timedelta(days=reach))}"]
@@ -283,14 +329,14 @@ class TagPlan:
 
     def _render_reading(self, reading: _Reading, figures: dict[Aggregate, str]) -> str:
         if reading.distinct is not None:
-            return self._render_distinct(reading.distinct, figures[reading.distinct])
+            return self._render_distinct(reading, figures)
         columns = [
             f"{self._render_aggregate(one, reading.reach)} AS {alias}" for one, alias in figures.items()
         ]
         needed: set[str] = set()
         for one in figures:
-            needed |= _list_needs(one.column, one.conditions)
-        listed = [name for name, _ in find_source(reading.table).columns if name in needed]
+            needed |= _list_needs_of(one)
+        listed = [name for name in find_source(reading.table).stored if name in needed]
         end = self._read(reading.table, listed, self._find_common(reading.table, figures), reading.reach)
         return select(["customer_id", *columns], [*end, "    GROUP BY customer_id"])
 
@@ -301,22 +347,44 @@ class TagPlan:
             shared = set(figure.conditions) if shared is None else shared & set(figure.conditions)
         return self._render_conditions(table, sorted(shared or (), key=repr))
 
-    def _render_distinct(self, aggregate: Aggregate, alias: str) -> str:
-        """Different values are counted over the rows that count only: remembering them is what costs."""
-        reach = self._find_reach(aggregate.window)
-        tests = self._render_tests(aggregate, reach)
-        listed = sorted(_list_needs(aggregate.column, aggregate.conditions))
-        end = self._read(aggregate.table, listed, tests, reach)
-        figure = f"COUNT(DISTINCT {aggregate.column}) AS {alias}"
-        return select(["customer_id", figure], [*end, "    GROUP BY customer_id"])
+    def _render_distinct(self, reading: _Reading, figures: dict[Aggregate, str]) -> str:
+        """Different values are counted over the rows that count only: remembering them is what costs.
+
+        A value that was last seen within a window is one of those seen in it, so that each is remembered once for all
+        windows.
+        """
+        longest = max(figures, key=lambda one: one.window.days if one.window else math.inf)
+        reach = self._find_reach_of(reading, figures)
+        column, tests = str(longest.column), self._render_tests(longest, reach)
+        listed = sorted(_list_needs(column, longest.conditions))
+        if len(figures) == 1:
+            end = self._read(reading.table, listed, tests, reach)
+            figure = f"COUNT(DISTINCT {column}) AS {figures[longest]}"
+            return select(["customer_id", figure], [*end, "    GROUP BY customer_id"])
+        day = find_source(reading.table).day
+        end = self._read(reading.table, listed, [f"{column} IS NOT NULL", *tests], reach)
+        values = select(
+            ["customer_id", f"MAX({day}) AS last_seen"], [*end, f"    GROUP BY customer_id, {column}"]
+        )
+        counts = [
+            f"COUNT({self._render_last_seen(one, longest)}) AS {alias}" for one, alias in figures.items()
+        ]
+        inner = f"    FROM (\n{indent(values, '    ')}\n    ) AS values_seen"
+        return select(["customer_id", *counts], [inner, "    GROUP BY customer_id"])
+
+    def _render_last_seen(self, one: Aggregate, longest: Aggregate) -> str:
+        """1 where a value was last seen within the window; the values were looked for in the ``longest``."""
+        if one is longest or one.window is None or self._holds_all(one.table, one.window):
+            return "1"
+        return f"CASE WHEN last_seen >= {show_day(self.as_of - timedelta(days=one.window.days))} THEN 1 END"
 
     def _render_aggregate(self, aggregate: Aggregate, reach: int | None) -> str:
         source = find_source(aggregate.table)
         tests = self._render_tests(aggregate, reach)
         column = aggregate.column or "1"
-        if aggregate.function in ("latest", "earliest"):
+        if aggregate.function in _EDGES:
             tests.append(f"{column} IS NOT NULL")
-            column = f"CONCAT(CAST({source.day} AS VARCHAR), '|', CAST({column} AS VARCHAR))"
+            column = f"CONCAT(CAST({_render_time(source)} AS VARCHAR), '|', CAST({column} AS VARCHAR))"
         value = f"CASE WHEN {' AND '.join(tests)} THEN {column} END" if tests else column
         match aggregate.function:
             case "count":
@@ -329,6 +397,7 @@ class TagPlan:
             case "deviation":
                 return _render_deviation(value)
             case "latest" | "earliest":
+                # Texts that begin with a time of fixed width: what was last, and of equals the greatest value.
                 return f"{'MAX' if aggregate.function == 'latest' else 'MIN'}({value})"
             case _:
                 plain = f"{aggregate.function.upper()}({value})"
@@ -344,9 +413,12 @@ class TagPlan:
 
     def _render_tests(self, one: Aggregate | TopValue, reach: int | None) -> list[str]:
         """Conditions and window of a figure, as far as its reading has not seen to the window already."""
-        tests = self._render_conditions(one.table, one.conditions)
+        return [*self._render_conditions(one.table, one.conditions), *self._render_window(one, reach)]
+
+    def _render_window(self, one: Aggregate | TopValue, reach: int | None) -> list[str]:
+        tests: list[str] = []
         day, window = find_source(one.table).day, one.window
-        if window is None:
+        if window is None or self._holds_all(one.table, window):
             return tests
         end = self.as_of - timedelta(days=window.ending)
         if window.days + window.ending != reach:
@@ -360,7 +432,7 @@ class TagPlan:
 
     def _render_top(self, spec: TopValue, alias: str) -> dict[str, str]:
         """Three parts: the weight of each value, the greatest weight and the total, the value that has it."""
-        reach = self._find_reach(spec.window)
+        reach = self._find_reach(spec.table, spec.window)
         kind = find_source(spec.table).type_of(spec.weight) if spec.weight else Type.INTEGER
         summed = f"CAST({spec.weight} AS DECIMAL(18, 4))" if kind is Type.REAL else spec.weight
         weight = f"SUM({summed})" if spec.weight else "COUNT(*)"
@@ -406,6 +478,11 @@ def _render_deviation(value: str) -> str:
     return f"CASE WHEN {count} > 1 THEN SQRT({spread} / NULLIF({count} - 1, 0)) END"
 
 
+def _render_time(source: Source) -> str:
+    """When a row was, in as many characters for every row; of rows without instants no two have the same day."""
+    return f"EPOCH_US({source.instant}) + {_SHIFT}" if source.instant else source.day
+
+
 def find_reach(window: Window | None) -> int | None:
     """How many days back the reading goes that a figure with this window shares; None: everything."""
     if window is None:
@@ -444,16 +521,16 @@ def list_looks(spec: TagSpec) -> list[Look]:
             return [Look(table, conditions, window, frozenset(needs))]
         case _:
             return [
-                Look(
-                    one.table, one.conditions, one.window, frozenset(_list_needs(one.column, one.conditions))
-                )
+                Look(one.table, one.conditions, one.window, frozenset(_list_needs_of(one)))
                 for one in list_aggregates(spec)
             ]
 
 
 def list_stored(look: Look) -> set[str]:
     """The columns of the table behind ``look`` that it needs, besides customer and day."""
-    needs = set(_LINES_OF_ORDERS if look.source in ("orders", "order_days") else look.needs)
+    needs = set(look.needs)
+    if look.source in ("orders", "order_days"):
+        needs = {*_LINES_OF_ORDERS, *_find_behind(needs)}
     if needs & set(_PRODUCT_COLUMNS):
         needs = needs - set(_PRODUCT_COLUMNS) | {"product_id"}
     if "is_return" in needs:
@@ -469,8 +546,19 @@ def find_plain_conditions(look: Look) -> tuple[Condition, ...]:
     return tuple(one for one in look.conditions if one.column not in derived)
 
 
+def _find_behind(columns: Iterable[str]) -> set[str]:
+    """The columns of order lines that these of orders are worked out from."""
+    return {_BEHIND_ORDERS[name] for name in columns if name in _BEHIND_ORDERS}
+
+
 def _list_needs(column: str | None, conditions: Iterable[Condition]) -> set[str]:
     return {name for name in (column, *(one.column for one in conditions)) if name}
+
+
+def _list_needs_of(aggregate: Aggregate) -> set[str]:
+    needs = _list_needs(aggregate.column, aggregate.conditions)
+    instant = find_source(aggregate.table).instant
+    return needs | {instant} if instant and aggregate.function in _EDGES else needs
 
 
 def _where(tests: list[str]) -> str:
