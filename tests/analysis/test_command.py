@@ -138,3 +138,13 @@ def test_a_figure_is_shown_by_period(folder: Path) -> None:
     assert sum(row["rows"] for row in found["periods"]) > 0
     assert "█" in call(folder, *words).output
     assert isinstance(call(folder, "trend", "order_lines", "--period", "year").exception, BadInput)
+
+
+def test_a_form_may_be_a_file(folder: Path, tmp_path: Path) -> None:
+    form = tmp_path / "form.json"
+    form.write_text('{"measure": {"table": "orders", "function": "count"}}', "utf-8")
+    assert call(folder, "tag", "add", "orders_by_form", "--form", str(form)).exit_code == 0
+    with pytest.raises(BadInput, match="cannot be read"):
+        raise (
+            call(folder, "tag", "add", "nothing", "--form", str(tmp_path / "none.json")).exception or OSError
+        )

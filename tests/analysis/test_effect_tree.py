@@ -15,6 +15,7 @@ from aimwell.analysis.effect_tree import (
     grow_effect_leaves,
     halve,
     measure_leaves,
+    show_effect,
 )
 from aimwell.analysis.response_tree import Leaf, reach_leaf
 from aimwell.analysis.segments import read_rule_types
@@ -22,6 +23,7 @@ from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.tables import TABLES
 from aimwell.engine.workspace import Workspace
+from aimwell.stats.effect import Effect
 from tests.analysis.shop import AS_OF, buy, days_ago, load, make_workspace
 from tests.engine.scratch import build_lines
 
@@ -156,8 +158,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_an_experiment_of_the_workspace_becomes_rules(workspace: Workspace) -> None:
     with workspace.read() as reader:
         types = read_rule_types(reader)
-        found = build_effect_tree(reader, types, "p1", outcome="revenue", seed=1)
-        again = build_effect_tree(reader, types, "p1", outcome="revenue", seed=1)
+        found = build_effect_tree(reader, types, "p1", outcome="revenue", currency="CNY", seed=1)
+        again = build_effect_tree(reader, types, "p1", outcome="revenue", currency="CNY", seed=1)
     assert found == again
     assert (found.grown_on + found.measured_on, found.overall.n) == (1_200, 1_200)
     best, worst = found.drafts[0], found.drafts[-1]
@@ -167,6 +169,18 @@ def test_an_experiment_of_the_workspace_becomes_rules(workspace: Workspace) -> N
     assert found.p_differ < 0.001
     assert "未证实" in worst.title.render("zh")
     assert "not proven" not in best.title.render("en")
+    assert best.title.render("en").startswith(
+        "Effect on revenue +¥"
+    ) and "] per customer: " in best.title.render("en")
+    assert "每位客户 +¥" in best.title.render("zh")
+    assert (best.figures["currency"], found.simulated) == ("CNY", True)
+
+
+def test_effects_are_told_in_their_unit() -> None:
+    effect = Effect(-12.5, 1.0, -np.inf, 1234.5, 0.1, 5, 5, method="m")
+    shown = show_effect(effect, "contribution", "EUR")
+    assert (shown["effect"], shown["lower"], shown["upper"]) == ("−€12.50", "−∞", "€1,234")
+    assert show_effect(effect, "orders", "EUR")["effect"] == "-12.5"
 
 
 def test_what_cannot_be_answered_says_why(workspace: Workspace) -> None:
@@ -179,5 +193,5 @@ def test_what_cannot_be_answered_says_why(workspace: Workspace) -> None:
             ("p1", "orders", "analysis.nothing_tells_effect"),
         ):
             with pytest.raises((BadInput, NotReady)) as caught:
-                build_effect_tree(reader, types, plan, outcome=outcome)
+                build_effect_tree(reader, types, plan, outcome=outcome, currency="CNY")
             assert caught.value.code == code

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
 import networkx as nx
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from aimwell.analysis.networks import (
@@ -12,9 +17,19 @@ from aimwell.analysis.networks import (
     measure_modularity,
     measure_network,
     rank_customers,
+    read_network,
 )
-from aimwell.analysis.referrals import build_referrals, find_depths, measure_referrals, sum_downstream
+from aimwell.analysis.referrals import (
+    build_referrals,
+    find_depths,
+    measure_referrals,
+    read_by_attribute,
+    read_by_event,
+    sum_downstream,
+)
 from aimwell.core.errors import NotReady
+from aimwell.core.tables import TABLES
+from aimwell.engine.workspace import Workspace
 from aimwell.stats.mean_cumulative import estimate_mean_cumulative
 from tests.analysis.event_logs import SHARED
 
@@ -104,3 +119,65 @@ def test_a_real_network_of_timed_messages() -> None:
     measured = measure_referrals(brought)
     assert 0.3 < measured["reproduction"]["estimate"] < 3
     assert measured["chains"]["deepest"] >= 3
+
+
+def _invite(number: int, inviter: str, invited: str, day: int) -> dict[str, object]:
+    at = datetime(2024, 1, day, 12, tzinfo=UTC)
+    return {
+        "event_id": f"e{number}",
+        "customer_id": inviter,
+        "name": "Friend Invited",
+        "occurred_at": at,
+        "occurred_on": at.date(),
+        "properties": json.dumps({"invited": invited}),
+        "source": "t",
+        "simulated": False,
+    }
+
+
+def _make_joined_workspace(folder: Path) -> Workspace:
+    """Ann has a record at the till (ann) and one of the app (ann_app); Bo was named by both, Cy by himself first."""
+    workspace = Workspace.create(folder / "w", name="w", zone="Asia/Shanghai", currency="CNY")
+    visits = [
+        {**_invite(10 + number, customer, "", day), "name": "Visit", "properties": None}
+        for number, (customer, day) in enumerate(
+            (("ann", 1), ("ann_app", 2), ("bo", 5), ("cy", 6), ("cy_app", 7))
+        )
+    ]
+    invitations = [
+        _invite(1, "ann_app", "bo", 3),
+        _invite(2, "ann", "bo", 4),
+        _invite(3, "cy", "cy_app", 6),
+        _invite(4, "bo", "cy_app", 8),
+    ]
+    customers = TABLES["customers"].build(
+        [{"customer_id": one, "source": "t"} for one in ("ann", "ann_app", "bo", "cy", "cy_app")]
+    )
+    invited_by = pa.array([None, None, "ann_app", "bo", None], pa.string())
+    joined = [
+        {"record_id": "ann_app", "customer_id": "ann", "run_id": "r"},
+        {"record_id": "cy_app", "customer_id": "cy", "run_id": "r"},
+    ]
+    with workspace.run("data", as_of=date(2024, 2, 1)) as run:
+        run.replace("customers", customers.append_column("invited_by", invited_by))
+        run.replace("events", TABLES["events"].build([*visits, *invitations]))
+        run.replace("identities", TABLES["identities"].build(joined))
+    return workspace
+
+
+def test_who_is_named_by_a_record_is_the_customer_of_that_record(tmp_path: Path) -> None:
+    end, until = date(2024, 2, 1), datetime(2024, 2, 1, tzinfo=UTC)
+    with _make_joined_workspace(tmp_path).read() as reader:
+        found = (
+            read_by_attribute(reader, "invited_by", end=end, until=until),
+            read_by_event(reader, "Friend Invited", "invited", end=end, until=until),
+        )
+        network = read_network(reader, "Friend Invited", "invited", end=end)
+    for referrals in found:
+        assert referrals.customers == ("ann", "bo", "cy")
+        assert referrals.inviter.tolist() == [-1, 0, 1]
+        assert referrals.dropped == 0
+    assert network.customers == ("ann", "bo", "cy")
+    ties = zip(network.source.tolist(), network.target.tolist(), network.weight.tolist(), strict=True)
+    # That Cy named himself is no tie.
+    assert sorted(ties) == [(0, 1, 2.0), (1, 2, 1.0)]

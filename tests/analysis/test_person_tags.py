@@ -24,7 +24,19 @@ from aimwell.engine.workspace import Workspace
 from tests.analysis.shop import make_workspace
 
 ZONE = "Asia/Shanghai"
-SPELLINGS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", " %Y-%m-%d 08:30:00", "%Y-%m-%dT00:00:00Z")
+SPELLINGS = (
+    "{0:%Y-%m-%d}",
+    "{0:%Y/%m/%d}",
+    "{0:%Y%m%d}",
+    " {0:%Y-%m-%d} 08:30:00",
+    "{0:%Y-%m-%d}T00:00:00Z",
+    "{0.year}/{0.month}/{0.day}",
+    "{0.year}-{0.month}-{0.day} 8:05",
+    "{0.year}年{0.month}月{0.day}日",
+    "{0:%Y}年{0:%m}月{0:%d}日 08:30",
+    "{0.year}.{0.month}.{0.day}",
+    "{0:%Y%m%d}083000",
+)
 NO_DAYS = (
     None,
     "",
@@ -33,6 +45,11 @@ NO_DAYS = (
     "1990-13-01",
     "1990-06-32",
     "15.06.1990",
+    "1990-02-30",
+    "1990年6月31日",
+    "1990年6月",
+    "1990/6/155",
+    "1511111111111",
     "90-06-15",
     "3150-01-01",
 )
@@ -44,7 +61,8 @@ def list_births() -> list[tuple[str | None, date | None]]:
     chance = random.Random(5)
     days = [date(1904, 2, 29), date(2000, 2, 29), date(1999, 12, 31), date(2000, 1, 1), date(2024, 3, 1)]
     days += [date(1930, 1, 1) + timedelta(days=chance.randrange(34_000)) for _ in range(300)]
-    spelt = [(day.strftime(SPELLINGS[number % len(SPELLINGS)]), day) for number, day in enumerate(days)]
+    spelt = [(SPELLINGS[number % len(SPELLINGS)].format(day), day) for number, day in enumerate(days)]
+    spelt += [("１９９０年６月１５日", date(1990, 6, 15)), ("１９９０－０６－１５", date(1990, 6, 15))]
     return [*spelt, *((text, None) for text in NO_DAYS)]
 
 

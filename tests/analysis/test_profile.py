@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from aimwell.analysis.profile import read_profile
@@ -71,3 +72,41 @@ def test_an_unknown_customer_is_met_with_the_nearest_ids(tmp_path: Path) -> None
                 read_profile(reader, wanted)
             assert caught.value.code == "analysis.unknown_customer"
             assert "ann" in caught.value.render("zh") or "cid" in caught.value.render("zh")
+
+
+def test_orders_without_tags_are_never_called_no_orders(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    with workspace.read() as reader:
+        step = read_profile(reader, "ann")["next"]
+    assert "analysis run" in step["what"]["en"]
+    assert step["why"]["en"] == "There are orders that the tags do not know yet."
+
+
+def test_what_tells_who_somebody_is_is_masked_under_any_name(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    told = {
+        "微信OpenID": "oXf76ePf7dhOd5dOciS6jhTLgM3g",
+        "shop_openid": "oYf76ePf7dhOd5dOciS6jhTLgM3g",
+        "会员手机号": "13800138000",
+        "收货地址": "上海市静安区南京西路 1 号",
+        "收货人": "王小明",
+        "身份证号码": "310101199001011234",
+        "联系邮箱": "ann@example.com",
+    }
+    plain = {"手机品牌": "华为", "household_size": "2"}
+    people = TABLES["customers"].build([{"customer_id": "ann", "source": "t"}])
+    for name, value in (told | plain).items():
+        people = people.append_column(name, pa.array([value], pa.string()))
+    load(workspace, customers=people)
+    describe(workspace, as_of=AS_OF)
+    with workspace.read() as reader:
+        page = read_profile(reader, "ann")
+        whole = read_profile(reader, "ann", show_personal=True)
+    for value in told.values():
+        assert value not in str(page)
+        assert value in str(whole)
+    assert plain.items() <= page["attributes"].items()
+    tags = {row["name"]: row["value"] for row in page["tags"]}
+    assert tags["contactable_email"] in (True, False)

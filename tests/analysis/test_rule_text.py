@@ -126,6 +126,7 @@ def test_what_is_typed_becomes_the_rule(text: str, rule: Rule) -> None:
         ("and", 1),
         ("x = 'open", 5),
         ("did 'x' 3", 10),
+        ("did 'x' 0 times in 30 days", 9),
         ("did 'x' in 3", 13),
         ("did 'x' where channel", 22),
         ("did x", 5),
@@ -156,6 +157,11 @@ def test_what_is_written_reads_the_same(rule: Rule) -> None:
     text = write_rule(rule)
     assert write_rule(parse_rule(text)) == write_rule(parse_rule(write_rule(parse_rule(text))))
     assert simplify(parse_rule(text)) == simplify(rule)
+
+
+def test_at_least_no_times_is_not_written_as_a_number_of_times() -> None:
+    rule = did("Seen", 0, 30)
+    assert parse_rule(write_rule(rule)) == rule
 
 
 @given(st.text(max_size=40))

@@ -108,6 +108,30 @@ def test_the_schedule_names_the_instant_at_which_a_business_day_ends(tmp_path: P
     assert find_day_start(date(2024, 4, 1), "Asia/Shanghai") == datetime(2024, 3, 31, 16, tzinfo=UTC)
 
 
+def test_a_figure_becomes_empty_when_its_last_row_leaves_the_window(tmp_path: Path) -> None:
+    workspace = make_shop(tmp_path)
+    rules = {
+        "ordered_once": "order_value_deviation is empty and largest_order_365d is not empty",
+        "ordered_long_ago": "largest_order_365d is empty and recency_days is not empty",
+    }
+    for name, text in rules.items():
+        save_segment(workspace.store, name, parse_rule(text))
+    describe(workspace, as_of=AS_OF)
+    # Ann ordered 99 and 30 days ago and yesterday, Ben 31 days ago.
+    expected: dict[int, tuple[set[str], set[str]]] = {
+        0: ({"ben"}, set()),
+        334: ({"ben"}, set()),
+        335: (set(), {"ben"}),
+        336: ({"ann"}, {"ben"}),
+        365: (set(), {"ann", "ben"}),
+    }
+    for days, members in expected.items():
+        refresh_due(workspace, noon(AS_OF + timedelta(days=days)))
+        found = read_open(workspace)
+        for name, customers in zip(rules, members, strict=True):
+            assert {customer for segment, customer in found if segment == name} == customers, (name, days)
+
+
 def test_tags_that_are_plain_figures_are_measured_anew(tmp_path: Path) -> None:
     workspace = make_shop(tmp_path)
     with workspace.read() as reader:

@@ -60,6 +60,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "city", pa.array([CITIES[n % 7 % 3] if n % 11 else None for n in range(600)])
     )
     customers = customers.append_column("age", pa.array([str(18 + n % 60) for n in range(600)]))
+    # Some did not say how many people live with them, and some said it in words.
+    people = [None if n % 9 == 0 else "two or three" if n % 40 == 1 else str(n % 17) for n in range(600)]
+    customers = customers.append_column("people", pa.array(people))
     load(shop, order_lines=build_lines(*lines), customers=customers)
     describe(shop, as_of=AS_OF)
     return shop
@@ -72,7 +75,9 @@ def count_members(reader: Reader, drafts: tuple[Draft, ...], types: Mapping[str,
     return np.column_stack([table.column(draft.name).to_numpy(zero_copy_only=False) for draft in drafts])
 
 
-@pytest.mark.parametrize("by", ["city", "customers.age", "recency_days", "lifecycle_stage", "is_best_20"])
+@pytest.mark.parametrize(
+    "by", ["city", "customers.age", "people", "recency_days", "lifecycle_stage", "is_best_20"]
+)
 def test_values_and_ranges_share_everybody_out(workspace: Workspace, by: str) -> None:
     with workspace.read() as reader:
         types = read_rule_types(reader)

@@ -81,6 +81,10 @@ class Deliveries:
         self._count += 1
         return f"n{self._count}"
 
+    def _find_moment(self, day: date) -> datetime:
+        """One of a few instants of the day, in another order than that of deliveries."""
+        return datetime(day.year, day.month, day.day, self._count * 5 % 8, tzinfo=UTC)
+
     def _build_line(
         self, customer: str, order: int, days: int, product: str | None, cents: int, hour: int
     ) -> dict[str, Any]:
@@ -90,7 +94,7 @@ class Deliveries:
             "order_id": f"{customer}{order}",
             "customer_id": customer,
             "product_id": product,
-            "ordered_at": datetime(day.year, day.month, day.day, tzinfo=UTC),
+            "ordered_at": datetime(day.year, day.month, day.day, hour, tzinfo=UTC),
             "ordered_on": day,
             "ordered_hour": hour,
             "quantity": -0.1 if cents < 0 else 0.1 * (cents % 7 + 1),
@@ -107,7 +111,7 @@ class Deliveries:
             "event_id": self._next(),
             "customer_id": customer,
             "name": name,
-            "occurred_at": datetime(day.year, day.month, day.day, tzinfo=UTC),
+            "occurred_at": self._find_moment(day),
             "occurred_on": day,
             "product_id": product,
             "channel": "web" if days % 2 else "app",
@@ -124,7 +128,7 @@ class Deliveries:
             "kind": kind,
             "name": "nps" if score % 2 else "delivery",
             "score": score / 3,
-            "given_at": datetime(day.year, day.month, day.day, tzinfo=UTC),
+            "given_at": self._find_moment(day),
             "given_on": day,
             "source": "t",
         }
@@ -182,10 +186,10 @@ def _patch_always() -> Iterator[None]:
         yield
 
 
-def assert_same(workspace: Workspace, as_of: date) -> pa.Table:
-    """Compute what changed, and compare it with everything; what was found."""
+def assert_same(workspace: Workspace, as_of: date, *, built: bool = True) -> pa.Table:
+    """Compute what changed, and compare it with everything; what was found. ``built``: something must be built on."""
     computed, found = compute(workspace, as_of)
-    assert not computed.changes.is_full, computed.changes.explain()
+    assert not (built and computed.changes.is_full), computed.changes.explain()
     expected = compute_everything(workspace, as_of)
     wrong = [name for name in expected.column_names if not found[name].equals(expected[name])]
     assert wrong == [], [(found[name].to_pylist(), expected[name].to_pylist()) for name in wrong]
@@ -247,8 +251,37 @@ def test_events_of_the_same_day_patch_only_whom_they_concern(tmp_path: Path) -> 
     assert "later" not in views
     untouched = [row for row in before.to_pylist() if row["customer_id"] == "a"]
     assert untouched == [row for row in found.to_pylist() if row["customer_id"] == "a"]
+    base = list_plain(workspace)
     assert_same(workspace, START + timedelta(days=2))
-    assert list_patches(workspace) == []
+    # The day writes columns of all, and whole rows of those whom the patch holds.
+    assert (list_plain(workspace), len(list_patches(workspace))) == (base, 1)
+    workspace.close()
+
+
+def test_what_was_last_follows_the_instants_of_one_day(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    fill(workspace)
+    form = {
+        "measure": {"table": "events", "function": "earliest", "column": "product_id", "window": {"days": 7}}
+    }
+    with workspace.read() as reader:
+        save_tag(reader, workspace.store, "seen_first_7d", {"form": form})
+    compute(workspace, START)
+    day, seen = START - timedelta(days=1), []
+    for number, (product, hour) in enumerate((("milk", 9), ("ball", 21), ("other", 4), ("bread", 21))):
+        row = {"event_id": f"at {number}", "customer_id": "b", "name": "Product Viewed", "occurred_on": day}
+        row |= {"product_id": product, "source": "t", "simulated": False}
+        row["occurred_at"] = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+        with workspace.run("data", as_of=START) as run:
+            run.append("events", TABLES["events"].build([row]))
+        found = assert_same(workspace, START)
+        place = found["customer_id"].to_pylist().index("b")
+        seen.append(tuple(found[name][place].as_py() for name in ("last_viewed_product", "seen_first_7d")))
+    assert list_patches(workspace)
+    # Of two at the same instant the greatest, whichever came first.
+    assert seen == [("milk", "milk"), ("ball", "milk"), ("ball", "other"), ("bread", "other")]
+    found = assert_same(workspace, START + timedelta(days=1))
+    assert found["last_viewed_product"][place].as_py() == "bread"
     workspace.close()
 
 
@@ -288,7 +321,8 @@ def test_orders_of_the_same_day_write_rows_of_buyers_and_compared_columns_of_all
     assert (len(list_patches(workspace)), len(list_overlays(workspace))) == (1, 1)
     deliveries.deliver([("e", 9, 1, "milk", 100, 11)], [], [])
     assert_same(workspace, START + timedelta(days=1))
-    assert list_patches(workspace) == list_overlays(workspace) == []
+    assert list_plain(workspace) == base
+    assert (len(list_patches(workspace)), len(list_overlays(workspace))) == (1, len(base))
     workspace.close()
 
 
@@ -314,7 +348,9 @@ def test_a_day_later_only_columns_that_can_be_others_are_written(tmp_path: Path)
     assert_same(workspace, START + timedelta(days=1))
     assert (len(list_overlays(workspace)), len(list_patches(workspace))) == (len(lower) + 1, 1)
     assert_same(workspace, START + timedelta(days=2))
-    assert list_overlays(workspace) == list_patches(workspace) == []
+    # One overlay of the day again, in which the other's columns are, too.
+    assert list_plain(workspace) == base
+    assert (len(list_overlays(workspace)), len(list_patches(workspace))) == (len(lower), 1)
     workspace.close()
 
 

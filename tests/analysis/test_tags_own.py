@@ -85,6 +85,17 @@ def test_three_ways_to_define_a_tag(workspace: Workspace) -> None:
     assert titles["views_mine"] == "Views {mine}"
 
 
+def test_what_is_no_number_is_empty(workspace: Workspace) -> None:
+    save(workspace, "per_view", form={"expression": {"sql": "revenue_365d / events_30d", "type": "real"}})
+    values = "CASE customer_id WHEN 'ann' THEN 'nan' WHEN 'ben' THEN 'inf' ELSE '0.5' END"
+    save(workspace, "odd", sql=f"SELECT customer_id, CAST({values} AS DOUBLE) AS x FROM customers")
+    computed, rows = compute(workspace)
+    assert computed.troubles == ()
+    assert [rows[name]["odd"] for name in ("ann", "ben", "cid")] == [None, None, 0.5]
+    # Ben did nothing in these 30 days.
+    assert (rows["ann"]["per_view"] > 0, rows["ben"]["per_view"]) == (True, None)
+
+
 def test_versions_are_kept_and_what_others_need_is_not_removed(workspace: Workspace) -> None:
     save(workspace, "views_mine", form=VIEWS)
     assert save(workspace, "views_mine", form=VIEWS) == 1
@@ -189,6 +200,7 @@ def test_the_page_of_a_tag(workspace: Workspace) -> None:
     with workspace.read() as reader:
         page = show_tag(reader, workspace.store, "views_mine")
         overdue = show_tag(reader, workspace.store, "overdue_ratio")
+        store = show_tag(reader, workspace.store, "last_store")
         with pytest.raises(BadInput):
             show_tag(reader, workspace.store, "overdue_rati")
     assert page["coverage"] == 1.0
@@ -197,4 +209,5 @@ def test_the_page_of_a_tag(workspace: Workspace) -> None:
     assert [row["version"] for row in page["versions"]] == [1]
     assert page["definition"]["en"] == "number of: events (name = Product Viewed), the last 30 days"
     assert "order_lines.ordered_on" in overdue["lineage"]
+    assert store["lineage"] == ["order_lines.ordered_at", "order_lines.ordered_on", "order_lines.store_id"]
     assert overdue["distribution"]["bins"]

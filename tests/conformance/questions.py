@@ -33,10 +33,13 @@ from aimwell.engine.sql_text import Query
 from aimwell.engine.views import RESOLVED
 from aimwell.engine.workspace import Reader
 from aimwell.goals.metrics import METRICS, bind_window
+from tests.conformance.random_paths import draw_cohort, draw_funnel, draw_rules, draw_series
 from tests.conformance.random_tags import draw_tags
-from tests.conformance.rules import list_rule_questions
+from tests.conformance.rules import ask_rules, list_rule_questions
 from tests.conformance.world import AS_OF
 
+DRAWN = 4
+"""So many of each kind are drawn at random."""
 MIDNIGHT = datetime(2024, 3, 1, tzinfo=UTC)
 Question = Callable[[Reader], Any]
 """Asks one or more queries; answers a table, or a dictionary of figures."""
@@ -67,6 +70,11 @@ def list_questions() -> Iterator[tuple[str, Question]]:
             yield f"cohort by {period} and {attribute}", ask(compile_cohort(cohort))
         series = Series(Aggregate("order_lines", "sum", "revenue"), period, date(2023, 1, 1), AS_OF)
         yield f"series by {period}", ask(compile_series(series))
+    for seed in range(DRAWN):
+        yield f"rules drawn with seed {seed}", ask_rules(draw_rules(seed, 12))
+        yield f"funnel drawn with seed {seed}", ask(compile_funnel(draw_funnel(seed)))
+        yield f"cohort drawn with seed {seed}", ask(compile_cohort(draw_cohort(seed)))
+        yield f"series drawn with seed {seed}", ask(compile_series(draw_series(seed)))
     yield "lifecycle flows", lambda reader: measure_flows(reader, start=date(2023, 12, 31), end=AS_OF)
     yield "map by activity", lambda reader: map_activity(reader, as_of=AS_OF)
     yield "referrals by attribute", _ask_referrals
@@ -107,9 +115,9 @@ def list_specifications() -> Iterator[tuple[str, Question]]:
 
 _COLUMNS: dict[str, dict[str, tuple[Any, ...]]] = {
     "orders": {
-        "revenue": ("sum", "average", "min", "max"),
+        "revenue": ("sum", "average", "min", "max", "latest", "earliest"),
         "units": ("sum", "average"),
-        "store_id": ("count_distinct",),
+        "store_id": ("count_distinct", "latest", "earliest"),
         "weekday": ("min", "max", "average"),
         "hour": ("min", "average"),
     },
@@ -117,10 +125,15 @@ _COLUMNS: dict[str, dict[str, tuple[Any, ...]]] = {
         "revenue": ("count", "sum", "average", "min", "max"),
         "quantity": ("sum", "average", "min", "max"),
         "discount": ("sum", "count_distinct"),
-        "category": ("count_distinct",),
+        "category": ("count_distinct", "latest", "earliest"),
         "brand": ("count", "count_distinct"),
     },
-    "events": {"name": ("count_distinct",), "channel": ("count", "count_distinct")},
+    "events": {
+        "name": ("count_distinct", "latest", "earliest"),
+        "channel": ("count", "count_distinct", "latest", "earliest"),
+    },
+    "order_days": {"month": ("latest",), "gap": ("latest", "earliest")},
+    "signals": {"name": ("latest", "earliest"), "score": ("latest", "earliest"), "text": ("latest",)},
 }
 _VIEWS = Aggregate("events", "count", None, (Condition("name", "=", "Product Viewed"),))
 _MONTH = Aggregate("orders", "sum", "revenue", (), Days(30))
@@ -154,6 +167,8 @@ _SHARES = {
         "CASE WHEN busy THEN 'often ''so''' WHEN best_brand_value = 'Own' THEN '少' END", Type.TEXT
     ),
     "length": Expression("LENGTH(best_brand_value)", Type.INTEGER),
+    "quotient": Expression("views / odd + views % odd", Type.REAL),
+    "logarithm": Expression("LN(views - 1) + SQRT(views - 2) + EXP(views * 300)", Type.REAL),
     "least": Expression("LEAST(views, 3) - GREATEST(odd, 1)", Type.INTEGER),
 }
 

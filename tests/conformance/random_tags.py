@@ -30,7 +30,7 @@ _WINDOWS = (
     Window(365),
     Window(400, 2),
 )
-_VALUES: dict[Type, tuple[Any, ...]] = {
+VALUES: dict[Type, tuple[Any, ...]] = {
     Type.TEXT: ("Product Viewed", "web", "S1", "p1", "新事件's", "Own", "nps"),
     Type.INTEGER: (0, 1, 6, 12),
     Type.REAL: (0, 0.375, 1),
@@ -52,29 +52,29 @@ def _draw_tag(random: Random) -> TagSpec:
     table = random.choice(sorted(SOURCES))
     match random.choice(("measure", "measure", "ratio", "trend", "since", "top")):
         case "measure":
-            return Measure(_draw_aggregate(random, table, random.choice(_WINDOWS)))
+            return Measure(draw_aggregate(random, table, random.choice(_WINDOWS)))
         case "ratio":
             other = random.choice(sorted(SOURCES))
-            whole = Aggregate(other, "count", None, _draw_conditions(random, other), random.choice(_WINDOWS))
+            whole = Aggregate(other, "count", None, draw_conditions(random, other), random.choice(_WINDOWS))
             return Ratio(_draw_number(random, table, random.choice(_WINDOWS)), whole)
         case "trend":
             days = random.choice((7, 30, 365))
             recent = _draw_number(random, table, Window(days))
             return Trend(recent, Aggregate(table, "count", None, recent.conditions, Window(days, days)))
         case "since":
-            return DaysSince(table, random.choice(("first", "last")), _draw_conditions(random, table))
+            return DaysSince(table, random.choice(("first", "last")), draw_conditions(random, table))
         case _:
             column = random.choice([name for name, _ in SOURCES[table].columns])
             weights = [None, *(name for name, kind in SOURCES[table].columns if kind in NUMERIC)]
             output = random.choice(("value", "share"))
-            shown = (random.choice(weights), random.choice(_WINDOWS), _draw_conditions(random, table))
+            shown = (random.choice(weights), random.choice(_WINDOWS), draw_conditions(random, table))
             return TopValue(table, column, *shown, output)
 
 
-def _draw_aggregate(random: Random, table: str, window: Window | None) -> Aggregate:
+def draw_aggregate(random: Random, table: str, window: Window | None) -> Aggregate:
     column, kind = random.choice(SOURCES[table].columns)
     function = random.choice(_OF_NUMBERS if kind in NUMERIC else _PLAIN)
-    return Aggregate(table, function, column, _draw_conditions(random, table), window)
+    return Aggregate(table, function, column, draw_conditions(random, table), window)
 
 
 def _draw_number(random: Random, table: str, window: Window | None) -> Aggregate:
@@ -82,13 +82,13 @@ def _draw_number(random: Random, table: str, window: Window | None) -> Aggregate
     numbers = [name for name, kind in SOURCES[table].columns if kind in NUMERIC]
     column = random.choice([None, *numbers])
     function = "count" if column is None else random.choice(("count", "sum"))
-    return Aggregate(table, function, column, _draw_conditions(random, table), window)
+    return Aggregate(table, function, column, draw_conditions(random, table), window)
 
 
-def _draw_conditions(random: Random, table: str) -> tuple[Condition, ...]:
+def draw_conditions(random: Random, table: str) -> tuple[Condition, ...]:
     conditions = []
     for column, kind in random.sample(SOURCES[table].columns, random.choice((0, 0, 1, 1, 2))):
         ordered = kind in (*NUMERIC, Type.DATE)
         operator = random.choice(("=", "!=", "<", "<=", ">", ">=") if ordered else ("=", "!="))
-        conditions.append(Condition(column, operator, random.choice(_VALUES[kind])))
+        conditions.append(Condition(column, operator, random.choice(VALUES[kind])))
     return tuple(conditions)

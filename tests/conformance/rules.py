@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -75,6 +75,9 @@ LEAVES: dict[str, dict[str, Rule]] = {
         "text": OneOf("word", ("", "o'brien", "茶", "back\\slash", "$p1")),
         "flag": Compare("vip", "=", True),
         "day": Between("born", "2024-02-28", "2024-02-29"),
+        "oldest": Compare("born", "<=", "0001-01-01"),
+        "before_gregory": Compare("born", ">", "1582-10-10"),
+        "endless": Compare("born", "=", "9999-12-31"),
         "empty": IsEmpty("born"),
         "nobody": AnyOne(()),
         "everybody": All(()),
@@ -142,8 +145,13 @@ SEGMENTS: dict[str, Rule] = {
 def list_rule_questions() -> Iterator[tuple[str, Any]]:
     """One question for each kind of leaf, and one about texts that are read as numbers."""
     for kind, rules in LEAVES.items():
-        yield f"rules over {kind}", lambda reader, rules=rules: _ask(reader, rules)
+        yield f"rules over {kind}", ask_rules(rules)
     yield "texts that are read as numbers", _read_texts
+
+
+def ask_rules(rules: dict[str, Rule]) -> Callable[[Reader], pa.Table]:
+    """Asks for whom the rules hold."""
+    return lambda reader: _ask(reader, rules)
 
 
 def _ask(reader: Reader, rules: dict[str, Rule]) -> pa.Table:
@@ -163,7 +171,10 @@ def _make_tags() -> pa.Table:
     numbers = range(len(customers))
     words = (None, "", "o'brien", "茶", "back\\slash", "other")
     spends = (None, -1.5, 0.0, 0.5, 2.0)
-    days = (None, date(2024, 2, 28), date(2024, 2, 29), date(1970, 1, 1), date(1899, 12, 31))
+    days = (
+        *(None, date(2024, 2, 28), date(2024, 2, 29), date(1970, 1, 1), date(1899, 12, 31)),
+        *(date(1, 1, 1), date(1582, 10, 10), date(9999, 12, 31)),
+    )
     return pa.table(
         {
             "customer_id": pa.array(customers),
@@ -171,6 +182,6 @@ def _make_tags() -> pa.Table:
             "spend": pa.array([spends[n % 5] for n in numbers], pa.float64()),
             "word": pa.array([words[n % 6] for n in numbers], pa.string()),
             "vip": pa.array([(None, True, False)[n % 3] for n in numbers], pa.bool_()),
-            "born": pa.array([days[n % 5] for n in numbers], pa.date32()),
+            "born": pa.array([days[n % len(days)] for n in numbers], pa.date32()),
         }
     )

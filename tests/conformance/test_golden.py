@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +32,8 @@ TAGS = {
     ),
     "category": TopValue("order_lines", "category", None, None),
     "weekend": Measure(Aggregate("orders", "count", None, (Condition("weekday", ">=", 6),))),
+    "last_store": Measure(Aggregate("order_lines", "latest", "store_id")),
+    "first_category": Measure(Aggregate("order_lines", "earliest", "category", (), Days(365))),
 }
 
 
@@ -46,6 +48,11 @@ def read_lines() -> dict[str, list[dict[str, Any]]]:
             row["is_return"] = (row["quantity"] or 0) < 0 or (row["revenue"] or 0) < 0
             lines[JOINED.get(row["customer_id"], row["customer_id"])].append(row)
     return lines
+
+
+def list_values(lines: list[dict[str, Any]], column: str) -> list[tuple[datetime, str]]:
+    """The values of ``column`` that are there, each after its instant."""
+    return [(line["ordered_at"], line[column]) for line in lines if line[column] is not None]
 
 
 def count_by_hand(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -71,6 +78,11 @@ def count_by_hand(lines: list[dict[str, Any]]) -> dict[str, Any]:
         if categories
         else None,
         "weekend": sum(day.isoweekday() >= 6 for day in days),
+        "last_store": max(list_values(lines, "store_id"), default=(None, None))[1],
+        "first_category": min(
+            list_values([line for line in lines if line["ordered_on"] >= YEAR], "category"),
+            default=(None, None),
+        )[1],
     }
 
 

@@ -108,7 +108,7 @@ def _build_customers(random: Random) -> pa.Table:
             "source": random.choice(["till", "web"]),
             "年龄": random.choice([None, "", "18", "35", "60"]),
             "city": random.choice([None, "上海", "Bonn", "bonn"]),
-            "birth_date": random.choice([None, "1990-02-28", "2000-02-29"]),
+            "birth_date": random.choice([None, "1990/2/28", "２０００年2月29日"]),
             "gender": random.choice([None, "F", "M", "女"]),
             "referred_by": random.choice([None, None, *CUSTOMERS[:8]]),
         }

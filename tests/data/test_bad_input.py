@@ -228,3 +228,40 @@ def test_the_command_ends_with_words_and_a_code(tmp_path: Path, content: str, co
     assert done.returncode == code
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rows", [1, 2, 60])
+def test_a_quote_that_is_never_closed_in_the_first_row_costs_that_row(tmp_path: Path, rows: int) -> None:
+    path = tmp_path / "orders.csv"
+    good = "".join(f"c{number},2026-01-05,1,{number}\n" for number in range(rows - 1))
+    path.write_text(f'{HEAD}"c,2026-01-05,1,9\n{good}')
+    summary = add_orders(make_workspace(tmp_path), path)
+    assert (summary["rows"], summary["rejected"]) == (rows, 1)
+
+
+def test_messages_of_programs_are_shown_their_own_door(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    common = {"userId": "u1", "timestamp": "2026-01-05T08:00:00Z"}
+    messages = [
+        {**common, "type": "identify", "messageId": "m1", "traits": {"email": "a@b.c"}},
+        {**common, "type": "track", "event": "View", "messageId": "m2"},
+    ]
+    path.write_text("".join(json.dumps(message) + "\n" for message in messages))
+    shop = make_workspace(tmp_path)
+    with pytest.raises(BadInput) as caught:
+        add_source(shop, path, accept=True)
+    assert caught.value.code == "data.messages"
+    assert "data events add" in str(caught.value.remedy)
+    # Whoever says that they are rows is believed.
+    assert add_source(shop, path, table="events", accept=True).summary["accepted"] == 1
+
+
+def test_traditional_headers_are_read_like_simplified_ones(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(
+        "會員編號,訂單編號,下單時間,實付金額\nA1,X1,2026-01-05,10\nA2,X2,2026-01-05,12\n".encode("big5")
+    )
+    shop = make_workspace(tmp_path)
+    assert add_source(shop, path, accept=True).summary["accepted"] == 2
+    rows = query(shop, "SELECT customer_id, order_id, revenue FROM order_lines ORDER BY order_id")
+    assert [tuple(row.values()) for row in rows] == [("A1", "X1", Decimal(10)), ("A2", "X2", Decimal(12))]

@@ -195,3 +195,14 @@ def test_an_order_line_is_named_by_its_order(tmp_path: Path) -> None:
     add_source(shop, path, table="order_lines", accept=True, as_of=date(2026, 6, 1))
     (row,) = query(shop, "SELECT examples FROM quality WHERE check_name = 'zero_quantity'")
     assert row["examples"] == '["A7"]'
+
+
+def test_people_with_a_name_and_a_date_are_no_events(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    people = "customer_id,name,birthday,signup_date,gender\nc1,Li,1990-03-04,2024-01-05,F\n"
+    people += "c2,Wang,1985-07-01,2024-02-06,M\nc3,Zhao,1979-11-30,2024-03-07,F\n"
+    assert propose(shop, write(tmp_path, people)).table == "customers"
+    events = "customer_id,name,time\nc1,viewed,2024-01-05 10:00\nc2,viewed,2024-01-05\nc3,bought,2024-01-06\n"
+    assert propose(shop, write(tmp_path, events)).table == "events"
+    few = "customer_id,event,occurred_at\nc1,viewed,2024-01-05 10:00\nc2,bought,2024-01-06 11:00\n"
+    assert propose(shop, write(tmp_path, few)).table == "events"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from aimwell.data.segment_events import Terms, name_column, read_message
 from aimwell.data.segment_orders import split_cents
 from aimwell.engine.compaction import compact
 from aimwell.engine.hot_events import merge_digests
+from aimwell.engine.hot_tables import HOT_DIGESTS
 from aimwell.engine.workspace import Workspace
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -206,6 +208,25 @@ def test_a_late_repeat_is_told_though_it_was_under_way_for_longer(workspace: Wor
     compact(workspace)
     merge_digests(workspace.store)
     assert send(Workspace.open(workspace.path), 2.0, 20) == ["duplicate"]
+
+
+def test_a_file_whose_events_tell_no_time_is_known_again_when_their_ids_are_forgotten(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    order = {"order_id": "o1", "revenue": 5, "products": [{"product_id": "p", "price": 5}]}
+    messages = [
+        {"type": "track", "event": "Order Completed", "userId": "1", "messageId": "m1", "properties": order},
+        {"type": "page", "userId": "1"},
+    ]
+    path = tmp_path / "untimed.jsonl"
+    path.write_text("".join(json.dumps(message) + "\n" for message in messages), encoding="utf-8")
+    assert take_file(workspace, path)["accepted"] == 2
+    compact(workspace)
+    with workspace.store.begin() as connection:
+        connection.execute(sa.delete(HOT_DIGESTS))
+    assert take_file(Workspace.open(workspace.path), path)["duplicate"] == 2
+    assert len(ask(workspace, "SELECT * FROM events")) == 2
+    assert len(ask(workspace, "SELECT * FROM order_lines")) == 1
 
 
 def test_an_order_has_its_lines_to_the_cent(workspace: Workspace) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from aimwell.analysis.profile import open_profile
 from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.tables import TABLES
 from aimwell.core.text import say
@@ -31,14 +32,15 @@ from aimwell.data.export import export_person
 from aimwell.data.identity.step import split_records
 from aimwell.data.person import Person, build_patterns
 from aimwell.data.privacy import normalise_contact
-from aimwell.data.step import add_source, load_tables
+from aimwell.data.step import add_source, load_tables, write_rejected
 from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.ledger_rows import Intended
 from aimwell.deployment.policy import ContactRules
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.manifest import changed_meanwhile
 from aimwell.engine.permissions import ConsentState, list_suppressions
-from aimwell.engine.store_tables import RUNS
+from aimwell.engine.store import name_actor
+from aimwell.engine.store_tables import AUDIT_LOG, RUNS
 from aimwell.engine.workspace import Workspace
 from tests.data.shop import count, make_workspace, query, write
 
@@ -409,6 +411,51 @@ def test_the_audit_log_tells_of_it_without_the_person(shop: Workspace) -> None:
         rows = connection.execute(sa.text("SELECT action, subject, detail FROM audit_log")).all()
     assert [row.action for row in rows if row.action.startswith("person.")] == ["person.erased"]
     assert not any(PERSON in str(row) for row in rows)
+
+
+@pytest.mark.parametrize("person", ["17", "c1", "M-40400404"])
+def test_who_looked_at_whom_is_on_record_until_the_person_is_erased(tmp_path: Path, person: str) -> None:
+    shop = make_workspace(tmp_path)
+    people = f"customer_id,email\n{person},planted@example.com\nc177,b@example.org\n"
+    add_source(shop, write(tmp_path, people, name="people.csv"), table="customers", accept=True)
+    open_profile(shop, person)
+    assert "planted@example.com" in str(open_profile(shop, person, show_personal=True))
+    open_profile(shop, "c177", show_personal=True)
+    export_person(shop, person, tmp_path / "me.json")
+    assert read_audit(shop) == [
+        ("customer.revealed", person),
+        ("customer.revealed", "c177"),
+        ("person.exported", person),
+    ]
+    erase_person(shop, person, dry_run=False)
+    looked = read_audit(shop)
+    assert [action for action, _ in looked][:3] == [
+        "customer.revealed",
+        "customer.revealed",
+        "person.exported",
+    ]
+    assert {who for _, who in looked} <= {"c177", "0", "[erased]", None}
+    assert looked[1] == ("customer.revealed", "c177")
+    shop.close()
+
+
+def read_audit(shop: Workspace) -> list[tuple[str, str | None]]:
+    """What was done and to whom, of everything that has to do with persons; each entry says who did it."""
+    with shop.store.begin() as connection:
+        rows = connection.execute(sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.entry)).all()
+    kept = [row for row in rows if row.action.startswith(("customer.", "person."))]
+    assert all(row.actor == name_actor() for row in kept)
+    assert "planted@" not in str(rows)
+    return [(row.action, row.detail.get("customer_id")) for row in kept]
+
+
+def test_rejects_are_not_written_unseen(shop: Workspace, tmp_path: Path) -> None:
+    rows = write_rejected(shop, tmp_path / "rejects.csv", source="shop")
+    with shop.store.begin() as connection:
+        entries = connection.execute(sa.select(AUDIT_LOG.c.subject, AUDIT_LOG.c.detail).where(
+            AUDIT_LOG.c.action == "rejects.exported"
+        )).all()  # fmt: skip
+    assert [(entry.subject, entry.detail) for entry in entries] == [("shop", {"rows": rows})]
 
 
 def test_the_export_holds_everything_of_the_person_and_nobody_else(shop: Workspace, tmp_path: Path) -> None:

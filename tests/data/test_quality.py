@@ -239,3 +239,19 @@ def test_a_file_whose_every_row_is_broken_is_told_row_by_row(tmp_path: Path) -> 
     )
     summary = add_source(shop, path, table="order_lines", accept=True).summary
     assert (summary["accepted"], summary["rejected"]) == (0, 1)
+
+
+def test_telephone_numbers_are_read_as_people_write_them(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    good = (
+        "（+86）１３７０３５３７９０７",
+        "+86 137 0353 7907",
+        "137-0353-7907",
+        "(021) 6288 1234",
+        "００８６１３７０３５３７９０７",
+    )
+    bad = ("call me", "12", "137x0353")
+    rows = [f"c{number},{phone}" for number, phone in enumerate((*good, *bad))]
+    add(shop, write(tmp_path, "\n".join(["customer_id,phone", *rows]), name="people.csv"), "customers")
+    (found,) = find(shop, "bad_phone")
+    assert found["affected"] == len(bad)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -236,6 +236,114 @@ def test_sums_counts_and_extremes_equal_plain_python(
             "orders_seen": len({row["order_id"] for row in kept}),
             "dearest": float(max(paid)) if paid else None,
         }
+
+
+def test_the_last_value_is_that_of_the_last_instant_not_the_greatest_of_the_last_day() -> None:
+    viewed = (("B", 9), ("A", 21), ("Z", 8))
+    events = TABLES["events"].build(
+        [
+            {
+                "event_id": product,
+                "customer_id": "ann",
+                "name": "Product Viewed",
+                "occurred_at": datetime.combine(days_ago(1), time(hour), UTC),
+                "occurred_on": days_ago(1),
+                "product_id": product,
+                "source": "t",
+            }
+            for product, hour in viewed
+        ]
+    )
+    tags = {
+        "viewed_last": Measure(Aggregate("events", "latest", "product_id", (), Window(30))),
+        "viewed_first": Measure(Aggregate("events", "earliest", "product_id", (), Window(30))),
+    }
+    assert measure(tags, Scratch({"events": events}))["ann"] == {"viewed_last": "A", "viewed_first": "Z"}
+
+
+MOMENTS = st.builds(
+    lambda days, hour, microsecond: (
+        days_ago(days),
+        datetime.combine(days_ago(days), time(hour, 0, 0, microsecond), UTC),
+    ),
+    # Instants before 1970 and 2001 have fewer digits, or a sign; few of a day, so that some are the same.
+    st.integers(-1, 8) | st.sampled_from([9_000, 20_000, 50_000]),
+    st.sampled_from([0, 9, 23]),
+    st.sampled_from([0, 1]),
+)
+SALE = st.tuples(
+    MOMENTS,
+    st.sampled_from(["o1", "o2", "o3"]),
+    st.none() | st.sampled_from(["S1", "S10", "店"]),
+    st.sampled_from([-1.0, 1.0]),
+)
+SIGHT = st.tuples(MOMENTS, st.none() | st.sampled_from(["A", "B", "AB"]), st.sampled_from(["Seen", "Other"]))
+
+
+def pick_edge(rows: list[tuple[datetime, str | None]], which: Literal["latest", "earliest"]) -> str | None:
+    known = [(moment, value.encode()) for moment, value in rows if value is not None]
+    chosen = (max if which == "latest" else min)(known, default=None)
+    return chosen[1].decode() if chosen else None
+
+
+@given(st.lists(SALE, max_size=10), st.lists(SIGHT, max_size=10), st.sampled_from([None, 3, 9_000]))
+def test_first_and_last_values_equal_plain_python(
+    sales: list[Any], sights: list[Any], days: int | None
+) -> None:
+    window = None if days is None else Window(days)
+    seen = (Condition("name", "=", "Seen"),)
+    lines = build_lines(
+        *(
+            {"customer_id": "c", "order_id": order, "ordered_on": day, "ordered_at": moment}
+            | {"store_id": store, "quantity": quantity}
+            for (day, moment), order, store, quantity in sales
+        )
+    )
+    events = TABLES["events"].build(
+        [
+            {"event_id": str(number), "customer_id": "c", "name": name, "occurred_on": day}
+            | {"occurred_at": moment, "product_id": product, "source": "t"}
+            for number, ((day, moment), product, name) in enumerate(sights)
+        ]
+    )
+    people = TABLES["customers"].build([{"customer_id": "c", "source": "t"}])
+    edges: tuple[Literal["latest", "earliest"], ...] = ("latest", "earliest")
+    tags = {
+        f"{which}_{table}": Measure(Aggregate(table, which, column, tests, window))
+        for which in edges
+        for table, column, tests in (
+            ("events", "product_id", seen),
+            ("order_lines", "store_id", ()),
+            ("orders", "store_id", ()),
+        )
+    }
+    found = measure(tags, Scratch({"order_lines": lines, "events": events, "customers": people}))["c"]
+
+    def lies_within(day: date) -> bool:
+        return day < AS_OF and (days is None or day >= days_ago(days))
+
+    orders: dict[str, list[Any]] = {}
+    for (day, moment), order, store, quantity in sales:
+        if day < AS_OF:
+            orders.setdefault(order, []).append((day, moment, store, quantity))
+    bought = [of for of in orders.values() if any(quantity > 0 for *_, quantity in of)]
+    rows = {
+        "events": [
+            (moment, product)
+            for (day, moment), product, name in sights
+            if name == "Seen" and lies_within(day)
+        ],
+        "order_lines": [(moment, store) for (day, moment), _, store, _ in sales if lies_within(day)],
+        "orders": [
+            (
+                min(line[1] for line in of),
+                min((line[2] for line in of if line[2]), key=str.encode, default=None),
+            )
+            for of in bought
+            if lies_within(min(line[0] for line in of))
+        ],
+    }
+    assert found == {f"{which}_{table}": pick_edge(rows[table], which) for which in edges for table in rows}
 
 
 def test_expressions_that_wait_for_each_other_are_refused() -> None:

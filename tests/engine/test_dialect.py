@@ -30,7 +30,8 @@ def test_values_stay_bound_and_clickhouse_is_told_their_types() -> None:
         "nothing": None,
     }
     assert (
-        translate(sql, "spark", values).sql == "SELECT :text, :number, :real, :yes, :day, :at, :money, NULL"
+        translate(sql, "spark", values).sql
+        == "SELECT :text, :number, :real, :yes, CAST(:day AS DATE), :at, :money, NULL"
     )
     assert translate(sql, "clickhouse", values).sql == (
         "SELECT {text: String}, {number: Int64}, {real: Float64}, {yes: Bool}, {day: Date32},"
@@ -115,3 +116,9 @@ def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(BadInput) as caught:
         check_settings({"engine": {"name": "oracle"}}, "aimwell.toml")
     assert "'duckdb', 'spark' or 'clickhouse'" in str(caught.value)
+
+
+def test_spark_takes_no_condition_for_an_alias() -> None:
+    assert translate("SELECT 1 FROM seen WHERE ((TRUE))", "spark").sql == "SELECT 1 FROM seen WHERE TRUE"
+    kept = translate("SELECT 1 FROM seen WHERE (a OR b) AND c", "spark").sql
+    assert kept == "SELECT 1 FROM seen WHERE (a OR b) AND c"

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimwell.core.errors import Conflict
-from aimwell.core.tables import EVENTS
+from aimwell.core.tables import EVENTS, TABLES, Type
+from aimwell.core.text import say
 from aimwell.engine.compaction import MOST_FILES, compact, merge_files
 from aimwell.engine.hot_events import HotBatch, HotRows
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_CONSUMERS, HOT_DIGESTS
@@ -242,3 +243,35 @@ def test_ids_whose_digests_share_a_half_are_told_apart() -> None:
     seen.add(known)
     asked = np.array([[7, 2], [7, 3], [8, 1], [9, 9]], dtype=np.uint64)
     assert seen.find(asked).tolist() == [True, False, True, False]
+
+
+def test_a_log_without_key_is_merged_like_any_table(workspace: Workspace) -> None:
+    """Every load adds a file to such a log: the worker must not stumble over the ninth."""
+    for number in range(MOST_FILES + 2):
+        score = {
+            "checked_at": datetime(2024, 1, 1, number, tzinfo=UTC),
+            "source": "till",
+            "table_name": "order_lines",
+            "wall": "partial",
+            "check_name": "c",
+            "affected": number,
+            "total": 100,
+        }
+        lesson = {"plan_id": f"p{number}", "lesson": say("the end").to_json()}
+        with workspace.run("data", as_of=DAY) as run:
+            for name, row in (("quality_history", score), ("lessons", lesson)):
+                table = TABLES[name]
+                blank = {column.name: _fill(column.type) for column in table.columns if column.required}
+                run.append(name, table.build([blank | row | {"run_id": run.id}]))
+    assert merge_files(workspace).removed > 2
+    with workspace.read() as reader:
+        assert reader.query("SELECT affected FROM quality_history")["affected"].to_pylist() == list(
+            range(MOST_FILES + 2)
+        )
+        assert (
+            reader.query("SELECT COUNT(DISTINCT plan_id) AS n FROM lessons")["n"][0].as_py() == MOST_FILES + 2
+        )
+
+
+def _fill(kind: Type) -> object:
+    return {Type.BOOLEAN: False, Type.INTEGER: 0, Type.REAL: 0.0}.get(kind, "x")

@@ -114,7 +114,7 @@ def test_a_reader_spills_where_it_is_cleared_away_and_reaches_nothing_else(works
     publish(workspace)
     with workspace.published() as reader:
         spills = reader.query("SELECT CURRENT_SETTING('temp_directory') AS folder")["folder"][0].as_py()
-        assert Path(spills) == workspace.warehouse_folder / "temporary"
+        assert (workspace.warehouse_folder / "temporary") in Path(spills).parents
         for sql in ("SELECT * FROM glob('/*')", "SELECT content FROM read_text('/etc/hosts')"):
             with pytest.raises(duckdb.PermissionException):
                 reader.query(sql)

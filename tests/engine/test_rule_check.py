@@ -53,6 +53,7 @@ def refuse(rule: Rule, **known: object) -> BadInput:
         (Nearest((Axis("city", 0, 1),), ((0.0,),), 0), "engine.wrong_type"),
         (Nearest((Axis("recency_days", 0, 1),), ((0.0,), (1.0, 2.0)), 0), "engine.bad_points"),
         (Nearest((Axis("recency_days", 0, 0),), ((0.0,),), 0), "engine.bad_points"),
+        (did("Seen", 10**400), "engine.wrong_type"),
         (InSegment("loyal"), "engine.unknown_segment"),
     ],
 )

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from aimwell.core.time import now
 from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.leases import FOLDER, find_oldest_lease, hold_lease, is_alive, name_process
+from aimwell.engine.spill import SpillFolder
 from aimwell.engine.store_tables import RUNS, TABLE_FILES, TABLE_VERSIONS
 from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Workspace
@@ -145,19 +146,18 @@ def test_a_process_number_that_was_given_again_is_not_the_one_that_died(workspac
         assert [path.name.rpartition(":")[0] for path in folder.iterdir()] == [mine]
 
 
-def test_what_killed_readers_spilt_goes_after_a_day_and_not_under_the_living(workspace: Workspace) -> None:
-    temporary = workspace.warehouse_folder / "temporary"
-    (temporary / "fenced-1").mkdir(parents=True)
-    spilt = [temporary / "fenced-1" / "spilt.tmp", temporary / "duckdb_temp_1.tmp"]
-    for path in spilt:
-        path.write_bytes(b"somebody")
-    day = timedelta(hours=25)
-    with hold_lease(workspace.warehouse_folder):
-        assert vacuum(workspace, now() + day).orphans == 0
-    assert vacuum(workspace, now() + LATER).orphans == 0
-    done = vacuum(workspace, now() + day)
-    assert (done.orphans, done.bytes) == (2, 16)
-    assert not list(temporary.iterdir())
+def test_what_killed_readers_spilt_goes_at_once_and_not_under_the_living(workspace: Workspace) -> None:
+    with SpillFolder(workspace.warehouse_folder, "session") as living:
+        (living.path / "spilt.tmp").write_bytes(b"somebody")
+        dead = living.path.with_name("session-1-killed")
+        dead.mkdir()
+        for path in (dead / "lock", dead / "spilt.tmp"):
+            path.write_bytes(b"somebody")
+        done = vacuum(workspace)
+        assert (done.orphans, done.bytes) == (1, 8)
+        assert vacuum(workspace, now() + timedelta(days=9)).orphans == 0
+        assert (living.path / "spilt.tmp").exists() and not dead.exists()
+    assert not living.path.exists()
 
 
 def test_what_was_spilt_beside_a_published_file_goes_too(workspace: Workspace) -> None:

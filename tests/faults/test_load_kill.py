@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from aimwell.data.records import CHUNK
+from aimwell.data.staging import Stage
 from aimwell.data.step import add_source
 from aimwell.engine.workspace import Workspace
 
@@ -151,3 +152,21 @@ def test_an_interrupted_command_ends_in_words_and_goes_on_when_repeated(tmp_path
     assert read_counts(workspace) == done
     assert list_unfinished(shop) == []
     workspace.close()
+
+
+def test_what_was_stored_is_cleared_away_though_its_process_was_not_able_to(tmp_path: Path) -> None:
+    shop, path = tmp_path / "shop", tmp_path / "orders.csv"
+    workspace = Workspace.create(shop)
+    write_orders(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stage, "remove", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            add_source(workspace, path, table="order_lines", accept=True)
+    assert read_counts(workspace) == (ROWS - 1, ROWS - 1, 1) and list_unfinished(shop) != []
+    assert add_source(workspace, path, table="order_lines", accept=True).summary["unchanged"]
+    assert list_unfinished(shop) == []
+    workspace.close()
+
+
+def _stop(stage: Stage) -> None:
+    raise KeyboardInterrupt

@@ -7,7 +7,7 @@ It reads no table and writes none.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,6 +42,13 @@ def cut_to(table: pa.Table, names: pa.ChunkedArray) -> pa.Table:
     return table.slice(start, bisect_right(found, names[-1].as_py().encode()) - start)
 
 
+def unite_people(tables: Iterable[pa.Table]) -> pa.Table:
+    """The customers of all these tables, sorted, each once."""
+    names = [table[_KEY].cast(pa.string()) for table in tables]
+    found = pc.unique(pa.chunked_array([chunk for one in names for chunk in one.chunks], pa.string()))
+    return pa.table({_KEY: found.take(pc.sort_indices(found))})
+
+
 def find_rows(names: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.ChunkedArray:
     """For each of ``names`` whether it is one of ``among``."""
     return pc.is_in(names, value_set=_join(among))
@@ -66,7 +73,13 @@ def join_layers(layers: Sequence[pa.Table], has_patch: bool, names: Sequence[str
     if not has_patch or not layers[-1].num_rows:
         return rows
     patch = layers[-1].select(list(names))
-    kept = rows.filter(pc.invert(find_rows(rows[_KEY], patch[_KEY])))
+    there = find_rows(rows[_KEY], patch[_KEY])
+    if pc.sum(there).as_py() == patch.num_rows:
+        patch = sort_rows(patch)
+        return pa.table(
+            {_KEY: rows[_KEY], **put_over({n: rows[n] for n in names if n != _KEY}, patch, there)}
+        )
+    kept = rows.filter(pc.invert(there))
     return sort_rows(pa.concat_tables([kept, patch.cast(kept.schema)]))
 
 

@@ -94,7 +94,9 @@ def _define_views() -> tuple[Tag, ...]:
             "last_viewed_product",
             Measure(Aggregate("events", "latest", "product_id", viewed, Window(30))),
             say("Product viewed last"),
-            say("The product looked at last in the last {days} days; of several on that day, one.", days=30),
+            say(
+                "The product looked at last in the last {days} days; of several at one moment, one.", days=30
+            ),
             unit="",
             needs=_need(VIEWED),
         ),

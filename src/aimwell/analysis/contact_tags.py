@@ -43,13 +43,13 @@ _CONTACTS = """\
 {parts}
 SELECT
     c.customer_id,
-    COALESCE(c.email <> '', FALSE) AS email_known,
-    COALESCE(c.phone <> '', FALSE) AS phone_known,
-    COALESCE(c.address <> '', FALSE) AS address_known,
+{told},
 {columns}
 FROM told AS c
 LEFT JOIN {permissions} AS a ON a.customer_id = c.customer_id{joins}
 ORDER BY c.customer_id"""
+TOLD = ("email_known", "phone_known", "address_known")
+"""The tags that say which addresses a row of customers holds."""
 _TOLD = """\
     SELECT {read}
     FROM customers AS d{among}"""
@@ -201,7 +201,7 @@ def define_attributes(columns: list[str]) -> tuple[Tag, ...]:
     return tuple(
         _describe(
             f"attribute_{name}",
-            say("Attribute {name}", name=name.replace("_", " ")),
+            say("Attribute {name}", name=say("region") if name == "region" else name.replace("_", " ")),
             say("As delivered with the customer."),
             Type.TEXT,
             f"customers.{name}",
@@ -247,6 +247,21 @@ def compile_days(*, as_of: date, person: Mapping[str, str]) -> tuple[str, list[s
     return f"{with_parts(parts)}\nSELECT c.customer_id, {shown}\nFROM told AS c {joins}", list(columns)
 
 
+def compile_told(attributes: tuple[Tag, ...]) -> str:
+    """One query: a row per row of customers, with ``TOLD`` and the attributes as it holds them, whatever the day."""
+    shown = [*_render_told(), *_render_attributes(attributes)]
+    return f"SELECT\n    c.customer_id,\n{f',{chr(10)}'.join(shown)}\nFROM customers AS c"
+
+
+def _render_told() -> list[str]:
+    return [f"    COALESCE(c.{name.removesuffix('_known')} <> '', FALSE) AS {name}" for name in TOLD]
+
+
+def _render_attributes(attributes: tuple[Tag, ...]) -> list[str]:
+    sources = {tag.name: quote_name(tag.name.removeprefix("attribute_")) for tag in attributes}
+    return [f"    CAST(c.{source} AS VARCHAR) AS {quote_name(name)}" for name, source in sources.items()]
+
+
 def _start_day(day: date, zone_name: str) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone(zone_name))
 
@@ -260,9 +275,7 @@ def compile_contacts(
     """
     binder = Binder()
     columns = [f"    a.{name}_allowed = 1 AS consent_{name}" for name in CONSENT_CHANNELS]
-    for tag in attributes:
-        source = quote_name(tag.name.removeprefix("attribute_"))
-        columns.append(f"    CAST(c.{source} AS VARCHAR) AS {quote_name(tag.name)}")
+    columns += _render_attributes(attributes)
     columns += [f"    {text} AS {quote_name(name)}" for name, text in render_person(person, as_of).items()]
     columns += _render_reach()
     sources = [tag.name.removeprefix("attribute_") for tag in attributes]
@@ -276,6 +289,7 @@ def compile_contacts(
     parts = {"told": told} | {name: sql for name, (sql, _) in days.items()}
     sql = _CONTACTS.format(
         parts=with_parts(parts),
+        told=",\n".join(_render_told()),
         columns=",\n".join(columns),
         permissions=PERMISSIONS,
         joins="".join(f"\n{join}" for _, join in days.values()),

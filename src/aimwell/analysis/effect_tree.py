@@ -16,7 +16,6 @@ from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from aimwell.analysis.catalogue import describe_tag_rule
 from aimwell.analysis.drafts import Draft, name_draft
@@ -32,9 +31,11 @@ from aimwell.analysis.response_tree import (
     read_features,
 )
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.money import show_money
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.session import Queryable
+from aimwell.stats.distribution import find_chi_square_p_value
 from aimwell.stats.effect import Effect
 from aimwell.stats.weighting import compare_weighted
 
@@ -65,7 +66,8 @@ class Trial:
 class EffectTree:
     """Leaves as drafts, the greatest effect first; the effect on everybody, and whether the leaves differ at all.
 
-    ``p_differ`` is that of Cochran's test that all leaves have one effect, on the half that measured.
+    ``p_differ`` is that of Cochran's test that all leaves have one effect, on the half that measured. ``simulated``:
+    the market simulator made the outcomes.
     """
 
     drafts: tuple[Draft, ...]
@@ -73,6 +75,7 @@ class EffectTree:
     p_differ: float
     grown_on: int
     measured_on: int
+    simulated: bool
 
 
 def build_effect_tree(
@@ -80,11 +83,13 @@ def build_effect_tree(
     types: Mapping[str, Type],
     plan_id: str,
     *,
+    currency: str,
     outcome: str = "contribution",
     seed: int = 42,
 ) -> EffectTree:
     """Whom the actions of the plan ``plan_id`` moved, in ``outcome`` per customer, by tags before its window.
 
+    Contribution and revenue are money in ``currency``, orders a number of orders.
     Treatment is compared with the plan's own control, among customers for whom an action was intended. BadInput for
     another outcome or an unknown plan; NotReady when its outcomes are not measured yet or no tag tells customers apart.
     """
@@ -105,25 +110,38 @@ def build_effect_tree(
             "analysis.nothing_tells_effect",
             say(
                 "No tag tells for whom the action works better. Its effect on {outcome} over all {n} customers: "
-                "{effect} [{lower}, {upper}].",
-                outcome=_OUTCOME_TITLES[outcome],
+                "{effect} [{lower}, {upper}] per customer.",
                 n=overall.n,
-                effect=f"{overall.estimate:.3g}",
-                lower=f"{overall.lower:.3g}",
-                upper=f"{overall.upper:.3g}",
+                **show_effect(overall, outcome, currency),
             ),
             remedy=say("Treat all alike, or wait for a larger experiment."),
         )
     effects = measure_leaves(leaves, measured)
     drafts = [
-        _make_draft(leaf, effect, features, outcome) for leaf, effect in zip(leaves, effects, strict=True)
+        _make_draft(leaf, effect, features, outcome, currency)
+        for leaf, effect in zip(leaves, effects, strict=True)
     ]
     drafts.sort(key=lambda draft: -draft.figures["effect"])
     taken: set[str] = set()
     named = tuple(
         replace(draft, name=name_draft("effect", str(place), taken)) for place, draft in enumerate(drafts, 1)
     )
-    return EffectTree(named, overall, compare_leaves(effects), len(grown.outcome), len(measured.outcome))
+    sizes = len(grown.outcome), len(measured.outcome)
+    return EffectTree(
+        named, overall, compare_leaves(effects), *sizes, simulated=_is_simulated(reader, plan_id)
+    )
+
+
+def show_effect(effect: Effect, outcome: str, currency: str) -> dict[str, str | Text]:
+    """``outcome``, ``effect``, ``lower`` and ``upper`` as people read them: money with its currency, orders as such."""
+    shown: dict[str, str | Text] = {"outcome": _OUTCOME_TITLES[outcome]}
+    for name, value in (("effect", effect.estimate), ("lower", effect.lower), ("upper", effect.upper)):
+        if np.isinf(value):
+            text = "∞" if value > 0 else "−∞"
+        else:
+            text = f"{value:.3g}" if outcome == "orders" else show_money(value, currency)
+        shown[name] = f"+{text}" if name == "effect" and value > 0 else text
+    return shown
 
 
 def halve(trial: Trial, seed: int) -> tuple[Trial, Trial]:
@@ -165,7 +183,7 @@ def compare_leaves(effects: Sequence[Effect]) -> float:
     weights = np.array([effect.standard_error**-2 for effect in known])
     values = np.array([effect.estimate for effect in known])
     middle = weights @ values / weights.sum()
-    return float(chi2.sf(weights @ (values - middle) ** 2, len(known) - 1))
+    return find_chi_square_p_value(float(weights @ (values - middle) ** 2), len(known) - 1)
 
 
 def _find_split(trial: Trial) -> tuple[int, float] | None:
@@ -189,7 +207,7 @@ def _find_split(trial: Trial) -> tuple[int, float] | None:
         place = int(np.argmax(np.nan_to_num(ratio, nan=0.0, posinf=0.0)))
         if ratio[place] > best[0]:
             best = (float(ratio[place]), feature, float(edges[place]))
-    if best[1] < 0 or chi2.sf(best[0], 1) * asked > SIGNIFICANCE:
+    if best[1] < 0 or find_chi_square_p_value(best[0], 1) * asked > SIGNIFICANCE:
         return None
     return best[1], best[2]
 
@@ -251,6 +269,11 @@ ORDER BY a.customer_id""",
     )
 
 
+def _is_simulated(reader: Queryable, plan_id: str) -> bool:
+    sql = "SELECT customer_id FROM outcomes WHERE plan_id = $plan AND simulated LIMIT 1"
+    return bool(reader.query(sql, {"plan": plan_id}).num_rows)
+
+
 def _find_start(reader: Queryable, plan_id: str) -> date:
     plans = reader.query("SELECT plan_id, as_of FROM plans ORDER BY as_of DESC, plan_id").to_pylist()
     for plan in plans:
@@ -272,20 +295,18 @@ _OUTCOME_TITLES = {
 }
 
 
-def _make_draft(leaf: Leaf, effect: Effect, features: Sequence[str], outcome: str) -> Draft:
+def _make_draft(leaf: Leaf, effect: Effect, features: Sequence[str], outcome: str, currency: str) -> Draft:
     rule = make_rule(leaf, features)
-    values: dict[str, str | Text] = {
-        "outcome": _OUTCOME_TITLES[outcome],
-        "effect": f"{effect.estimate:+.3g}",
-        "lower": f"{effect.lower:.3g}",
-        "upper": f"{effect.upper:.3g}",
-        "rule": describe_tag_rule(rule),
-    }
+    values = show_effect(effect, outcome, currency) | {"rule": describe_tag_rule(rule)}
     if effect.proven:
-        title = say("Effect on {outcome} {effect} [{lower}, {upper}]: {rule}", **values)
+        title = say("Effect on {outcome} {effect} [{lower}, {upper}] per customer: {rule}", **values)
     else:
-        title = say("Effect on {outcome} not proven, {effect} [{lower}, {upper}]: {rule}", **values)
+        title = say(
+            "Effect on {outcome} not proven, {effect} [{lower}, {upper}] per customer: {rule}", **values
+        )
     figures = {
+        "outcome": outcome,
+        "currency": None if outcome == "orders" else currency,
         "effect": effect.estimate,
         "lower": effect.lower,
         "upper": effect.upper,

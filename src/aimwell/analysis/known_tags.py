@@ -1,6 +1,6 @@
 """What customers and consents say of each customer, as columns of ``tags``: worked out, or kept as it was.
 
-Where customers and consents are what they were, only days make a difference: birthdays and years of membership, and
+Where nobody delivered a row of somebody anew, only days make a difference: birthdays and years of membership, and
 permissions that begin or end. All else is kept.
 Reads customers, consents, and tags as they were; writes nothing.
 """
@@ -12,8 +12,9 @@ from datetime import date
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from aimwell.analysis.aligned import align_rows, cut_range, lay_over, sort_rows
+from aimwell.analysis.aligned import align_rows, cut_range, find_rows, lay_over, sort_rows
 from aimwell.analysis.contact_tags import (
     PERMISSIONS,
     compile_contacts,
@@ -25,13 +26,13 @@ from aimwell.analysis.tag import Tag
 from aimwell.engine.tag_plan import Among
 from aimwell.engine.workspace import Run
 
-_SPOKEN = "tags_spoken"
+_FEW = "tags_known_few"
 
 
 class KnownTags:
-    """Answers the known tags of a range of customers. ``names``: all that data can support.
+    """Answers the known tags of customers. ``names``: all that data can support.
 
-    ``before``: the day of the tags whose values are kept; None when customers or consents were others then.
+    ``before``: the day of the tags whose values may be kept; None when there are none.
     """
 
     def __init__(
@@ -55,15 +56,22 @@ class KnownTags:
         """The known tags, in the order in which people read them."""
         return list(self._names)
 
-    @cached_property
-    def changing(self) -> list[str]:
-        """The tags that can be others than they were."""
-        if self._before is None or self._spoken.num_rows:
+    def list_changing(self, apart: pa.ChunkedArray) -> list[str]:
+        """The tags that can be others than they were, for anybody but those who stand ``apart``."""
+        if self._before is None or not pc.all(find_rows(self.spoken["customer_id"], apart)).as_py():
             return self.names
         return [name for name in self._days.column_names if name in self._names]
 
+    def find_few(self, people: pa.Table) -> pa.Table:
+        """The known tags of these customers, sorted, whatever they were."""
+        return self._ask_few(people) if people.num_rows else people
+
     def find(self, among: Among, before: pa.Table | None) -> pa.Table:
-        """The known tags of a range, sorted; with ``before``, as they were, those of them that are asked for there."""
+        """The known tags of a range, sorted.
+
+        With ``before``, those that are asked for there, as they were but for the days; rows that were delivered since
+        make no difference.
+        """
         if self._before is None or before is None:
             self._run.register(PERMISSIONS, cut_range(self._allowed, among))
             return self._ask(among)
@@ -82,18 +90,23 @@ class KnownTags:
         return sort_rows(self._run.query(query.sql, query.parameters))
 
     @cached_property
+    def spoken(self) -> pa.Table:
+        """Those of whom a permission began or ended since, customers or not."""
+        if self._before is None or self._before >= self._run.as_of:
+            return pa.table({"customer_id": pa.array([], pa.string())})
+        spoken = compile_spoken(before=self._before, as_of=self._run.as_of, zone_name=self._zone)
+        return self._run.query(spoken.sql, spoken.parameters)
+
+    @cached_property
     def _spoken(self) -> pa.Table:
         """All tags of those of whom a permission began or ended since."""
-        people = pa.table({"customer_id": pa.array([], pa.string())})
-        if self._before is not None and self._before < self._run.as_of:
-            spoken = compile_spoken(before=self._before, as_of=self._run.as_of, zone_name=self._zone)
-            people = self._run.query(spoken.sql, spoken.parameters)
-        if not people.num_rows:
-            return people
-        self._run.register(_SPOKEN, people)
-        query = compile_permissions(as_of=self._run.as_of, zone_name=self._zone, people=_SPOKEN)
+        return self.find_few(self.spoken)
+
+    def _ask_few(self, people: pa.Table) -> pa.Table:
+        self._run.register(_FEW, people)
+        query = compile_permissions(as_of=self._run.as_of, zone_name=self._zone, people=_FEW)
         self._run.register(PERMISSIONS, self._run.query(query.sql, query.parameters))
-        return self._ask(Among(table=_SPOKEN))
+        return self._ask(Among(table=_FEW))
 
     @cached_property
     def _days(self) -> pa.Table:

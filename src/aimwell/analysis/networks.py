@@ -2,7 +2,8 @@
 
 PageRank by power iteration on a sparse matrix (Brin and Page 1998), communities by Louvain (Blondel et al. 2008)
 from networkx: see docs/decisions/0012. Ties come from events of one customer that name the other in a property, and
-weigh as often as they happened. Reads events; writes nothing.
+weigh as often as they happened; a record that was joined stands for its customer. Reads events and identities;
+writes nothing.
 """
 
 from __future__ import annotations
@@ -51,14 +52,18 @@ def read_network(reader: Queryable, name: str, other: str, *, end: date) -> Netw
 
     NotReady when there is none.
     """
-    told = show_property("properties", other)
+    told = show_property("e.properties", other)
     sql = f"""\
-SELECT customer_id AS source, {told} AS target, COUNT(*) AS weight
-FROM events
-WHERE name = $name AND occurred_on < {show_day(end)}
-  AND {told} IS NOT NULL
-GROUP BY 1, 2
-ORDER BY 1, 2"""
+SELECT source, target, COUNT(*) AS weight
+FROM (
+    SELECT e.customer_id AS source, COALESCE(i.customer_id, {told}) AS target
+    FROM events AS e
+    LEFT JOIN identities AS i ON i.record_id = {told}
+    WHERE e.name = $name AND e.occurred_on < {show_day(end)}
+      AND {told} IS NOT NULL
+) AS ties
+GROUP BY source, target
+ORDER BY source, target"""
     rows = reader.query(sql, {"name": name})
     if not rows.num_rows:
         raise NotReady(

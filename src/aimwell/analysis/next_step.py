@@ -77,7 +77,11 @@ def _choose(profile: Mapping[str, Any]) -> tuple[Any, Any, str]:
 
 def _choose_by_stage(profile: Mapping[str, Any]) -> tuple[Any, Any, str]:
     stage = next((row["value"] for row in profile["tags"] if row["name"] == "lifecycle_stage"), None)
-    if stage in (None, "prospect") and profile["timeline"]:
+    unsettled = stage in (None, "prospect")
+    if unsettled and profile["orders"]:
+        what = say("Compute the tags anew, to know at what stage this customer is: aimwell analysis run")
+        return what.both(), say("There are orders that the tags do not know yet.").both(), "stage"
+    if unsettled and profile["timeline"]:
         last = profile["timeline"][0]
         what = say(
             "Follow up on '{event}' of {day} while it is fresh.",

@@ -196,8 +196,17 @@ def answer_own_tags(run: Run, own: OwnTags) -> tuple[dict[str, pa.Table], tuple[
         except AimwellError as error:
             troubles.append(_explain_empty(name, error))
             continue
-        answered[name] = sort_rows(rows)
+        answered[name] = sort_rows(_drop_endless(rows, name))
     return answered, tuple(troubles)
+
+
+def _drop_endless(rows: pa.Table, name: str) -> pa.Table:
+    """What is no number (0 ÷ 0) or endless is empty: engines do not agree on what it is greater than."""
+    values = rows.column(name)
+    if not pa.types.is_floating(values.type):
+        return rows
+    known = pa.compute.if_else(pa.compute.is_finite(values), values, pa.scalar(None, values.type))
+    return rows.set_column(rows.column_names.index(name), name, known)
 
 
 def _build_tag(name: str, body: Mapping[str, Any], kind: Type, spec: TagSpec | None) -> Tag:

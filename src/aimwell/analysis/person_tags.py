@@ -35,7 +35,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """The names under which sources deliver what is known of a person."""
 REACHED_BY: Mapping[str, str] = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"}
 """What must be known of a customer to reach them through a channel."""
-_DAY_PATTERN = "^[12][0-9]{3}[-/]?[0-9]{2}[-/]?[0-9]{2}"
+_YEAR = "^[12][0-9]{3}"
+_DAY_PATTERN = f"{_YEAR}-[0-9][0-9]-[0-9][0-9][^0-9]"
 _FEMALE = ("f", "female", "woman", "女", "女性", "女士")
 _MALE = ("m", "male", "man", "男", "男性", "男士", "先生")
 
@@ -183,28 +184,56 @@ DAYS = ("birth_date", "joined_on")
 def render_days(columns: Mapping[str, str], as_of: date, people: str) -> dict[str, tuple[str, str]]:
     """A part for each day that was delivered with the customers of the part ``people``, and how ``c`` is joined to it.
 
-    Days come as text, such as 1990-06-15, 1990/06/15, 19900615 or with a time after it. Reading them is what costs,
-    and many customers share one: each different text is read once.
+    Days come as text, year first (``_read_day``). Reading them is what costs, and many customers share one: each
+    different text is read once.
     """
     parts = {}
     for meaning in DAYS:
         if meaning in columns:
             column = quote_name(columns[meaning])
-            digits = "REPLACE(REPLACE(TRIM(t.told), '-', ''), '/', '')"
-            read = (
-                f"CASE WHEN REGEXP_MATCHES(TRIM(t.told), '{_DAY_PATTERN}')"
-                f" AND SUBSTRING({digits}, 5, 2) BETWEEN '01' AND '12'"
-                f" AND SUBSTRING({digits}, 7, 2) BETWEEN '01' AND '31' THEN SUBSTRING({digits}, 1, 8) END"
-            )
+            distinct = f"(SELECT DISTINCT CAST({column} AS VARCHAR) AS told FROM {people}) AS t"
             shown = [f"{text} AS {name}" for name, text in _render_day(meaning, as_of).items()]
             name = _name_part(meaning)
             parts[name] = (
                 f"    SELECT\n        d.told,\n        {f',{chr(10)}        '.join(shown)}\n"
-                f"    FROM (SELECT t.told, {read} AS digits FROM (SELECT DISTINCT CAST({column} AS VARCHAR) AS told"
-                f" FROM {people}) AS t) AS d",
+                f"    FROM {_read_day(distinct)} AS d",
                 f"LEFT JOIN {name} ON {name}.told = CAST(c.{column} AS VARCHAR)",
             )
     return parts
+
+
+def _read_day(texts: str) -> str:
+    """The texts ``told`` of ``texts`` AS t, each with its eight digits, or NULL where it is no day of the calendar.
+
+    Read are 1990-06-15, 1990/6/15, 1990.6.15, 19900615, 1990年6月15日 and full-width digits, with or without a time
+    after them. Every engine has these few functions; the usual spelling takes the shortest way through them.
+    """
+    # The blank at the end spares every pattern the case that the text ends there.
+    text = "CONCAT(TRIM(t.told), ' ')"
+    plain = text
+    for signs, meant in (
+        *((sign, str(digit)) for digit, sign in enumerate("０１２３４５６７８９")),
+        ("年月/.／．－", "-"),
+    ):
+        for sign in signs:
+            plain = f"REPLACE({plain}, '{sign}', '{meant}')"
+    plain = f"REPLACE(REPLACE({plain}, '日', ' '), '号', ' ')"
+    spread = "CONCAT(SUBSTRING(a.x, 1, 4), '-', SUBSTRING(a.x, 5, 2), '-', SUBSTRING(a.x, 7, 2), ' ')"
+    month, day = "SUBSTRING(c.x, 6, 2)", "SUBSTRING(c.x, 9, 2)"
+    longest = (
+        f"CASE WHEN {month} = '02' THEN '29' WHEN {month} IN ('04', '06', '09', '11') THEN '30' ELSE '31' END"
+    )
+    return (
+        f"(SELECT c.told, CASE WHEN REGEXP_MATCHES(c.x, '{_DAY_PATTERN}') AND {month} BETWEEN '01' AND '12'"
+        f" AND {day} BETWEEN '01' AND {longest} THEN CONCAT(SUBSTRING(c.x, 1, 4), {month}, {day}) END AS digits"
+        f" FROM (SELECT b.told, CASE WHEN REGEXP_MATCHES(b.x, '{_YEAR}-[0-9][0-9]-[0-9][^0-9]')"
+        " THEN CONCAT(SUBSTRING(b.x, 1, 8), '0', SUBSTRING(b.x, 9, 1), ' ') ELSE b.x END AS x"
+        f" FROM (SELECT a.told, CASE WHEN REGEXP_MATCHES(a.x, '{_YEAR}-[0-9]-')"
+        " THEN CONCAT(SUBSTRING(a.x, 1, 5), '0', SUBSTRING(a.x, 6))"
+        f" WHEN REGEXP_MATCHES(a.x, '{_YEAR}[0-9]{{4}}([0-9]{{6}})?[^0-9]') THEN {spread} ELSE a.x END AS x"
+        f" FROM (SELECT t.told, CASE WHEN REGEXP_MATCHES({text}, '{_DAY_PATTERN}') THEN {text} ELSE {plain} END AS x"
+        f" FROM {texts}) AS a) AS b) AS c)"
+    )
 
 
 def _name_part(meaning: str) -> str:

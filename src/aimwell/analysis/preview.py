@@ -57,6 +57,12 @@ from aimwell.engine.workspace import Reader
 
 CHANNELS = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"}
 """Channels with the attribute that holds their address."""
+_BREAKDOWNS = {
+    "lifecycle_stage": "lifecycle_stage",
+    "value_tier": "value_tier",
+    "region": f"{ATTRIBUTE}region",
+}
+_REVENUE = "revenue_365d"
 _MOST_VALUES = 12
 _MOST_REGIONS = 1_000
 _AT_ONCE = 2
@@ -161,9 +167,11 @@ class Previewer:
         )
         self._numbered = self._place_numbers()
         self._bitmaps = bitmaps if bitmaps is not None else read_bitmaps(reader)
+        # In one query: while overlays lie over tags, each query joins all customers with them.
+        self.warm([tag for tag in self._list_described() if tag in types])
         self._breakdowns = self._prepare_breakdowns()
         self._reachable = self._prepare_reachable()
-        revenue = self._find_column("revenue_365d") if "revenue_365d" in types else None
+        revenue = self._find_column(_REVENUE) if _REVENUE in types else None
         self._revenue = None if revenue is None else np.nan_to_num(revenue.values.astype(np.float64))
         self._total_revenue = 0.0 if self._revenue is None else float(self._revenue.sum())
 
@@ -385,15 +393,17 @@ class Previewer:
 
     # ------------------------------------------------------------ what is said of the members
 
+    def _list_described(self) -> list[str]:
+        """The tags that every preview needs, whatever the rule."""
+        channels = [
+            tag for name, address in CHANNELS.items() for tag in (f"consent_{name}", f"{address}_known")
+        ]
+        return [*(tag for tag in _BREAKDOWNS.values() if not is_attribute(tag)), *channels, _REVENUE]
+
     def _prepare_breakdowns(self) -> dict[str, dict[str, BitMap]]:
         """Who has which lifecycle stage, value tier and region, as far as they are known."""
-        names = {
-            "lifecycle_stage": "lifecycle_stage",
-            "value_tier": "value_tier",
-            "region": f"{ATTRIBUTE}region",
-        }
         found = {}
-        for name, tag in names.items():
+        for name, tag in _BREAKDOWNS.items():
             column = self._find_column(tag) if tag in self._types else None
             if column is not None and column.codes and len(column.codes) <= _MOST_REGIONS:
                 found[name] = {

@@ -1,12 +1,14 @@
 """Customer 360 客户画像: everything that is known about one customer, on one page.
 
-Identifiers are masked unless asked for. Reads customers, identities, identifiers, tags, segment_members, scores,
-model_cards, order_lines, events, signals, consents, recommendations, effects, actions and plan_items; writes nothing.
+Identifiers are masked unless asked for; then the audit log says who asked. Reads customers, identities, identifiers,
+tags, segment_members, scores, model_cards, order_lines, events, signals, consents, recommendations, effects, actions
+and plan_items; writes no table.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -22,6 +24,7 @@ from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.session import Queryable
+from aimwell.engine.workspace import Workspace
 
 _ORDERS = """\
 SELECT
@@ -115,7 +118,28 @@ _PERSONAL = {
 }
 PERSONAL = {name: kind for kind, names in _PERSONAL.items() for name in names.split()}
 """Attributes that are masked like identifiers, with the kind of identifier that each is."""
+_ENDINGS = {
+    "openid": r"open_?id|union_?id|微信号|微信id|wechat(_?(id|no))?|device_?id|idfa|imei|oaid|设备号",
+    "phone": r"(phone|mobile)(_?(no|number))?|手机号?码?|电话(号码)?|联系方式",
+    "email": r"e?_?mail(_?address)?|邮箱(地址)?",
+    "address": r"address(_?(line_?)?\d)?|地址|住址",
+    "name": r"(full|given|family|first|last|sur|contact|customer|recipient|receiver)_?name|姓名|收货人|联系人",
+    "id_number": r"(id_?card|passport|ssn)(_?(no|number))?|身份证号?码?|证件号?码?|护照号?码?|银行卡号?",
+}
+_PERSONAL_ENDINGS = {kind: re.compile(f"({words})$", re.IGNORECASE) for kind, words in _ENDINGS.items()}
 TIMELINE = 50
+
+
+def open_profile(workspace: Workspace, customer_id: str, *, show_personal: bool = False) -> dict[str, Any]:
+    """``read_profile`` for somebody who wants to see it: what is shown whole stands in the audit log before it is.
+
+    The log holds the customer's number, which an erasure takes out again, and nothing that was shown.
+    """
+    with workspace.read() as reader:
+        profile = read_profile(reader, customer_id, show_personal=show_personal)
+    if show_personal:
+        workspace.store.audit("customer.revealed", "profile", {"customer_id": profile["customer_id"]})
+    return profile
 
 
 def read_profile(
@@ -216,8 +240,16 @@ def _show_attributes(attributes: Mapping[str, Any], *, show_personal: bool) -> d
     }
 
 
+def _mask_tag(name: str, value: Any) -> Any:
+    column = name.removeprefix("attribute_")
+    # A tag of ours may end in a word of these without being one: contactable_email is yes or no.
+    return value if column == name and column.lower() not in PERSONAL else _mask(column, value)
+
+
 def _mask(column: str, value: Any) -> Any:
-    kind = PERSONAL.get(column.lower())
+    # Sources put whose it is before what it is: 会员手机号, shop_openid, 收货地址.
+    found = (kind for kind, ending in _PERSONAL_ENDINGS.items() if ending.search(column.strip()))
+    kind = PERSONAL.get(column.lower()) or next(found, None)
     return value if kind is None else mask_identifier(kind, str(value))
 
 
@@ -240,10 +272,7 @@ def _read_first(reader: Queryable, sql: str, parameters: Mapping[str, Any]) -> d
 def _list_tags(values: Mapping[str, Any], *, show_personal: bool) -> list[dict[str, Any]]:
     """The known tags with their words, in the order of the catalogue."""
     known = [(tag, values[tag.name]) for tag in find_tags(values) if values.get(tag.name) is not None]
-    return [
-        _show_tag(tag, value if show_personal else _mask(tag.name.removeprefix("attribute_"), value))
-        for tag, value in known
-    ]
+    return [_show_tag(tag, value if show_personal else _mask_tag(tag.name, value)) for tag, value in known]
 
 
 def _show_tag(tag: Tag, value: object) -> dict[str, Any]:

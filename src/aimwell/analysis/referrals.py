@@ -1,11 +1,12 @@
 """Who brings whom: referral chains, the reproduction number and the generation time, and whether growth feeds itself.
 
 Ties come from an attribute of the invited (``invited_by``) or from events of the inviter that name the invited in a
-property. A customer has one inviter: the first; ties to oneself, to people who came later, or of unknown people are
-left out and counted. The reproduction number R is the mean cumulative function of referrals (``stats``): recent
-customers have had less time, and count only as long as they were watched.
+property; who is named by a record that was joined is the customer of that record. A customer has one inviter: the
+first; ties to oneself, to people who came later, or of unknown people are left out and counted. The reproduction
+number R is the mean cumulative function of referrals (``stats``): recent customers have had less time, and count only
+as long as they were watched.
 Sources: Nelson (1988) for R; Wallinga and Lipsitch (2007) for growth from R and generation times.
-Reads customers, events, order_lines; writes nothing.
+Reads customers, identities, events, order_lines; writes nothing.
 """
 
 from __future__ import annotations
@@ -58,24 +59,38 @@ def read_by_attribute(reader: Queryable, attribute: str, *, end: date, until: da
             remedy=say("The attributes are: {names}.", names=", ".join(sorted(known))),
             where={"column": attribute},
         )
-    ties = f"SELECT customer_id AS invited, {quote_name(attribute)} AS inviter FROM customers"
+    named = f"CAST(c.{quote_name(attribute)} AS VARCHAR)"
+    ties = f"""\
+SELECT c.customer_id AS invited, COALESCE(i.customer_id, {named}) AS inviter
+FROM customers AS c
+LEFT JOIN identities AS i ON i.record_id = {named}"""
     return _build(reader, ties, {}, end, until)
 
 
 def read_by_event(reader: Queryable, name: str, other: str, *, end: date, until: datetime) -> Referrals:
     """Ties from events ``name`` of the inviter whose property ``other`` names the invited."""
-    told = show_property("properties", other)
+    told = show_property("e.properties", other)
+    # Who was joined with a record of their own invited themselves: whoever else invited them counts.
     ties = f"""\
 SELECT invited, inviter
 FROM (
     SELECT
-        {told} AS invited,
-        customer_id AS inviter,
+        invited,
+        inviter,
         ROW_NUMBER() OVER (
-            PARTITION BY {told} ORDER BY occurred_at, event_id
+            PARTITION BY invited
+            ORDER BY CASE WHEN invited = inviter THEN 1 ELSE 0 END, occurred_at, event_id
         ) AS place
-    FROM events
-    WHERE name = $name AND occurred_on < {show_day(end)}
+    FROM (
+        SELECT
+            COALESCE(i.customer_id, {told}) AS invited,
+            e.customer_id AS inviter,
+            e.occurred_at AS occurred_at,
+            e.event_id AS event_id
+        FROM events AS e
+        LEFT JOIN identities AS i ON i.record_id = {told}
+        WHERE e.name = $name AND e.occurred_on < {show_day(end)}
+    ) AS named
 ) AS told
 WHERE place = 1"""
     return _build(reader, ties, {"name": name}, end, until)

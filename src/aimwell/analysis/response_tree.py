@@ -11,14 +11,14 @@ Reads order_lines, events, customers, products and tags; writes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
+from aimwell.analysis.activity import find_activity
 from aimwell.analysis.catalogue import MEASURED_TAGS, describe_tag_rule
 from aimwell.analysis.drafts import Draft, name_draft
 from aimwell.core.errors import NotReady
@@ -29,6 +29,7 @@ from aimwell.engine.compile_tags import compile_tags
 from aimwell.engine.rule import All, Compare, Not, Rule
 from aimwell.engine.session import Queryable
 from aimwell.engine.specification import NUMERIC, Expression
+from aimwell.stats.distribution import find_chi_square_p_value
 
 FEATURES = (
     "recency_days",
@@ -48,6 +49,21 @@ FEATURES = (
     "product_views_30d",
     "tenure_days",
 )
+ACTIVITY_FEATURES = (
+    "first_seen_days",
+    "active_days_30d",
+    "events_30d",
+    "page_views_30d",
+    "product_views_7d",
+    "product_views_30d",
+    "different_products_viewed_30d",
+    "days_since_product_view",
+    "searches_30d",
+    "cart_adds_30d",
+    "days_since_cart_add",
+    "wishlist_adds_90d",
+)
+"""What a tree may ask about where nothing was bought."""
 DAYS = 28
 DEPTH = 3
 QUESTIONS = 32
@@ -55,6 +71,9 @@ QUESTIONS = 32
 SIGNIFICANCE = 0.01
 LEAST_SHARE, LEAST = 0.02, 50
 FEWEST = 400
+
+_KNOWN_BY = ("recency_days", "first_seen_days")
+"""The tags that nobody has before the first order, or the first event."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -92,13 +111,27 @@ def build_response_tree(
 ) -> ResponseTree:
     """Grow on the window that ended ``days`` before ``as_of``, check on the one that ends with it.
 
-    ``outcome`` is decided at the end of a window and must look back no further than ``days``. NotReady with fewer
-    than 400 customers, or when nothing tells responders from others.
+    ``outcome`` is decided at the end of a window and must look back no further than ``days``. Customers are those who
+    had ordered before a window; where nothing was bought, those who had been seen. NotReady with fewer than 400
+    customers, or when nothing tells responders from others.
     """
-    features = choose_features(types)
+    features = choose_features(types, FEATURES if find_activity(reader) == "orders" else ACTIVITY_FEATURES)
     past = _take_sample(reader, features, types, outcome, as_of - timedelta(days=2 * days), days)
     later = _take_sample(reader, features, types, outcome, as_of - timedelta(days=days), days)
-    leaves = grow_tree(past) if len(past.responded) >= FEWEST else []
+    if len(past.responded) < FEWEST:
+        raise NotReady(
+            "analysis.too_few_for_tree",
+            say(
+                "A response tree needs {least} customers who were known before the first of its two windows of {days} "
+                "days, {start}; there are {n}.",
+                least=FEWEST,
+                days=days,
+                start=(as_of - timedelta(days=2 * days)).isoformat(),
+                n=len(past.responded),
+            ),
+            remedy=say("Choose a shorter window with --days, or wait for more data."),
+        )
+    leaves = grow_tree(past)
     if len(leaves) < 2:
         raise NotReady(
             "analysis.nothing_tells_response",
@@ -120,12 +153,12 @@ def build_response_tree(
     return ResponseTree(named, rate, area, len(past.responded), len(later.responded))
 
 
-def choose_features(types: Mapping[str, Type]) -> tuple[str, ...]:
-    """The tags that a tree may ask about, of those that there are."""
+def choose_features(types: Mapping[str, Type], among: Collection[str] = FEATURES) -> tuple[str, ...]:
+    """The tags ``among`` which a tree may ask, of those that there are."""
     return tuple(
         tag.name
         for tag in MEASURED_TAGS
-        if tag.name in FEATURES and tag.name in types and tag.type in NUMERIC
+        if tag.name in among and tag.name in types and tag.type in NUMERIC
         # What is computed from other tags says nothing that they do not say.
         if tag.spec is not None and not isinstance(tag.spec, Expression)
     )
@@ -194,7 +227,7 @@ def _find_split(sample: Sample, rows: NDArray[np.int64], least: int) -> tuple[in
             ratio = _measure_ratio(responded, below, count)
             if ratio > best[0]:
                 best = (ratio, feature, float(edge))
-    if best[1] < 0 or chi2.sf(best[0], 1) * asked > SIGNIFICANCE:
+    if best[1] < 0 or find_chi_square_p_value(best[0], 1) * asked > SIGNIFICANCE:
         return None
     return best[1], best[2]
 
@@ -230,17 +263,14 @@ def _take_sample(
     start: date,
     days: int,
 ) -> Sample:
-    """Tags as they stood before ``start``, of customers who had ordered by then, and the outcome ``days`` later."""
+    """Tags as they stood before ``start``, of customers who were known by then, and the outcome ``days`` later."""
     decided = compile_rules({"responded": outcome}, types, as_of=start + timedelta(days=days))
     customers, values = read_features(reader, features, as_of=start)
     answers = reader.query(decided.sql, decided.parameters).to_pydict()
     responded = dict(zip(answers["customer_id"], answers["responded"], strict=True))
     flags = np.array([responded.get(name, False) for name in customers], np.bool_)
-    seen = (
-        ~np.isnan(values[:, list(features).index("recency_days")])
-        if "recency_days" in features
-        else np.ones(len(flags), np.bool_)
-    )
+    known = next((name for name in _KNOWN_BY if name in features), None)
+    seen = np.ones(len(flags), np.bool_) if known is None else ~np.isnan(values[:, features.index(known)])
     return Sample(values[seen], flags[seen])
 
 

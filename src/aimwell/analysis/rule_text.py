@@ -383,6 +383,9 @@ class _Parser(_Reader):
     def _parse_option(self, deed: _Deed) -> bool:
         """Whether one more option of ``deed`` was there."""
         if self._now.kind == "number" and deed.times is None:
+            if self._now.text.strip("0") == "":
+                # "0 times" would hold everybody, and who writes it means nobody who did it.
+                raise self._fail_here(say("a number of times from 1 on, or 'not' before the deed"))
             deed.times = self._parse_whole()
             if not self._take("time"):
                 self._expect("times")

@@ -66,7 +66,7 @@ def write_rule(rule: Rule) -> str:
 
 def _write_measured(rule: Measured) -> str:
     counted = read_event_count(rule)
-    if counted is not None:
+    if counted is not None and counted[1] >= 1:
         name, times, days, conditions = counted
         repeated = "" if times == 1 else f" {times} times"
         reach = "" if days is None else f" in {days} days"

@@ -3,7 +3,8 @@
 "No purchase in 30 days" changes when the 30th day ends, not when the next analysis runs. Every segment has a list of
 the coming days on which a row enters or leaves one of its windows, with the number of customers concerned; on such a
 day only they are decided again. Tags that are plain figures (``orders_90d``, ``recency_days``) are measured anew for
-them; tags that compare customers with each other (``rfm_r``, ``is_best_20``) stay as the last analysis left them.
+them; tags that are worked out from several figures (``has_open_cart``) or compare customers with each other
+(``rfm_r``, ``is_best_20``) stay as the last analysis left them.
 Reads segments, segment_members, tags and the sources of figures; writes segments, segment_members and the store's
 ``segment_schedule``.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
@@ -88,7 +89,7 @@ def expand_tags(rule: Rule, figures: Mapping[str, Aggregate | DaysSince]) -> Rul
         case Between(tag=tag, low=low, high=high) if tag in figures:
             return All((Measured(figures[tag], ">=", low), Measured(figures[tag], "<=", high)))
         case IsEmpty(tag=tag) if tag in figures:
-            return _expand_empty(rule, figures[tag])
+            return _expand_empty(figures[tag])
         case _:
             return rule
 
@@ -304,8 +305,11 @@ def _write_members(run: Run, spells: Mapping[tuple[str, str], list[Spell]]) -> N
     run.replace("segment_members", members)
 
 
-def _expand_empty(rule: IsEmpty, of: Aggregate | DaysSince) -> Rule:
+def _expand_empty(of: Aggregate | DaysSince) -> Rule:
     if isinstance(of, DaysSince):
         # What has happened happened at least a day ago.
         return Not(Measured(of, ">=", 0))
-    return Any(()) if of.function in _ZERO else rule
+    if of.function in _ZERO:
+        return Any(())
+    values = replace(of, function="count")
+    return Not(Measured(values, ">=", 2 if of.function == "deviation" else 1))

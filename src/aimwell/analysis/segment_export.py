@@ -72,7 +72,7 @@ def export_segment(
     *,
     at: datetime | None = None,
     live: bool = False,
-    actor: str = "cli",
+    actor: str | None = None,
 ) -> Exported:
     """Write the members of ``name`` who may be contacted through ``channel`` to the CSV file ``path``.
 

@@ -91,7 +91,7 @@ def _summarise(run: Run, computed: ComputedTags, membership: Membership) -> dict
         "customers": computed.customers,
         "tags": summarise_tags(computed.tags, computed.known, computed.customers),
         "computed": computed.changes.explain().both(),
-        "segments": summarise_segments(membership, table),
+        "segments": summarise_segments(membership, table, computed.missing),
         "overlaps": summarise_overlaps(membership),
         "rfm": {"cells": count_cells(run)},
         "lifecycle": count_stages(run),

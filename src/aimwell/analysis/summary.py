@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aimwell.analysis.catalogue import describe_tag_rule
+from aimwell.analysis.segment_lacks import explain_empty
 from aimwell.analysis.segments import Membership, count_overlaps, share_revenue
 from aimwell.analysis.tag import Tag
 from aimwell.engine.session import Queryable
@@ -62,8 +63,15 @@ def summarise_tags(tags: tuple[Tag, ...], known: Mapping[str, int], customers: i
     return {"count": len(tags), "catalogue": catalogue}
 
 
-def summarise_segments(membership: Membership, table: pa.Table) -> list[dict[str, Any]]:
-    """Every segment with its rule in words, its size and its shares of customers and revenue (0–1)."""
+def summarise_segments(
+    membership: Membership, table: pa.Table, missing: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Every segment with its rule in words, its size and its shares of customers and revenue (0–1).
+
+    ``lacks`` says what keeps an empty one empty, when a tag of its rule is among the ``missing``.
+    """
+    pairs = zip(membership.segments, membership.sizes, strict=True)
+    lacks = explain_empty({segment.name: segment.rule for segment, size in pairs if not size}, missing)
     revenue = pc.fill_null(table.column("revenue_365d"), 0.0).to_numpy()
     rows = max(table.num_rows, 1)
     return [
@@ -75,6 +83,7 @@ def summarise_segments(membership: Membership, table: pa.Table) -> list[dict[str
             "size": size,
             "share": round(size / rows, 6),
             "revenue_share": share_revenue(revenue, membership.inside[:, index]),
+            "lacks": lacks[segment.name].both() if segment.name in lacks else None,
         }
         for index, (segment, size) in enumerate(zip(membership.segments, membership.sizes, strict=True))
     ]

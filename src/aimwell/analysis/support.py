@@ -55,8 +55,13 @@ class Support:
             if isinstance(tag.spec, Expression):
                 lacking += [missing[name] for name in tag.spec.inputs if name in missing]
             if lacking:
-                missing[tag.name] = lacking[0]
+                missing[tag.name] = self._find_cause(lacking[0])
         return missing
+
+    def _find_cause(self, need: str) -> str:
+        """Without orders no column of theirs has values, and nothing of a product is known to have been bought."""
+        is_of_orders = need.startswith(("order_lines.", "products."))
+        return "order_lines" if is_of_orders and "order_lines" not in self.names else need
 
 
 def probe_support(

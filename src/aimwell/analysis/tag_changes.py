@@ -1,8 +1,9 @@
 """What changed since tags were computed last, and whether computing only that gives the same tags.
 
 The run that wrote ``tags`` recorded which versions of its tables it read, and (here) a fingerprint of the
-definitions. New files of order_lines, events and signals name the customers who changed; a replaced table, other
-products or other joined records leave nothing to build on, and everything is computed.
+definitions. New files of order_lines, events, signals, consents and customers name the customers who changed (of
+customers that were replaced, ``changed_people`` finds them out); other dated tables that were replaced, other products
+or other joined records leave nothing to build on, and everything is computed.
 Reads the manifest, runs and tags; writes the fingerprint into its run.
 """
 
@@ -30,9 +31,11 @@ from aimwell.engine.workspace import Run
 
 FACTS = ("order_lines", "events", "signals")
 """The dated tables that tags are measured on."""
+SAID = ("customers", "consents")
+"""The tables that say something about people."""
 _PARAMETER = "tags_fingerprint"
 _STATE = "tags_state"
-_METHOD = 4
+_METHOD = 5
 """Raised whenever the same definitions give other values than before."""
 
 
@@ -52,14 +55,18 @@ class TagsState:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is new since the tags of ``before``: files per table; ``reason`` says why everything is computed anew."""
+    """What is new since the tags of ``before``: files per table; ``reason`` says why everything is computed anew.
+
+    ``customers_replaced``, ``consents_replaced``: that rows which were there may be gone, or others.
+    """
 
     before: date | None = None
     added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    said: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The same, of those of ``SAID`` that are not what they were, unless they were replaced."""
     customers_replaced: bool = False
+    consents_replaced: bool = False
     reason: Text | None = None
-    same_people: bool = False
-    """Whether customers and consents are what they were."""
     fingerprint: str = ""
     """What the measured tags of before are defined by."""
     state: TagsState | None = None
@@ -69,6 +76,11 @@ class Changes:
     def is_full(self) -> bool:
         """Whether everything is computed."""
         return self.reason is not None
+
+    @property
+    def same_people(self) -> bool:
+        """Whether customers and consents are what they were."""
+        return not (self.said or self.customers_replaced or self.consents_replaced)
 
     def settle(self, fingerprint: str) -> Changes:
         """The same, unless tags are defined otherwise now."""
@@ -86,10 +98,10 @@ class Changes:
         )
 
 
-def show_added(run: Run, changes: Changes) -> dict[str, list[str]]:
-    """Relations that hold the rows of each dated table which the tags of before did not know, as delivered."""
+def show_added(run: Run, added: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Relations that hold the rows of each table which the tags of before did not know, as delivered."""
     relations = {}
-    for table, files in changes.added.items():
+    for table, files in added.items():
         relations[table] = [f"hot_{table}"] if table in run.list_hot() else []
         if files:
             run.show_files(f"added_{table}", table, files)
@@ -137,15 +149,21 @@ def find_changes(store: Store, run: Run, layers: Layers) -> Changes:
             if found is None:
                 return Changes(reason=say("rows of {table} were replaced.", table=table))
             added[table] = found
-        modes = {change[0] for change in list_changes(connection, "customers", inputs.get("customers", 0))}
-        same = not {"customers", "consents"} & set(run.list_hot()) and all(
-            _is_same(connection, run, table, inputs.get(table, 0)) for table in ("customers", "consents")
-        )
+        said, replaced = {}, set()
+        for table in SAID:
+            version = inputs.get(table, 0)
+            if table in run.list_hot() or not _is_same(connection, run, table, version):
+                found = _find_added(connection, run, table, version)
+                if found is None:
+                    replaced.add(table)
+                else:
+                    said[table] = found
     return Changes(
         written["as_of"],
         added,
-        customers_replaced=bool(modes - {"append"}),
-        same_people=same,
+        said,
+        customers_replaced="customers" in replaced,
+        consents_replaced="consents" in replaced,
         fingerprint=earlier["parameters"][_PARAMETER],
         state=_read_state(earlier["parameters"].get(_STATE)),
     )

@@ -12,6 +12,7 @@ Reads order_lines, products, events, signals, customers, and tags as they were; 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -26,9 +27,10 @@ from aimwell.analysis.aligned import (
     put_over,
     sort_rows,
 )
+from aimwell.analysis.changed_people import BEFORE, list_staying, render_owners
 from aimwell.analysis.tag_changes import Changes
 from aimwell.analysis.tag_groups import FEW_DAYS, Group, Refresh, Rows, compile_counts, plan_refresh
-from aimwell.engine.compile_tags import compile_tags
+from aimwell.engine.compile_tags import compile_tags, find_spans
 from aimwell.engine.layers import Layers, read_layers
 from aimwell.engine.specification import BASES, DaysSince, TagSpec, find_source
 from aimwell.engine.sql_text import Binder, quote_name, show_day
@@ -42,7 +44,6 @@ from aimwell.engine.tag_plan import (
 from aimwell.engine.workspace import Run
 
 EVERYBODY = "tags_everybody"
-BEFORE = "tags_before"
 _CELLS_IN_A_RANGE = 12_000_000
 """Values that are measured at a time: more customers of few tags, fewer of many, in about a gigabyte."""
 _FEW_ROWS = 2_000_000
@@ -82,7 +83,9 @@ class Measuring:
         self._earlier = earlier
         self._layers = layers
         self._customers = changes.state.customers if changes.state is not None else 1
+        self._gone = 0
         self._measured: list[tuple[Group, pa.Table]] = []
+        self._others = self._measured
         self._counts: list[pa.Table] = []
         self._refresh = Refresh([], {}, {})
         if not changes.is_full:
@@ -96,16 +99,30 @@ class Measuring:
         if not changes.is_full:
             self._measure_groups()
 
+    @cached_property
+    def new(self) -> pa.ChunkedArray:
+        """The customers who had no tags before, sorted."""
+        names, known = self.everybody["customer_id"], self._known["customer_id"]
+        return names.slice(0, 0) if names.equals(known) else names.filter(pc.invert(find_rows(names, known)))
+
+    @cached_property
+    def _spans(self) -> dict[str, int]:
+        return find_spans(self._run.query, self._run.as_of)
+
     @property
-    def has_new(self) -> bool:
-        """Whether anybody is a customer who had no tags before."""
-        return not self.everybody["customer_id"].equals(self._known["customer_id"])
+    def has_gone(self) -> bool:
+        """Whether anybody who had tags before is a customer no longer, or was taken out of tags since."""
+        return self._gone > 0 or self._known.num_rows != self._customers
+
+    def set_apart(self, people: pa.ChunkedArray) -> None:
+        """From now on, rows of the lowest layer are measured for everybody but these, sorted, whom a patch holds."""
+        self._others = [(group, _leave_out(part, people)) for group, part in self._measured]
 
     def list_changed(self) -> set[str]:
-        """The tags that can be others than before, for anybody."""
+        """The tags that can be others than before, for anybody but the customers who are set apart."""
         passed = self._changes.before != self._run.as_of
         grown = {name for name, spec in self._specs.items() if passed and isinstance(spec, DaysSince)}
-        tables = [*self._counts, *(table for _, table in self._measured)]
+        tables = [*self._counts, *(table for _, table in self._others)]
         found = grown.union(
             self._refresh.derived, *(table.column_names for table in tables if table.num_rows)
         )
@@ -116,26 +133,43 @@ class Measuring:
         chosen = {name: self._specs[name] for name in names}
         return [name for name in self._refresh.list_inputs(chosen) if name not in chosen]
 
-    def split(self) -> list[Among]:
-        """Ranges of customers, in the order of their ids, that hold everybody."""
-        return split_customers(self.everybody["customer_id"], len(self._specs), EVERYBODY)
+    def split(self, *, lowest: bool = False) -> list[Among]:
+        """Ranges of customers, in the order of their ids, that hold everybody, or whom the ``lowest`` layer holds."""
+        names = self._lowest if lowest else self.everybody
+        return split_customers(names["customer_id"], len(self._specs), EVERYBODY)
 
     def measure(
-        self, among: Among, names: Iterable[str] | None = None, *, before: pa.Table | None = None
+        self,
+        among: Among,
+        names: Iterable[str] | None = None,
+        *,
+        before: pa.Table | None = None,
+        lowest: bool = False,
     ) -> pa.Table:
         """A row per customer of the range, a column per tag (of ``names``, or all that are measured).
 
-        ``before``: what ``read_before`` answers for the range.
+        ``before``: what ``read_before`` answers for the range, or for some customers of it; who are those of the
+        ``lowest`` layer, or not.
         """
         chosen = self._specs if names is None else {name: self._specs[name] for name in names}
         if not self._changes.is_full:
-            return self._merge(chosen, among, before)
-        query = compile_tags(chosen, as_of=self._run.as_of, among=among)
+            return self._merge(chosen, among, before, self._others if lowest else self._measured)
+        query = compile_tags(chosen, as_of=self._run.as_of, among=among, spans=self._spans)
         return self._run.query(query.sql, query.parameters)
 
-    def read_before(self, among: Among, names: Iterable[str] = ("*",)) -> pa.Table:
-        """Tags as they were, a row for each customer of the range in their order; empty for who is new."""
+    def read_before(self, among: Among, names: Iterable[str] = ("*",), *, lowest: bool = False) -> pa.Table:
+        """Tags as they were, a row for each customer of the range in their order; empty for who is new.
+
+        ``lowest``: only of customers whom the lowest layer holds, and without what a patch has in place of it.
+        """
         wanted = list(dict.fromkeys(names))
+        if lowest:
+            assert self._layers is not None
+            below = replace(self._layers, patches=[])
+            found = join_layers(
+                read_layers(below, "customer_id", wanted, among.low, among.high), False, wanted
+            )
+            return align_rows(found, cut_range(self._lowest, among)["customer_id"])
         if self._layers is not None and "*" not in wanted:
             layers = read_layers(self._layers, "customer_id", wanted, among.low, among.high)
             found = join_layers(layers, self._layers.patches != [], wanted)
@@ -151,7 +185,7 @@ class Measuring:
         columns = [name for name in ("customer_id", *self._list_columns(table)) if name != "customer_id"]
         shown = "".join(f", d.{name}" for name in columns)
         # Who was joined to another record counts as the person.
-        parts = [f"{_render_owners(view, shown)}" for view in relations]
+        parts = [f"{render_owners(view, shown)}" for view in relations]
         nothing = f"SELECT customer_id{''.join(f', {name}' for name in columns)} FROM {table} WHERE 1 = 0"
         self._run.register(f"changed_{table}", self._run.query(" UNION ALL ".join(parts) or nothing))
 
@@ -164,9 +198,10 @@ class Measuring:
     def _list_everybody(self) -> pa.Table:
         as_of = show_day(self._run.as_of)
         before = self._changes.before
-        if before is None or self._changes.customers_replaced:
+        if before is None:
             return self._run.query(_EVERYBODY.format(as_of=as_of))
-        known = self._known
+        known = list_staying(self._run, self._known) if self._changes.customers_replaced else self._known
+        self._gone = self._known.num_rows - known.num_rows
         parts = [] if self._changes.same_people else ["SELECT customer_id FROM customers"]
         for table in ("order_lines", "events"):
             day = find_source(table).day
@@ -182,7 +217,7 @@ class Measuring:
     def _measure_groups(self) -> None:
         before, as_of = self._changes.before, self._run.as_of
         assert before is not None
-        self._run.register("tags_new", pa.table({"customer_id": self._find_new()}))
+        self._run.register("tags_new", pa.table({"customer_id": self.new}))
         counted = self._refresh.counted
         going_on = Group(frozenset(), {name: self._specs[name] for name in counted})
         edges = [
@@ -235,9 +270,12 @@ class Measuring:
             return join_layers(layers, self._layers.patches != [], ["customer_id"])
         return sort_rows(self._run.query(f"SELECT customer_id FROM {self._earlier}"))
 
-    def _find_new(self) -> pa.ChunkedArray:
-        names, known = self.everybody["customer_id"], self._known["customer_id"]
-        return names.slice(0, 0) if names.equals(known) else names.filter(pc.invert(find_rows(names, known)))
+    @cached_property
+    def _lowest(self) -> pa.Table:
+        """Whom the lowest layer holds, sorted."""
+        assert self._layers is not None
+        below = Layers(self._layers.base, [], [])
+        return join_layers(read_layers(below, "customer_id", ()), False, ["customer_id"])
 
     def _gather_edges(self, edges: set[tuple[str, date, date]]) -> dict[str, str]:
         """Where rows on the edges of windows are looked for: by table, in memory or, if they are many, in the table."""
@@ -345,7 +383,13 @@ class Measuring:
         )
         self._measured.append((group, self._run.query(query.sql, query.parameters)))
 
-    def _merge(self, chosen: Mapping[str, TagSpec], among: Among, before: pa.Table | None) -> pa.Table:
+    def _merge(
+        self,
+        chosen: Mapping[str, TagSpec],
+        among: Among,
+        before: pa.Table | None,
+        found: Sequence[tuple[Group, pa.Table]],
+    ) -> pa.Table:
         """What was measured anew, else what stood in tags; days since a day grow by themselves."""
         assert self._changes.before is not None
         passed = (self._run.as_of - self._changes.before).days
@@ -363,10 +407,13 @@ class Measuring:
                 if name in columns:
                     columns[name] = pc.add(columns[name], pc.fill_null(more[name], 0))
         parts = []
-        for group, measured in self._measured:
+        for group, measured in found:
             part = cut_range(measured, among)
             if part.num_rows and any(name in columns for name in (*part.column_names, *group.derived)):
                 there = find_rows(names, part["customer_id"])
+                if pc.sum(there).as_py() != part.num_rows:
+                    # ``before`` holds a few customers of the range.
+                    part = part.filter(find_rows(part["customer_id"], names))
                 parts.append((group, part, there))
                 columns |= put_over({n: columns[n] for n in part.column_names if n in columns}, part, there)
         columns |= self._derive(columns, parts)
@@ -398,6 +445,11 @@ class Measuring:
         return found
 
 
+def _leave_out(table: pa.Table, people: pa.ChunkedArray) -> pa.Table:
+    """The rows of everybody else."""
+    return table.filter(pc.invert(find_rows(table["customer_id"], people))) if len(people) else table
+
+
 def split_customers(names: pa.ChunkedArray, tags: int, everybody: str) -> list[Among]:
     """Ranges of the sorted ``names`` so large that so many tags of each customer fit into memory.
 
@@ -407,31 +459,3 @@ def split_customers(names: pa.ChunkedArray, tags: int, everybody: str) -> list[A
     starts = [names[place].as_py() for place in range(0, len(names), size)]
     lows, highs = [None, *starts[1:]], [*starts[1:], None]
     return [Among(low, high, everybody=everybody) for low, high in zip(lows, highs, strict=True)]
-
-
-def list_patched(run: Run, added: Mapping[str, Sequence[str]], earlier: Sequence[str] = ()) -> pa.Table:
-    """The customers whose tags of the same day can have changed by the rows of ``added``, sorted.
-
-    ``earlier``: relations whose customers count, too.
-    """
-    parts = ["SELECT customer_id FROM customers WHERE 1 = 0"]
-    parts += [f"SELECT customer_id FROM {name}" for name in earlier]
-    for relations in added.values():
-        owners = " UNION ".join(_render_owners(name) for name in relations)
-        if owners:
-            parts.append(f"SELECT customer_id FROM {BEFORE} WHERE customer_id IN ({owners})")
-    for table in ("events", "order_lines"):
-        day = find_source(table).day
-        # Who is there for the first time is there by something that has happened.
-        parts += [
-            f"{_render_owners(name)} WHERE d.{day} < {show_day(run.as_of)}" for name in added.get(table, ())
-        ]
-    return run.query(f"{' UNION '.join(parts)} ORDER BY customer_id")
-
-
-def _render_owners(view: str, shown: str = "") -> str:
-    """The customers of rows as delivered: who was joined to another record counts as the person."""
-    return (
-        f"SELECT COALESCE(i.customer_id, d.customer_id) AS customer_id{shown} FROM {view} AS d"
-        " LEFT JOIN identities AS i ON i.record_id = d.customer_id"
-    )

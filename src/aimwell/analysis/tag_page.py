@@ -181,6 +181,8 @@ def _trace_spec(spec: TagSpec) -> set[str]:
         for one in list_aggregates(spec):
             used |= {(one.table, one.column or find_source(one.table).day)} | _pair(one.table, one.conditions)
             used.add((one.table, find_source(one.table).day))
+            if one.function in ("latest", "earliest"):
+                used.add((one.table, find_source(one.table).instant or find_source(one.table).day))
     found = set()
     for source, column in used:
         table = "products" if column in _PRODUCT_COLUMNS else BASES[source][0]

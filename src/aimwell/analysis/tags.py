@@ -3,20 +3,40 @@
 A range's row is put together from what was measured of each customer (``tag_measuring``), what customers and consents
 say (``contact_tags``), how the customer compares with all others (``standing``) and what people defined themselves
 (``own_tags``). Tags that the data cannot support are empty.
+
+A refresh writes whole rows, as a patch, for the few whom new rows concern (``changed_people``), and for all others,
+as an overlay, only the columns that the day or the others' orders can have changed. When the patch has grown too
+large, rows are written for everybody, which ends both.
 Reads order_lines, products, events, signals, customers, consents, scores, tags as they were; writes tags, tag_history.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from aimwell.analysis.aligned import align_rows, join_layers, lay_over, sort_rows
+from aimwell.analysis.aligned import (
+    align_rows,
+    find_rows,
+    join_layers,
+    lay_over,
+    sort_rows,
+    unite_people,
+)
 from aimwell.analysis.catalogue import CATALOGUE, MEASURED_TAGS, STANDING_TAGS
+from aimwell.analysis.changed_people import (
+    BEFORE,
+    list_differing,
+    list_owners,
+    list_patched,
+    list_staying,
+    list_told,
+)
 from aimwell.analysis.contact_tags import (
     KNOWN_TAGS,
     define_attributes,
@@ -44,7 +64,7 @@ from aimwell.analysis.tag_changes import (
     show_added,
 )
 from aimwell.analysis.tag_history import News, keep_history, note_changes
-from aimwell.analysis.tag_measuring import BEFORE, EVERYBODY, Measuring, list_patched
+from aimwell.analysis.tag_measuring import EVERYBODY, Measuring
 from aimwell.analysis.tag_rows import Comparison, TagRows
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_tags import compile_expressions
@@ -54,16 +74,15 @@ from aimwell.engine.specification import Expression, TagSpec, TopValue, find_sou
 from aimwell.engine.specification_json import tag_to_json
 from aimwell.engine.sql_text import quote_name, show_day
 from aimwell.engine.tag_plan import Among
-from aimwell.engine.views import read_schema
+from aimwell.engine.views import count_rows, read_schema
 from aimwell.engine.workspace import Run, Workspace
 
-_OUTDATED, _PATCHED = "tags_outdated", "tags_patched"
-_MOST_PATCHED = 0.1
-"""The share of customers above which all rows are written anew."""
+_OUTDATED, _PATCHED, _FEW = "tags_outdated", "tags_patched", "tags_few"
+_MOST_PATCHED = 0.2
+"""The share of customers above which all rows are written anew, rather than theirs as a patch."""
 _MOST_COLUMNS = 0.8
 """The share of tags above which rows are written rather than columns laid over them."""
 _COMPARED = ("customer_id", *(tag.name for tag in STANDING_TAGS if tag.name != LIFECYCLE_TAG.name))
-_SELECT_OUTDATED = f"SELECT * FROM {BEFORE} WHERE customer_id IN (SELECT customer_id FROM {EVERYBODY})"
 
 
 @dataclass(frozen=True)
@@ -102,6 +121,10 @@ class _Written:
     known: Counter[str]
     news: News
 
+    def count(self, tags: Iterable[Tag], part: pa.Table, *, less: bool = False) -> None:
+        """Add the rows of ``part`` to ``known``, or take them off."""
+        (self.known.subtract if less else self.known.update)(_count_known(tags, part))
+
 
 class _Computation:
     """One computation of all tags; its parts are worked out when they are first needed."""
@@ -116,7 +139,8 @@ class _Computation:
         self._person = find_columns(delivered)
         self._layers = Layers([], [], [])
         self._changes = self._find_changes(everything=everything)
-        self._added = {} if self._changes.is_full else show_added(run, self._changes)
+        self._added = {} if self._changes.is_full else show_added(run, self._changes.added)
+        self._said = {} if self._changes.is_full else show_added(run, self._changes.said)
         self._support = self._probe([*delivered, *self._person])
         self._own: OwnTags = load_own_tags(workspace.store, {tag.name for tag in self._attributes})
         self._tags = (*CATALOGUE, *self._attributes, *self._own.tags)
@@ -139,62 +163,128 @@ class _Computation:
         )
 
     def _compute_everybody(self) -> tuple[TagsState, tuple[Text, ...]]:
-        """Put together the rows of all customers, a range at a time; or only the columns that can be others."""
+        """Put together the rows of all customers, a range at a time; or of few, and columns of the others."""
         run, built = self._run, not self._changes.is_full
         layers = self._layers if built else None
         measuring = Measuring(run, self._specs, self._changes, self._added, layers=layers)
         answered, troubles = answer_own_tags(run, self._own)
         comparison = self._compare(measuring, answered)
-        only = self._list_touched(measuring) if built else None
+        apart = self._list_apart(measuring) if built else None
+        only = self._list_touched(measuring, apart["customer_id"]) if apart is not None else None
         written = _Written(Counter(), News())
-        parts = self._put_together(measuring, comparison, only, written)
-        known = {} if only is None or self._changes.state is None else self._changes.state.known
-        if only is not None:
-            run.overlay("tags", parts)
+        if apart is not None and only is not None:
+            run.overlay("tags", self._put_columns(measuring, comparison, only, apart, written))
+            kept = self._changes.state.known if self._changes.state is not None else {}
+            written.known.update({name: count for name, count in kept.items() if name not in only})
+            if apart.num_rows:
+                run.patch("tags", self._put_rows(measuring, comparison, only, apart, written))
         else:
-            for number, part in enumerate(parts):
+            for number, part in enumerate(self._put_together(measuring, comparison, written)):
                 (run.append if number else run.replace)("tags", part)
         keep_history(run, self._remembered, self._changes, written.news if built else None)
         customers = measuring.everybody.num_rows
-        state = TagsState(
-            self._layout, customers, {**known, **written.known}, comparison.rhythm, self._support
-        )
+        state = TagsState(self._layout, customers, written.known, comparison.rhythm, self._support)
         return state, troubles
 
     def _put_together(
-        self, measuring: Measuring, comparison: Comparison, only: list[str] | None, written: _Written
+        self, measuring: Measuring, comparison: Comparison, written: _Written
     ) -> Iterator[pa.Table]:
-        """The rows of each range; ``only``: no other columns than these. Notes in ``written`` what they hold."""
-        chosen = self._specs if only is None else [name for name in self._specs if name in only]
-        inputs = [] if self._changes.is_full else measuring.list_inputs(chosen)
-        needs = [] if only is None else list(dict.fromkeys((*self._rows.list_needs(only), *inputs)))
-        remembered = [tag for tag in self._remembered if only is None or tag.name in only]
-        kept = self._known_tags.names if self._are_columns_known else []
-        known = [name for name in kept if only is None or name in only]
-        needed = ["customer_id", *chosen, *needs, *(tag.name for tag in remembered), *known]
+        """The rows of each range. Notes in ``written`` what they hold."""
+        built = not self._changes.is_full
+        keeps = self._are_columns_known and self._changes.same_people
+        known = self._known_tags.names if keeps else []
+        needed = ["customer_id", *self._specs, *(tag.name for tag in self._remembered), *known]
         for among in measuring.split():
-            before = None if self._changes.is_full else measuring.read_before(among, needed)
-            measured = measuring.measure(among, chosen, before=before)
-            for name in needs:
-                assert before is not None
-                measured = measured.append_column(name, before[name])
-            part = self._rows.put_together(measured, self._known_tags.find(among, before), comparison, only)
-            written.known.update(self._count_known(part))
+            before = measuring.read_before(among, needed) if built else None
+            measured = measuring.measure(among, before=before)
+            found = self._known_tags.find(among, before if keeps else None)
+            part = self._rows.put_together(measured, found, comparison)
+            written.count(self._tags, part)
             if before is not None:
-                note_changes(written.news, remembered, part, before)
+                note_changes(written.news, self._remembered, part, before)
             del before, measured
             yield part
 
-    def _list_touched(self, measuring: Measuring) -> list[str] | None:
-        """The only tags that can be others than before; None when they are most, or rows come or go."""
-        layers, state = self._layers, self._changes.state
-        if layers.patches or measuring.has_new or state is None or not self._are_columns_known:
-            return None
-        changed = {*measuring.list_changed(), *self._known_tags.changing}
+    def _put_columns(
+        self,
+        measuring: Measuring,
+        comparison: Comparison,
+        only: list[str],
+        apart: pa.Table,
+        written: _Written,
+    ) -> Iterator[pa.Table]:
+        """The columns ``only`` of each range of the lowest layer, whose rows of those ``apart`` nobody will see.
+
+        Notes in ``written`` what the others hold.
+        """
+        chosen = [name for name in self._specs if name in only]
+        needs = list(dict.fromkeys((*self._rows.list_needs(only), *measuring.list_inputs(chosen))))
+        remembered = [tag for tag in self._remembered if tag.name in only]
+        known = [name for name in self._known_tags.names if name in only]
+        needed = ["customer_id", *chosen, *needs, *(tag.name for tag in remembered), *known]
+        for among in measuring.split(lowest=True):
+            before = measuring.read_before(among, needed, lowest=True)
+            measured = measuring.measure(among, chosen, before=before, lowest=True)
+            for name in needs:
+                measured = measured.append_column(name, before[name])
+            part = self._rows.put_together(measured, self._known_tags.find(among, before), comparison, only)
+            hidden = find_rows(part["customer_id"], apart["customer_id"])
+            written.count(self._tags, part)
+            written.count(self._tags, part.filter(hidden), less=True)
+            seen = [part, before]
+            if apart.num_rows:
+                names = ["customer_id", *(tag.name for tag in remembered)]
+                seen = [rows.select(names).filter(pc.invert(hidden)) for rows in seen]
+            note_changes(written.news, remembered, *seen)
+            del before, measured, seen
+            yield part
+
+    def _put_rows(
+        self,
+        measuring: Measuring,
+        comparison: Comparison,
+        only: list[str],
+        apart: pa.Table,
+        written: _Written,
+    ) -> pa.Table:
+        """The rows of those ``apart``; ``written``: what was noted of the columns ``only`` of all others."""
+        there = apart.filter(pc.invert(find_rows(apart["customer_id"], measuring.new)))
+        before = align_rows(self._read_rows(there), apart["customer_id"])
+        measured = measuring.measure(Among(), before=before)
+        part = self._rows.put_together(measured, self._known_tags.find_few(apart), comparison)
+        written.count(self._tags, part)
+        written.count([tag for tag in self._tags if tag.name not in only], before, less=True)
+        note_changes(written.news, self._remembered, part, before)
+        return part
+
+    def _list_touched(self, measuring: Measuring, apart: pa.ChunkedArray) -> list[str] | None:
+        """The only tags that can be others for those who do not stand ``apart``; None when they are most."""
+        measuring.set_apart(apart)
+        changed = {*measuring.list_changed(), *self._known_tags.list_changing(apart)}
         # What lies in an overlay is written again with it, so that layers do not pile up.
-        changed |= set(read_schema(path for files in layers.overlays for path in files))
+        changed |= set(read_schema(path for files in self._layers.overlays for path in files))
         touched = self._rows.list_touched(changed)
         return touched if len(touched) <= _MOST_COLUMNS * len(self._tags) else None
+
+    def _list_apart(self, measuring: Measuring) -> pa.Table | None:
+        """The customers, sorted, whose rows a patch will hold: new rows concern them, or a patch holds them now.
+
+        None when they are many, or somebody is a customer no longer.
+        """
+        if measuring.has_gone or self._changes.consents_replaced or not self._are_columns_known:
+            return None
+        relations = [name for one in (self._added, self._said) for names in one.values() for name in names]
+        owners = list_owners(self._run, relations, self._show_patch())
+        found = [owners, pa.table({"customer_id": measuring.new})]
+        if self._changes.customers_replaced:
+            found.append(list_differing(self._run, self._attributes, self._read_told()))
+        # Who said something that begins or ends with the day: so that the others' columns stay out of it.
+        for parts in ([*found, self._known_tags.spoken], found):
+            people = unite_people(parts)
+            people = people.filter(find_rows(people["customer_id"], measuring.everybody["customer_id"]))
+            if self._are_few(people):
+                return people
+        return None
 
     def _compute_patch(self, people: pa.Table) -> tuple[TagsState, tuple[Text, ...]]:
         """Put together the rows of these customers, and what compares them with all; all else stays what it is."""
@@ -203,7 +293,7 @@ class _Computation:
         if not people.num_rows and not self._is_compared:
             return replace(state, support=self._support), ()
         run.register(EVERYBODY, people)
-        run.register(_OUTDATED, run.query(_SELECT_OUTDATED))
+        run.register(_OUTDATED, self._read_rows(people))
         measuring = Measuring(run, self._specs, self._changes, self._added, people, _OUTDATED)
         before = measuring.read_before(Among())
         measured = measuring.measure(Among(), before=before)
@@ -214,15 +304,17 @@ class _Computation:
             answered, troubles = answer_own_tags(run, self._own)
             comparison = self._compare_again(everybody, self._rows.reckon(measured), answered)
         known_columns = before.select(["customer_id", *self._known_tags.names])
+        if not self._changes.same_people:
+            known_columns = self._known_tags.find_few(people)
         part = self._rows.put_together(measured, known_columns, comparison)
         known, news = Counter(state.known), News()
-        known.update(self._count_known(part))
-        known.subtract(self._count_known(before))
+        known.update(_count_known(self._tags, part))
+        known.subtract(_count_known(self._tags, before))
         compared = set(self._rows.compared) if self._is_compared else set()
         note_changes(news, [tag for tag in self._remembered if tag.name not in compared], part, before)
         if self._is_compared:
             over = self._overlay(everybody, part, comparison)
-            known = Counter({**known, **self._count_known(over)})
+            known = Counter({**known, **_count_known(self._tags, over)})
             note_changes(news, [tag for tag in self._remembered if tag.name in compared], over, everybody)
         if part.num_rows:
             run.patch("tags", part)
@@ -237,6 +329,9 @@ class _Computation:
         if not files:
             return Changes(reason=say("there were no tags yet."))
         self._layers = split_layers(self._run.warehouse_folder / path for path in files)
+        if not self._layers.base:
+            # Whom the lowest layer held was erased.
+            return Changes(reason=say("there were no tags yet."))
         changes = find_changes(self._store, self._run, self._layers)
         if not changes.is_full:
             self._run.show_files(BEFORE, "tags", files)
@@ -263,14 +358,47 @@ class _Computation:
     def _list_patched(self) -> pa.Table | None:
         """The only customers whose rows can have changed other than by comparison; None when most have."""
         changes, run = self._changes, self._run
-        if not self._are_people_known() or changes.state is None:
+        if not self._are_columns_known or changes.before != run.as_of or changes.consents_replaced:
             return None
+        assert changes.state is not None
         # An overlay lies below a patch: what compares customers is written anew for those of the patch, too.
-        earlier = [path for path in run.list_files("tags") if is_patch(path)] if self._is_compared else []
-        if earlier:
-            run.show_files(_PATCHED, "tags", earlier)
-        people = list_patched(run, self._added, [_PATCHED] if earlier else [])
-        return people if people.num_rows <= _MOST_PATCHED * changes.state.customers else None
+        earlier = self._show_patch() if self._is_compared else []
+        people = list_patched(run, self._added, self._said, earlier)
+        if changes.customers_replaced:
+            before = self._read_told()
+            # Whoever took rows out of tags since did not count what is left.
+            if not list_staying(run, before).num_rows == before.num_rows == changes.state.customers:
+                return None
+            people = unite_people([people, list_differing(run, self._attributes, before)])
+        return people if self._are_few(people) else None
+
+    def _read_told(self) -> pa.Table:
+        """What tags say of everybody's row of customers, sorted."""
+        names = ["customer_id", *list_told(self._attributes)]
+        layers = read_layers(self._layers, "customer_id", names)
+        return join_layers(layers, self._layers.patches != [], names)
+
+    def _show_patch(self) -> list[str]:
+        """The relation that holds the rows of the patch, if there is one."""
+        paths = [path for path in self._run.list_files("tags") if is_patch(path)]
+        if paths:
+            self._run.show_files(_PATCHED, "tags", paths)
+        return [_PATCHED] if paths else []
+
+    def _read_rows(self, people: pa.Table) -> pa.Table:
+        """The rows of ``tags`` of these customers as they were: from the patch alone, where it holds them all."""
+        run, source = self._run, BEFORE
+        if self._show_patch():
+            patched = run.query(f"SELECT customer_id FROM {_PATCHED}")["customer_id"]
+            source = _PATCHED if pc.all(find_rows(people["customer_id"], patched)).as_py() else BEFORE
+        run.register(_FEW, people)
+        return sort_rows(
+            run.query(f"SELECT * FROM {source} WHERE customer_id IN (SELECT customer_id FROM {_FEW})")
+        )
+
+    def _are_few(self, people: pa.Table) -> bool:
+        state = self._changes.state
+        return state is not None and people.num_rows <= _MOST_PATCHED * state.customers
 
     @cached_property
     def _is_compared(self) -> bool:
@@ -286,17 +414,11 @@ class _Computation:
     def _rows(self) -> TagRows:
         return TagRows(self._run, self._tags, self._missing, self._expressions, self._own)
 
-    def _are_people_known(self) -> bool:
-        """Whether what customers and consents say of somebody stands in the tags of before, to the day."""
-        return self._are_columns_known and self._changes.before == self._run.as_of
-
     @cached_property
     def _are_columns_known(self) -> bool:
-        """Whether tags have the columns that they had, and customers and consents are the same."""
-        changes = self._changes
-        if changes.is_full or not changes.same_people or changes.state is None:
-            return False
-        return changes.state.layout == self._layout
+        """Whether tags have the columns that they had, and these are worked out in the same way."""
+        state = self._changes.state
+        return not self._changes.is_full and state is not None and state.layout == self._layout
 
     @cached_property
     def _layout(self) -> str:
@@ -316,10 +438,6 @@ class _Computation:
 
     def _is_known(self, tag: Tag) -> bool:
         return tag in KNOWN_TAGS or tag in PERSON_TAGS or tag in self._attributes
-
-    def _count_known(self, part: pa.Table) -> dict[str, int]:
-        there = [tag.name for tag in self._tags if tag.name in part.column_names]
-        return {name: len(part) - part.column(name).null_count for name in there}
 
     @cached_property
     def _specs(self) -> dict[str, TagSpec]:
@@ -385,8 +503,15 @@ class _Computation:
         inputs = {name: everybody[name] for name in self._rows.list_inputs()}
         columns = {"customer_id": names, **lay_over(names, inputs, part)}
         over = self._rows.compare(columns, comparison)
-        self._run.overlay("tags", [over])
+        self._run.overlay("tags", [self._cut_to_lowest(over)])
         return over
+
+    def _cut_to_lowest(self, over: pa.Table) -> pa.Table:
+        """The rows whose customers the lowest layer holds: a patch holds the others."""
+        if count_rows(self._layers.base) == over.num_rows:
+            return over
+        (lowest,) = read_layers(Layers(self._layers.base, [], []), "customer_id", ())
+        return over.filter(find_rows(over["customer_id"], lowest["customer_id"]))
 
 
 def _find_attributes(run: Run, columns: list[str]) -> tuple[Tag, ...]:
@@ -401,6 +526,12 @@ def _find_attributes(run: Run, columns: list[str]) -> tuple[Tag, ...]:
 
 def _attribute_of(tag: Tag) -> str:
     return tag.name.removeprefix("attribute_")
+
+
+def _count_known(tags: Iterable[Tag], part: pa.Table) -> dict[str, int]:
+    """For how many customers of ``part`` each of the tags that stand there is known."""
+    there = [tag.name for tag in tags if tag.name in part.column_names]
+    return {name: len(part) - part.column(name).null_count for name in there}
 
 
 def _fit_spec(spec: TagSpec, support: Support) -> TagSpec:

@@ -17,7 +17,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_rules import compile_rules, read_number
-from aimwell.engine.rule import ATTRIBUTE, All, Compare, IsEmpty, Not, OneOf, Rule, is_attribute
+from aimwell.engine.rule import ATTRIBUTE, All, Any, Compare, IsEmpty, Not, OneOf, Rule, is_attribute
 from aimwell.engine.session import Queryable
 from aimwell.engine.specification import NUMERIC, find_type
 from aimwell.engine.sql_text import quote_name
@@ -38,6 +38,9 @@ def build_traditional(
     numbers = _read_numbers(reader, tag) if kind in NUMERIC or is_attribute(tag) else None
     if numbers is not None and len(np.unique(numbers)) > most:
         rules = _cut(tag, numbers, bins)
+        # An attribute may say something that is no number, to a few.
+        some_number = Any((Compare(tag, "<", 0), Compare(tag, ">=", 0)))
+        rules += [("no_number", All((Not(some_number), Not(IsEmpty(tag)))))] if rules else []
     elif kind in (Type.TEXT, Type.BOOLEAN, *NUMERIC):
         rules = _list_values(reader, tag, kind, most)
     else:

@@ -43,11 +43,15 @@ def run_analysis(
 @app.command("segments")
 def list_segments(context: typer.Context) -> None:
     """List the segments with their rules and sizes.  分群列表：规则与人数"""
+    from aimwell.analysis.segment_lacks import find_lacks
     from aimwell.analysis.segments import read_as_of, read_segments
 
     with state(context).workspace.read("analysis") as reader:
-        read_as_of(reader)
-        rows = read_segments(reader)
+        lacks = find_lacks(reader, as_of=read_as_of(reader))
+        rows = [
+            {**row, "lacks": lacks[row["name"]].both() if row["name"] in lacks else None}
+            for row in read_segments(reader)
+        ]
     emit(context, {"segments": rows}, lambda console: _draw_segments(console, rows))
 
 
@@ -63,13 +67,25 @@ def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
     )
     console.print(str(text), style="bold", highlight=False)
     _draw_segments(console, summary["segments"])
-    stages = Table(str(say("Lifecycle stage")), str(say("Customers")), str(say("Revenue")))
-    for row in summary["lifecycle"]:
-        _add_row(stages, in_language(row["title"]), f"{row['customers']:,}", f"{row['revenue']:,.0f}")
-    console.print(stages)
+    _draw_stages(console, summary["lifecycle"])
     top = summary["value"]["top20_revenue_share"]
     if top is not None:
         console.print(str(say("The best 20 % of buyers bring {share} of the revenue.", share=f"{top:.1%}")))
+
+
+def _draw_stages(console: Console, rows: list[dict[str, Any]]) -> None:
+    if not any(row["customers"] for row in rows):
+        text = say(
+            "Nobody has a lifecycle stage: it goes by the rhythm of orders. Where there are events, "
+            "'aimwell analysis flows' shows stages by activity, 'aimwell analysis rfm' how recently and how often "
+            "customers do anything."
+        )
+        console.print(f"• {text}", style="yellow", highlight=False, markup=False)
+        return
+    stages = Table(str(say("Lifecycle stage")), str(say("Customers")), str(say("Revenue")))
+    for row in rows:
+        _add_row(stages, in_language(row["title"]), f"{row['customers']:,}", f"{row['revenue']:,.0f}")
+    console.print(stages)
 
 
 def _draw_segments(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -91,6 +107,18 @@ def _draw_segments(console: Console, rows: list[dict[str, Any]]) -> None:
             "" if revenue is None else f"{revenue:.1%}",
         )
     console.print(table)
+    for why, titles in _group_lacks(rows).items():
+        text = say("Empty for lack of data: {segments}. {why}", segments=", ".join(titles), why=why)
+        console.print(f"• {text}", style="yellow", highlight=False, markup=False)
+
+
+def _group_lacks(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """What is lacking, and the titles of the segments that it keeps empty."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["lacks"]:
+            found.setdefault(in_language(row["lacks"]), []).append(in_language(row["title"]))
+    return found
 
 
 def _add_row(table: Table, *cells: str) -> None:

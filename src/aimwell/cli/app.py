@@ -102,7 +102,10 @@ def customer(
     customer_id: Annotated[str, typer.Argument(help="The customer.  客户编号")],
     show_personal: Annotated[
         bool,
-        typer.Option("--show-personal", help="Do not mask phone, e-mail and the like.  不遮盖手机号、邮箱等"),
+        typer.Option(
+            "--show-personal",
+            help="Do not mask phone, e-mail and the like; the audit log says so.  不遮盖手机号、邮箱等（记入审计日志）",
+        ),
     ] = False,
 ) -> None:
     """Show everything known about one customer.  客户画像"""

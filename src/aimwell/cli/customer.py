@@ -38,12 +38,11 @@ _MOST_DRAWN = 20
 
 def show_customer(context: typer.Context, customer_id: str, *, show_personal: bool = False) -> None:
     """Print everything about one customer; identifiers masked unless ``show_personal``."""
-    from aimwell.analysis.profile import read_profile
+    from aimwell.analysis.profile import open_profile
     from aimwell.core.time import zone
 
     workspace = state(context).workspace
-    with workspace.read() as reader:
-        profile = read_profile(reader, customer_id, show_personal=show_personal)
+    profile = open_profile(workspace, customer_id, show_personal=show_personal)
     here = zone(workspace.settings.business.zone)
     emit(context, profile, lambda console: draw_profile(console, profile, here))
 

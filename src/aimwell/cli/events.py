@@ -63,9 +63,12 @@ def worker(
     import signal
     from threading import Event
 
+    from aimwell.analysis.data_end import tell_old_data
     from aimwell.loop.worker import run_once, work
 
     workspace = state(context).workspace
+    if old := tell_old_data(workspace):
+        warn(old)
     if once:
         tally = run_once(workspace, tell=warn)
     else:

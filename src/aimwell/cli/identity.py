@@ -45,8 +45,8 @@ def find(
         str | None,
         typer.Option(
             metavar="SOURCE,SOURCE",
-            help="By likeness only between these two sources, one partner at most.  "
-            "仅在这两个数据源之间按相似度识别，每条记录至多一个对应",
+            help="By likeness (as --probabilistic), only between these two sources, one partner at most.  "
+            "按相似度识别（同 --probabilistic），仅在这两个数据源之间，每条记录至多一个对应",
         ),
     ] = None,
     dry_run: Annotated[
@@ -56,11 +56,12 @@ def find(
     """Join the records of one person by what identifies them.  按身份标识合并同一人的记录"""
     from aimwell.data.identity.step import find_identities
 
+    sides = _read_sides(between)
     result = find_identities(
         state(context).workspace,
-        probabilistic=probabilistic,
+        probabilistic=probabilistic or sides is not None,
         least=least,
-        between=_read_sides(between, probabilistic=probabilistic),
+        between=sides,
         dry_run=dry_run,
     )
     emit_result(context, result, lambda console: _draw_found(console, result))
@@ -143,15 +144,15 @@ def review(context: typer.Context, reveal: Reveal = False) -> None:
     emit(context, payload, lambda console: _draw_review(console, payload))
 
 
-def _read_sides(between: str | None, *, probabilistic: bool) -> tuple[str, str] | None:
+def _read_sides(between: str | None) -> tuple[str, str] | None:
     if between is None:
         return None
     sources = tuple(name.strip() for name in between.replace("，", ",").split(","))
-    if len(sources) != 2 or not probabilistic:
+    if len(sources) != 2 or not all(sources):
         raise BadInput(
             "cli.bad_between",
-            say("--between '{value}' does not say what to do.", value=between),
-            remedy=say("Write: --probabilistic --between SOURCE,SOURCE (see: aimwell data sources)."),
+            say("--between '{value}' does not name two sources.", value=between),
+            remedy=say("Write: --between SOURCE,SOURCE (see: aimwell data sources)."),
             where={"value": between},
         )
     return sources[0], sources[1]

@@ -107,9 +107,10 @@ def show_progress(context: typer.Context) -> Callable[[str | Text], None]:
     return report
 
 
-def warn(error: AimwellError) -> None:
-    """Say on standard error what could not be done for now, and go on."""
-    Page(stderr=True).print(error.render(), style="yellow", highlight=False, markup=False)
+def warn(message: AimwellError | Text) -> None:
+    """Say on standard error what could not be done for now, or what to beware of, and go on."""
+    text = message.render() if isinstance(message, AimwellError) else str(message)
+    Page(stderr=True).print(text, style="yellow", highlight=False, markup=False)
 
 
 def make_table(*titles: str) -> Table:

@@ -195,6 +195,7 @@ def export_person(
 ) -> None:
     """Write everything that is known about one person into a file.  将某人的全部已知数据导出到文件"""
     from aimwell.data.export import export_person as run_export
+    from aimwell.data.titles import name_place
 
     payload = run_export(state(context).workspace, customer, out)
 
@@ -202,7 +203,7 @@ def export_person(
         table = make_table(str(say("Table")))
         table.add_column(str(say("Rows")), justify="right")
         for name, rows in payload["rows"].items():
-            add_row(table, name, f"{rows:,}")
+            add_row(table, str(name_place(name)), f"{rows:,}")
         console.print(table)
         console.print(str(say("Written to {file}. It holds personal data: keep it safe.", file=str(out))),
                       markup=False)  # fmt: skip
@@ -236,11 +237,14 @@ def erase_person(
 
 
 def _draw_erasure(console: Console, result: Erasure) -> None:
+    from aimwell.data.titles import name_place
+
     table = make_table(str(say("Where")))
     for title in (say("Erased"), say("Kept without the person")):
         table.add_column(str(title), justify="right")
     for name in sorted({*result.erased, *result.anonymised}):
-        add_row(table, name, f"{result.erased.get(name, 0):,}", f"{result.anonymised.get(name, 0):,}")
+        counts = (result.erased.get(name, 0), result.anonymised.get(name, 0))
+        add_row(table, str(name_place(name)), *(f"{count:,}" for count in counts))
     console.print(table)
     for text in result.notices:
         console.print(f"• {text}", markup=False)

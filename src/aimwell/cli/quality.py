@@ -61,6 +61,8 @@ def _check_source(source: str, scores: dict[str, Any]) -> None:
 
 
 def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -> None:
+    from aimwell.data.titles import name_place
+
     walls = make_table(str(say("Source")))
     for title in _WALLS.values():
         walls.add_column(str(title), justify="right")
@@ -78,7 +80,7 @@ def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -
     for row in sorted(rows, key=lambda row: (_ORDER.index(row["severity"]), row["source"], row["table"])):
         severity = Styled(str(_SEVERITIES[row["severity"]]), style=_COLOURS[row["severity"]])
         finding, remedy = in_language(row["finding"]), in_language(row["remedy"])
-        place = f"{_name_source(row['source'])}\n{row['table']}"
+        place = f"{_name_source(row['source'])}\n{name_place(row['table'])}"
         add_row(findings, severity, place, str(_WALLS[row["wall"]]), finding + _show_examples(row), remedy)
     console.print(findings)
 

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from aimwell.cli.help import App
 from aimwell.cli.naming import name_channel, read_titles
-from aimwell.cli.output import add_row, emit, in_language, make_table, state
-from aimwell.core.errors import BadInput
+from aimwell.cli.output import add_row, emit, in_language, make_table, read_day, state
+from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
     from aimwell.analysis.drafts import Draft
-    from aimwell.engine.workspace import Reader
+    from aimwell.engine.workspace import Reader, Workspace
 
 app = App(help="Try out, build, keep and export segments.  分群：预览、生成、保存、导出")
 
@@ -133,9 +133,9 @@ def build_segments(
         if by == "clusters":
             drafts, notes = _build_clusters(reader, workspace.settings.seed, tags, count)
         elif by == "tree" and experiment is not None:
-            drafts, notes = _build_effects(reader, workspace.settings.seed, experiment, outcome)
+            drafts, notes = _build_effects(reader, workspace, experiment, outcome)
         elif by == "tree":
-            drafts, notes = _build_tree(reader, outcome or f"bought in {days} days", days)
+            drafts, notes = _build_tree(reader, outcome or _choose_outcome(reader, days), days)
         else:
             drafts, notes = _build_traditional(reader, by)
     versions = save_drafts(workspace.store, drafts) if keep else {}
@@ -171,11 +171,22 @@ def show_schedule(context: typer.Context) -> None:
 
 
 @app.command("refresh")
-def refresh_segments(context: typer.Context) -> None:
+def refresh_segments(
+    context: typer.Context,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Up to this business day, YYYY-MM-DD; today when left out.  截至的业务日，默认今天"
+        ),
+    ] = None,
+) -> None:
     """Decide again the customers whose windows have expired by now.  重新判定窗口已到期的客户"""
-    from aimwell.analysis.schedule import refresh_due
+    from aimwell.analysis.data_end import tell_old_data
+    from aimwell.analysis.schedule import find_day_start, refresh_due
 
-    done = refresh_due(state(context).workspace)
+    workspace, day = state(context).workspace, read_day(as_of)
+    done = refresh_due(workspace, find_day_start(day, workspace.settings.business.zone) if day else None)
+    old = None if day else tell_old_data(workspace)
     if done is None:
         message = say("No window has expired since the last analysis.")
         payload: dict[str, Any] = {"as_of": None, "looked_at": 0, "entered": 0, "left": 0}
@@ -193,8 +204,8 @@ def refresh_segments(context: typer.Context) -> None:
             "entered": done.entered,
             "left": done.left,
         }
-    payload["message"] = message.both()
-    emit(context, payload, lambda console: console.print(str(message), highlight=False))
+    payload |= {"message": message.both(), "warning": old}
+    emit(context, payload, lambda console: _draw_message(console, message, old))
 
 
 @app.command("export")
@@ -213,9 +224,12 @@ def export_members(
     ] = False,
 ) -> None:
     """Write the members who may be contacted through a channel to a CSV file.  将可经某渠道联系的成员导出为 CSV"""
+    from aimwell.analysis.data_end import tell_old_data
     from aimwell.analysis.segment_export import export_segment
 
-    done = export_segment(state(context).workspace, name, channel, out, live=live)
+    workspace = state(context).workspace
+    done = export_segment(workspace, name, channel, out, live=live)
+    old = tell_old_data(workspace) if live else None
     message = say(
         "{written} customers in {file}. Left out: {suppressed} suppressed, {refused} without consent, "
         "{unknown} without an address.",
@@ -236,8 +250,15 @@ def export_members(
             "without_address": done.without_address,
         },
         "message": message.both(),
+        "warning": old,
     }
-    emit(context, payload, lambda console: console.print(str(message), highlight=False, markup=False))
+    emit(context, payload, lambda console: _draw_message(console, message, old))
+
+
+def _draw_message(console: Console, message: Text, warning: Text | None) -> None:
+    console.print(str(message), highlight=False, markup=False)
+    if warning is not None:
+        console.print(f"• {warning}", style="yellow", highlight=False, markup=False)
 
 
 def _build_traditional(reader: Reader, by: str) -> tuple[tuple[Draft, ...], list[Text]]:
@@ -303,6 +324,33 @@ def _build_tree(reader: Reader, outcome: str, days: int) -> tuple[tuple[Draft, .
     return found.drafts, [note]
 
 
+def _choose_outcome(reader: Reader, days: int) -> str:
+    """To buy; NotReady where there are no orders: which event is a response only a person knows."""
+    from aimwell.analysis.activity import find_activity
+
+    if find_activity(reader) == "orders":
+        return f"bought in {days} days"
+    names = (
+        reader.query("SELECT name FROM events GROUP BY name ORDER BY COUNT(*), name")
+        .column("name")
+        .to_pylist()
+    )
+    example = "Order Completed" if "Order Completed" in names else next(iter(names), None)
+    if example is None:
+        remedy = say("Add orders or events: aimwell data add FILE")
+    else:
+        remedy = say(
+            "Name the event that is the response: --days {days} --outcome \"did '{event}' in {days} days\"",
+            days=days,
+            event=example,
+        )
+    raise NotReady(
+        "cli.outcome_needs_orders",
+        say("There are no orders, so that nobody can respond by buying."),
+        remedy=remedy,
+    )
+
+
 def _check_experiment(by: str, experiment: str | None) -> None:
     if experiment is not None and by != "tree":
         raise BadInput(
@@ -314,23 +362,27 @@ def _check_experiment(by: str, experiment: str | None) -> None:
 
 
 def _build_effects(
-    reader: Reader, seed: int, plan_id: str, outcome: str | None
+    reader: Reader, workspace: Workspace, plan_id: str, outcome: str | None
 ) -> tuple[tuple[Draft, ...], list[Text]]:
-    from aimwell.analysis.effect_tree import OUTCOMES, build_effect_tree
+    from aimwell.analysis.effect_tree import OUTCOMES, build_effect_tree, show_effect
     from aimwell.analysis.segments import read_rule_types
 
+    outcome, currency = outcome or OUTCOMES[0], workspace.settings.business.currency
     found = build_effect_tree(
-        reader, read_rule_types(reader), plan_id, outcome=outcome or OUTCOMES[0], seed=seed
+        reader,
+        read_rule_types(reader),
+        plan_id,
+        outcome=outcome,
+        currency=currency,
+        seed=workspace.settings.seed,
     )
     notes = [
         say(
             "Rules found on {grown} customers, effects measured on {measured} others; "
-            "over all: {effect} [{lower}, {upper}].",
+            "over all, effect on {outcome}: {effect} [{lower}, {upper}] per customer.",
             grown=found.grown_on,
             measured=found.measured_on,
-            effect=f"{found.overall.estimate:+.3g}",
-            lower=f"{found.overall.lower:.3g}",
-            upper=f"{found.overall.upper:.3g}",
+            **show_effect(found.overall, outcome, currency),
         ),
         say(
             "Were all effects one, such differences would be seen with probability {p}.",
@@ -339,6 +391,12 @@ def _build_effects(
     ]
     if not all(draft.figures["proven"] for draft in found.drafts):
         notes.append(say("Not proven: the 95 % interval includes zero. Test again before acting on it."))
+    if found.simulated:
+        notes.append(
+            say(
+                "The customers' answers to this plan were simulated: these effects are no measurement of real people."
+            )
+        )
     return found.drafts, notes
 
 

@@ -65,7 +65,10 @@ def show_tag_command(context: typer.Context, name: NameArgument) -> None:
 def add_tag_command(
     context: typer.Context,
     name: NameArgument,
-    form: Annotated[str | None, typer.Option(help="A specification as JSON.  表单定义（JSON）")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(help="A specification as JSON, or a file of it.  表单定义：JSON，或 JSON 文件"),
+    ] = None,
     sql: Annotated[
         Path | None,
         typer.Option(
@@ -120,7 +123,7 @@ def remove_tag_command(context: typer.Context, name: NameArgument) -> None:
 
 def _read_json(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text if text.lstrip().startswith(("{", "[")) else _read_text(Path(text)))
     except json.JSONDecodeError as error:
         raise BadInput(
             "cli.bad_json",

@@ -31,12 +31,12 @@ from aimwell.data.mapping import check_table, propose_mapping
 from aimwell.data.memory import Memory, recall, remember
 from aimwell.data.parsing import LATER, Clock, Parsed, parse_rows
 from aimwell.data.profile import profile_columns
-from aimwell.data.proposal import SURE, ask_table, choose_table, rank_tables
+from aimwell.data.proposal import SURE, ask_table, choose_table, rank_tables, refuse_messages
 from aimwell.data.quality import write_quality
 from aimwell.data.rejects import Rejected
 from aimwell.data.scratch import Scratch
 from aimwell.data.sources import Options, Source, check_file, open_source
-from aimwell.data.staging import Stage, hold_stage
+from aimwell.data.staging import Stage, forget_stage, hold_stage
 from aimwell.data.summary import find_lacks
 from aimwell.engine.workspace import Run, Workspace
 
@@ -102,6 +102,8 @@ def plan(workspace: Workspace, request: Request) -> Plan:
                 duplicates=request.duplicates or memory.duplicates,
             )
         table, confidence = request.table, 1.0
+        if table is None and memory is None and not request.mapping:
+            refuse_messages(source.file, profiles)
         if table is None and memory is not None:
             table = memory.confirmed.table
         if table is None:
@@ -130,10 +132,12 @@ def add(workspace: Workspace, planned: Plan, tell: Progress) -> StepResult:
     path = Path(request.place)
     check_file(path)
     signature = hash_file(path)
+    key = hashlib.sha256(f"{signature}\x1f{request.options}".encode()).hexdigest()[:24]
     known = _find_known(workspace, planned, signature)
     if known is not None:
+        # Whoever took it in may have been stopped before it was cleared away.
+        forget_stage(workspace.path / "staging", key)
         return known
-    key = hashlib.sha256(f"{signature}\x1f{request.options}".encode()).hexdigest()[:24]
     with (
         hold_stage(workspace.path / "staging", key, file=path.name) as stage,
         open_scratch(workspace) as scratch,
@@ -221,7 +225,8 @@ def _watch(tell: Progress) -> Callable[[int, int, int | None], None]:
 def open_scratch(workspace: Workspace) -> Iterator[Scratch]:
     """A scratch database within the workspace's limits."""
     engine = workspace.settings.engine
-    with Scratch(memory_limit=_share(engine.memory_limit, 0.4), threads=engine.threads) as scratch:
+    limit = _share(engine.memory_limit, 0.4)
+    with Scratch(workspace.warehouse_folder, memory_limit=limit, threads=engine.threads) as scratch:
         yield scratch
 
 

@@ -187,7 +187,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "phone",
         "inaccurate",
         r"phone IS NOT NULL AND NOT regexp_matches("
-        r"translate(phone, '０１２３４５６７８９＋－（）', '0123456789+-()'), '^[+(]?[0-9][-0-9() *]{5,19}$')",
+        r"translate(phone, '０１２３４５６７８９＋－（）', '0123456789+-()'), '^[+(]{0,2}[0-9][-0-9() *]{5,19}$')",
         "customer_id",
         lambda affected, total, column: say(
             "{affected} of {total} customers have a phone number that cannot be one.",
@@ -217,7 +217,7 @@ ROW_CHECKS: tuple[RowCheck, ...] = (
         "customers",
         None,
         "partial",
-        "customer_id NOT IN (SELECT DISTINCT customer_id FROM order_lines)",
+        "customer_id NOT IN (SELECT DISTINCT customer_id FROM order_lines WHERE NOT simulated)",
         "customer_id",
         lambda affected, total, column: say(
             "{affected} of {total} customers have no order.", affected=affected, total=total

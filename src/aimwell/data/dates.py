@@ -1,4 +1,5 @@
-"""Whether a column of dates puts the day or the month first: decided over the whole column, and said.
+"""Whether a column of dates puts the day or the month first: decided over the whole column, and said. And the days that
+programs write when they know none.
 
 Reads the staged table ``raw``; writes nothing.
 """
@@ -6,6 +7,7 @@ Reads the staged table ``raw``; writes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from aimwell.core.errors import BadInput
@@ -25,6 +27,20 @@ _PLAIN = (
 """Dates of one form that decide nothing, and hold no zone: they need not be told apart."""
 _EMPTY, _DAY, _MOMENT = 0, 10, 19
 ORDERS: tuple[Order, ...] = ("day-first", "month-first")
+PLACEHOLDER_DAYS = (
+    date(1, 1, 1),
+    date(1601, 1, 1),
+    date(1753, 1, 1),
+    date(1899, 12, 30),
+    date(1899, 12, 31),
+    date(1900, 1, 1),
+    date(1904, 1, 1),
+    date(1969, 12, 31),
+    date(1970, 1, 1),
+    date(9999, 12, 31),
+)
+"""What stands where there is no date: the first day of .NET, of Windows, of SQL Server, of Excel (as databases and as
+Excel read its 0 and 1, and on a Mac), of Unix (west of Greenwich and east), and the last day that can be written."""
 
 
 @dataclass(frozen=True)

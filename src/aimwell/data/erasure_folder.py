@@ -1,7 +1,8 @@
 """How the workspace's folder loses a person: old Parquet files, caches, and files that were written for people.
 
 Of lists (CSV, JSON Lines, text) the lines of the person go and all others stay; any other file that names the person
-is deleted whole. Settings, templates, the secret, the store and the warehouse's own files are left to their owners.
+is deleted whole, and so is one that is cut off and cannot be read. Settings, templates, the secret, the store and the
+warehouse's own files are left to their owners.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import secrets
 import shutil
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -28,6 +31,7 @@ from aimwell.data.person import build_patterns, names_person
 from aimwell.engine.files import sync_folder
 from aimwell.engine.leases import find_oldest_lease, is_alive
 from aimwell.engine.settings import FILE_NAME
+from aimwell.engine.spill import clear
 from aimwell.engine.store_tables import RUNS, TABLE_FILES
 from aimwell.engine.workspace import Workspace
 
@@ -62,7 +66,8 @@ def delete_unlisted(workspace: Workspace) -> int:
         if ours and name not in listed and not (alive and path.name.startswith(alive)):
             path.unlink(missing_ok=True)
             count += 1
-    for path in [*folder.glob("published*"), *(folder / "temporary").glob("*")]:
+    clear(folder, patience=_PATIENCE)
+    for path in folder.glob("published*"):
         shutil.rmtree(path, onerror=_pass_over_gone) if path.is_dir() else path.unlink(missing_ok=True)
     with workspace.store.begin() as connection:
         connection.execute(sa.delete(TABLE_FILES).where(TABLE_FILES.c.removed_in.is_not(None)))
@@ -116,18 +121,23 @@ def _mentions(path: Path, cut: Cut, patterns: Sequence[re.Pattern[str]]) -> bool
     opened = _open_lines(path)
     if opened is not None:
         return any(_names_line(cells, cut, patterns) for _, cells in opened[1])
-    raw = path.read_bytes()
-    parts = [_unpack_parquet(path)] if path.suffix == ".parquet" else [raw]
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as packed:
-            parts = [packed.read(name) for name in packed.namelist()]
+    try:
+        parts = _unpack(path)
+    except (OSError, pa.ArrowInvalid, zipfile.BadZipFile, zlib.error, RuntimeError):
+        # Cut off or locked: whom it names cannot be told, so it counts as naming everybody.
+        return path.exists()
     texts = [part.decode(codec, "ignore") for part in parts for codec in ("utf-8", "gb18030", "utf-16-le")]
     return any(pattern.search(text) for text in texts for pattern in patterns)
 
 
-def _unpack_parquet(path: Path) -> bytes:
-    rows = pq.read_table(path).to_pylist()
-    return json.dumps(rows, ensure_ascii=False, default=str).encode()
+def _unpack(path: Path) -> list[bytes]:
+    if path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+        return [json.dumps(rows, ensure_ascii=False, default=str).encode()]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            return [packed.read(name) for name in packed.namelist()]
+    return [path.read_bytes()]
 
 
 def _open_lines(path: Path) -> tuple[str, list[tuple[str, list[tuple[str, str]]]]] | None:

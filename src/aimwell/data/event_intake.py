@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,7 +75,9 @@ def take_events(
 ) -> list[Receipt]:
     """Take messages in (a list, one object, or Segment's ``{"batch": […]}``); one receipt per message, in order.
 
-    When this returns, everything accepted is durable and readers see it. Sending a batch again changes nothing.
+    When this returns, everything accepted is durable and readers see it. Sending a batch again changes nothing, at
+    whatever age its messages tell when they happened (``originalTimestamp``, ``timestamp`` or ``receivedAt``). One that
+    does not happens when it arrives: it is known again for ``workspace.hot.window`` (7) days, and counts anew after.
     """
     terms = _find_terms(workspace, source, received_at)
     with _without_collector():
@@ -91,7 +93,8 @@ def take_file(
 ) -> dict[str, int]:
     """Take a file of JSON Lines or of one JSON array in; counts of accepted, duplicate and rejected messages.
 
-    Batches become durable one after the other: after an interruption the same file may be taken in again. At the end
+    Batches become durable one after the other: after an interruption, or at any later time, the same file may be taken
+    in again: messages that do not say when they happened are looked for on all days. At the end
     the file stands in ``sources``, and rejects that it repaired are gone.
     """
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
@@ -303,9 +306,13 @@ def _build_reject(one: _Refused, source: str) -> tuple[Any, ...]:
 def _find_known(
     workspace: Workspace, read: Sequence[Message | _Refused], ids: Sequence[str], terms: Terms
 ) -> Any:
-    """Messages older than the window in which ids are remembered, and already in the tables."""
+    """Messages older than the window in which ids are remembered, and already in the tables.
+
+    Where a message stands that does not say when it happened, nothing tells: of a file it is looked for everywhere.
+    Programs send such messages one by one, and each would read the ids of all events (``take_events``).
+    """
     first = terms.received_at.date() - timedelta(days=workspace.hot.window - 1)
-    late = [one for one in read if isinstance(one, Message) and one.occurred_on < first]
+    late = [one for one in read if isinstance(one, Message) and _may_be_forgotten(one, first, terms)]
     if not late:
         return None
     asked = pa.table(
@@ -318,6 +325,8 @@ def _find_known(
     )
     # A repeat may have been under way for longer or shorter: corrected, its time is a moment off.
     low, high = min(one.occurred_on for one in late), max(one.occurred_on for one in late)
+    if not all(one.is_dated for one in late):
+        low = date(1990, 1, 1)
     days = {"low": low - timedelta(days=1), "high": high + timedelta(days=1)}
     with workspace.read() as reader:
         reader.register("asked", asked)
@@ -337,6 +346,10 @@ def _find_known(
     known = {f"message:{name}" for name in found["event_id"].to_pylist()}
     known |= {f"order:{name.rpartition(':')[0]}" for name in lines["line_id"].to_pylist()}
     return np.array([name in known for name in ids], dtype=np.bool_)
+
+
+def _may_be_forgotten(one: Message, first: date, terms: Terms) -> bool:
+    return one.occurred_on < first if one.is_dated else not terms.is_live
 
 
 def _group(messages: Iterator[FileMessage], size: int) -> Iterator[list[FileMessage]]:

@@ -66,7 +66,8 @@ def export_person(workspace: Workspace, customer_id: str, out: Path) -> dict[str
         "rows": rows,
     }
     _write(out, about, tables)
-    workspace.store.audit("person.exported", out.suffix, {"rows": sum(rows.values())})
+    detail = {"customer_id": person.customer_id, "rows": sum(rows.values())}
+    workspace.store.audit("person.exported", out.suffix, detail)
     return {**about, "file": str(out)}
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aimwell.core.text import Text
 from aimwell.data.checks import Wall, Words
+from aimwell.data.titles import name_column
 from aimwell.engine.session import Queryable
 
 EVERYWHERE = "all"
@@ -19,6 +20,8 @@ EVERYWHERE = "all"
 
 
 _DRAWN = 2_000_000
+_SIMULATED = ("order_lines", "events")
+"""The tables of this step in which rows can be simulated."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,13 @@ class Finding:
         share = self.affected / max(1, self.total)
         return "error" if share >= self.error else "warning" if share >= self.warning else "notice"
 
+    def _tell(self) -> Text:
+        """In words, with a declared column as people call it; rows set aside name the column of their own file."""
+        column = self.column or ""
+        told = self.finding(self.affected, self.total, column)
+        title = None if self.check.startswith("rejected_") else name_column(self.table, column)
+        return told if title is None else _name_in(told, column, title)
+
     def to_row(self, run_id: str) -> dict[str, Any]:
         """As it stands in the table."""
         key = "\x1f".join([self.source, self.table, self.column or "", self.check, self.about])
@@ -62,15 +72,25 @@ class Finding:
             "affected": self.affected,
             "total": self.total,
             "examples": json.dumps(list(self.examples), ensure_ascii=False),
-            "finding": self.finding(self.affected, self.total, self.column or "").to_json(),
+            "finding": self._tell().to_json(),
             "remedy": self.remedy.to_json() if self.affected else None,
             "run_id": run_id,
         }
 
 
+def _name_in(told: Text, column: str, title: Text) -> Text:
+    named = (("column", column), ("column", title))
+    return replace(told, parameters=tuple(named[1] if one == named[0] else one for one in told.parameters))
+
+
 def ask(reader: Queryable, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The rows of a small answer."""
     return list(reader.query(sql, parameters).to_pylist())
+
+
+def delivered(table: str) -> str:
+    """``table`` to be read from, without what the market simulator made: a report judges what sources delivered."""
+    return f"(SELECT * FROM {table} WHERE NOT simulated) AS {table}" if table in _SIMULATED else table
 
 
 def draw_share(reader: Queryable, table: str) -> str:

@@ -376,10 +376,10 @@ def _settle(
 
 def name_field(field: str) -> Text:
     """What people call a field."""
-    return _TITLES[field]
+    return FIELD_TITLES[field]
 
 
-_TITLES = {
+FIELD_TITLES: Choices[str, Text] = {
     "customer_id": say("customer number"),
     "order_id": say("order number"),
     "ordered_at": say("order date"),

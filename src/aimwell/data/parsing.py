@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from aimwell.core.text import Text, say
-from aimwell.data.dates import DatePlan, Order, plan_dates
+from aimwell.data.dates import PLACEHOLDER_DAYS, DatePlan, Order, plan_dates
 from aimwell.data.expressions import (
     CHANNEL_NAMES,
     KIND_NAMES,
@@ -271,6 +271,8 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
     for field in fields:
         name = field.name
         if field.kind is Kind.INSTANT:
+            if field.required:
+                yield _is_placeholder(f"{name}_local"), Rule("placeholder_date", name)
             sane = f"{name}_local >= TIMESTAMP '1900-01-01'"
             sane += "" if name == "until" else f" AND {name}_local < {NEVER}"
             yield (
@@ -290,6 +292,13 @@ def _list_conditions(fields: list[Field], mapping: Mapping) -> Iterator[tuple[st
             yield f"{known} IS NULL", Rule("unknown_channel", name)
         elif name == "purpose":
             yield f"{name}_text IS NOT NULL AND {name} IS NULL", Rule("unknown_purpose", name)
+
+
+def _is_placeholder(local: str) -> str:
+    """Whether ``local`` is a day that stands for none; nearly every row is told by its first comparison."""
+    days = ", ".join(f"DATE '{day.isoformat()}'" for day in PLACEHOLDER_DAYS)
+    odd = f"{local} < TIMESTAMP '1970-01-02' OR {local} >= {NEVER}"
+    return f"({odd}) AND CAST({local} AS DATE) IN ({days})"
 
 
 def _asks_recommendation(mapping: Mapping) -> str | None:

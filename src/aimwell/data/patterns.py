@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aimwell.core.text import say
-from aimwell.data.findings import EVERYWHERE, Finding, ask
+from aimwell.data.findings import EVERYWHERE, Finding, ask, delivered
 from aimwell.engine.session import Queryable
 
 
@@ -28,7 +28,8 @@ def _find_short_history(reader: Queryable) -> Iterator[Finding]:
     """Models that tell regular from lost customers want a year: less is named."""
     counted = ask(
         reader,
-        "SELECT count(*) AS lines, date_diff('day', min(ordered_on), max(ordered_on)) + 1 AS days FROM order_lines",
+        "SELECT count(*) AS lines, date_diff('day', min(ordered_on), max(ordered_on)) + 1 AS days "
+        f"FROM {delivered('order_lines')}",
     )[0]
     if counted["lines"]:
         days = int(counted["days"])
@@ -61,7 +62,7 @@ def _find_heaping(reader: Queryable) -> Iterator[Finding]:
             reader,
             f"""
             WITH heaps AS (
-                SELECT source, {value} AS heap, count(*) AS lines FROM order_lines
+                SELECT source, {value} AS heap, count(*) AS lines FROM {delivered("order_lines")}
                 WHERE {column} IS NOT NULL GROUP BY source, {value}
             )
             SELECT source, CAST(max(lines) AS BIGINT) AS largest, CAST(sum(lines) AS BIGINT) AS total,

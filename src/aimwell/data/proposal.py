@@ -34,7 +34,7 @@ def rank_tables(profiles: dict[str, Profile]) -> list[Candidate]:
     found = {name: match_columns(name, fields, columns, profiles) for name, fields in FIELDS.items()}
     scores = {
         "order_lines": _score_orders(found["order_lines"]),
-        "events": _score_events(found["events"]),
+        "events": _score_events(found["events"], profiles),
         "consents": _score_consents(found["consents"]),
         "signals": _score_signals(found["signals"]),
         "products": _score_products(found["products"], found["customers"], profiles),
@@ -83,6 +83,25 @@ def ask_table(file: str, ranked: list[Candidate]) -> BadInput:
     )
 
 
+def refuse_messages(file: str, profiles: dict[str, Profile]) -> None:
+    """BadInput for messages of programs (Segment): only ``track`` is a row, and ``data events add`` knows them all."""
+    kinds = {value.casefold() for value in profiles["type"].values} if "type" in profiles else set()
+    if "messageId" in profiles and kinds & _MESSAGES:
+        raise BadInput(
+            "data.messages",
+            say(
+                "'{file}' holds messages of programs, not rows: {kinds}.",
+                file=file,
+                kinds=", ".join(sorted(kinds)),
+            ),
+            remedy=say("Take them in with: aimwell data events add FILE"),
+            where={"file": file, "column": "type", "value": ", ".join(sorted(kinds))},
+        )
+
+
+_MESSAGES = frozenset({"identify", "page", "screen", "group", "alias"})
+
+
 Found = dict[str, Match]
 
 
@@ -106,13 +125,21 @@ def _score_orders(found: Found) -> float:
     return base * (0.8 if goods >= 0.8 or facts else 0.35)
 
 
-def _score_events(found: Found) -> float:
+def _score_events(found: Found, profiles: dict[str, Profile]) -> float:
     base = _score_base(found, "occurred_at")
     name = _sure(found, "name")
+    if _sure(found, "occurred_at") < 0.8 and _are_unique(found, profiles, "customer_id", "name"):
+        # What happens repeats itself: these are people with their names, and some date of theirs.
+        return base * 0.5
     if name >= 0.8:
         return min(base, name) + 0.04
     # What happened may be the same for all rows, which a person must say.
     return base * (0.65 if name or "campaign_id" in found else 0.5)
+
+
+def _are_unique(found: Found, profiles: dict[str, Profile], *fields: str) -> bool:
+    columns = [found[name].column for name in fields if name in found]
+    return len(columns) == len(fields) and all(name and profiles[name].unique for name in columns)
 
 
 def _score_consents(found: Found) -> float:

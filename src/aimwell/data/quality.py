@@ -2,7 +2,8 @@
 
 Reads ``customers``, ``products``, ``order_lines``, ``events``, ``consents``, ``sources`` and
 ``rejects``; its Arrow table
-goes to ``quality``. It is a function of those tables alone, so it can be recomputed at any time.
+goes to ``quality``. It is a function of those tables alone, so it can be recomputed at any time. What the market
+simulator made is left out: it was never delivered.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from aimwell.core.tables import CUSTOMERS, QUALITY
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.data.checks import ROW_CHECKS, RowCheck, Wall, Words
-from aimwell.data.findings import EVERYWHERE, Finding, ask, draw_share
+from aimwell.data.findings import EVERYWHERE, Finding, ask, delivered, draw_share
 from aimwell.data.patterns import find_patterns
 from aimwell.data.quality_copies import find_copies
 from aimwell.data.quality_drift import Figures, Key, find_drift, read_figures, read_history
 from aimwell.data.quality_history import build_snapshot
 from aimwell.data.quality_numbers import find_invented
 from aimwell.data.quality_orders import find_order_traits
+from aimwell.data.quality_placeholders import find_placeholders
 from aimwell.data.quality_time import find_absences
 from aimwell.data.quality_zeros import find_lost_zeros
 from aimwell.data.scratch import literal, quote
@@ -60,6 +62,7 @@ def _assess(run: Run, before: dict[Key, Figures], figures: dict[Key, Figures]) -
         *find_absences(reader),
         *find_lost_zeros(reader),
         *find_invented(reader),
+        *find_placeholders(reader),
         *find_copies(reader),
         *find_drift(reader, before, figures),
     ]
@@ -67,7 +70,7 @@ def _assess(run: Run, before: dict[Key, Figures], figures: dict[Key, Figures]) -
 
 
 def _check_rows(reader: Queryable) -> Iterator[Finding]:
-    there = {table for table in TABLES if ask(reader, f"SELECT 1 AS found FROM {table} LIMIT 1")}
+    there = {table for table in TABLES if ask(reader, f"SELECT 1 AS found FROM {delivered(table)} LIMIT 1")}
     for table in TABLES:
         checks = [check for check in ROW_CHECKS if check.table == table and check.against in (None, *there)]
         if checks:
@@ -108,17 +111,17 @@ def _check_table(reader: Queryable, table: str, checks: list[RowCheck]) -> Itera
 def _prepare_rows(reader: Queryable, table: str) -> str:
     """``checked``: the rows, with the limits of what is no outlier beside order lines."""
     if table != "order_lines":
-        return f"WITH checked AS (SELECT * FROM {table})"
+        return f"WITH checked AS (SELECT * FROM {delivered(table)})"
     limits = ask(
         reader,
         f"""
         SELECT source, 20 * approx_quantile(abs(CAST(revenue AS DOUBLE)), 0.99) AS revenue_limit,
             20 * approx_quantile(abs(quantity), 0.99) AS quantity_limit
-        FROM order_lines WHERE {draw_share(reader, "order_lines")} GROUP BY source
+        FROM {delivered("order_lines")} WHERE {draw_share(reader, "order_lines")} GROUP BY source
         """,
     )
     columns = ", ".join(_choose_limit(limits, name) for name in ("revenue_limit", "quantity_limit"))
-    return f"WITH checked AS (SELECT *, {columns} FROM order_lines)"
+    return f"WITH checked AS (SELECT *, {columns} FROM {delivered('order_lines')})"
 
 
 def _choose_limit(limits: list[dict[str, Any]], name: str) -> str:
@@ -145,7 +148,7 @@ def _find_examples(reader: Queryable, rows: str, check: RowCheck, source: str) -
 
 def _check_missing_tables(reader: Queryable) -> Iterator[Finding]:
     for table in TABLES:
-        rows = ask(reader, f"SELECT count(*) AS rows FROM {table}")[0]["rows"]
+        rows = ask(reader, f"SELECT count(*) AS rows FROM {delivered(table)}")[0]["rows"]
         yield Finding(
             EVERYWHERE,
             table,
@@ -300,6 +303,12 @@ _REASONS: dict[str, Words] = {
     ),
     "bad_date": lambda affected, total, column: say(
         "{affected} of {total} rows were set aside: '{column}' is no date.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "placeholder_date": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: '{column}' holds a day that stands for no date.",
         affected=affected,
         total=total,
         column=column,

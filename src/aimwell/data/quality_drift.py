@@ -16,7 +16,7 @@ from typing import Any
 
 from aimwell.core.tables import CUSTOMERS
 from aimwell.core.text import Text, say
-from aimwell.data.findings import Finding, ask, draw_share
+from aimwell.data.findings import Finding, ask, delivered, draw_share
 from aimwell.data.quality_time import read_days
 from aimwell.data.scratch import quote
 from aimwell.engine.session import Queryable
@@ -62,7 +62,7 @@ def read_figures(reader: Queryable, before: dict[Key, Figures]) -> dict[Key, Fig
     found: dict[Key, Figures] = {}
     for table, columns in _COLUMNS.items():
         for row in ask(
-            reader, f"SELECT source, count(*) AS rows FROM {table} GROUP BY source ORDER BY source"
+            reader, f"SELECT source, count(*) AS rows FROM {delivered(table)} GROUP BY source ORDER BY source"
         ):
             found[row["source"], table] = Figures(rows=int(row["rows"]))
         if not any(name == table for _, name in found):
@@ -146,7 +146,10 @@ def _count_bins(
         row["source"]: sorted({float(edge) for edge in row["edges"] or () if edge is not None})
         for row in ask(
             reader,
-            f"SELECT source, approx_quantile({value}, [{tenths}]) AS edges FROM {table} WHERE {drawn} GROUP BY source",
+            f"""
+            SELECT source, approx_quantile({value}, [{tenths}]) AS edges
+            FROM {delivered(table)} WHERE {drawn} GROUP BY source
+            """,
         )
     }
     for source, fresh in edges_of.items():
@@ -159,7 +162,7 @@ def _count_bins(
             reader,
             f"""
             SELECT CASE WHEN {column} IS NULL THEN -1 {cases} ELSE {len(edges)} END AS bin, count(*) AS rows
-            FROM {table} WHERE source = $source GROUP BY 1
+            FROM {delivered(table)} WHERE source = $source GROUP BY 1
             """,
             {"source": source},
         )
@@ -171,14 +174,16 @@ def _count_categories(
     reader: Queryable, table: str, column: str, before: dict[Key, Figures], found: dict[Key, Figures]
 ) -> None:
     name = quote(column)
-    distinct = ask(reader, f"SELECT approx_count_distinct({name}) AS distinct_values FROM {table}")[0]
+    distinct = ask(
+        reader, f"SELECT approx_count_distinct({name}) AS distinct_values FROM {delivered(table)}"
+    )[0]
     if not 1 <= int(distinct["distinct_values"]) <= _MOST_DISTINCT:
         return
     rows = ask(
         reader,
         f"""
         SELECT source, coalesce(CAST({name} AS VARCHAR), '') AS value, count(*) AS rows
-        FROM {table} GROUP BY 1, 2 ORDER BY source, rows DESC, value
+        FROM {delivered(table)} GROUP BY 1, 2 ORDER BY source, rows DESC, value
         """,
     )
     for source in dict.fromkeys(row["source"] for row in rows):

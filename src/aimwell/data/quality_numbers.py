@@ -1,4 +1,4 @@
-"""Quality checks for numbers that people type: rounded, invented or copied values, and contacts that are placeholders.
+"""Quality checks for numbers that people type: rounded, invented or copied values.
 
 Only attributes that measure something are looked at (age, balance, minutes): prices end as shops like, and numbers that
 name something are no measurements. Each finding must be unlikely by chance after all tests of a report are counted
@@ -17,7 +17,6 @@ from aimwell.core.text import say
 from aimwell.data.findings import EVERYWHERE, Finding, ask
 from aimwell.data.scratch import quote
 from aimwell.engine.session import Queryable
-from aimwell.stats.distribution import find_binomial_p_value
 from aimwell.stats.heaping import find_digit_p_value, find_heap
 
 ALPHA = 0.01
@@ -31,10 +30,6 @@ _NAMING = re.compile(
     re.IGNORECASE,
 )
 _REPEATED = "|".join(f"{digit}{{3,}}" for digit in range(1, 10))
-_PLACEHOLDER_PHONE = "|".join([*(f"{digit}{{6}}" for digit in range(10)), "1234567", "7654321", "0123456"])
-_PLACEHOLDER_EMAIL = r"^(test|none|no|na|nil|null|abc|aaa+|xxx+|123+|asdf?|qwe(rty)?|unknown|noemail|无)@"
-_CHANCE_OF_PLACEHOLDER = 1e-4
-"""Of a real number of eleven digits to hold six equal ones in a row, or a run, rounded up."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,6 @@ def find_invented(reader: Queryable) -> Iterator[Finding]:
     level = ALPHA / max(1, len(columns) * (len(BASES) + 2))
     for numbers in columns:
         yield from _judge_numbers(reader, numbers, level)
-    yield from _find_placeholders(reader)
 
 
 def _list_measures(reader: Queryable) -> list[str]:
@@ -184,42 +178,3 @@ def _show_repeated(reader: Queryable, column: str) -> tuple[str, ...]:
         """,
     )
     return tuple(str(row["value"]) for row in rows)
-
-
-def _find_placeholders(reader: Queryable) -> Iterator[Finding]:
-    tests = {
-        "phone": f"regexp_matches(regexp_replace(phone, '[^0-9]', '', 'g'), '{_PLACEHOLDER_PHONE}')",
-        "email": f"regexp_matches(lower(email), '{_PLACEHOLDER_EMAIL}')",
-    }
-    for column, condition in tests.items():
-        row = ask(
-            reader,
-            f"""
-            SELECT count({column}) AS total,
-                CAST(coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0) AS BIGINT) AS affected
-            FROM customers WHERE {column} IS NOT NULL
-            """,
-        )[0]
-        if not row["total"]:
-            continue
-        chance = find_binomial_p_value(row["affected"], row["total"], _CHANCE_OF_PLACEHOLDER)
-        # The values themselves are personal data: no example is kept.
-        yield Finding(
-            EVERYWHERE,
-            "customers",
-            column,
-            "inaccurate",
-            "placeholder_contact",
-            int(row["affected"]) if chance < ALPHA and row["affected"] > 1 else 0,
-            int(row["total"]),
-            (),
-            lambda affected, total, column: say(
-                "{affected} of {total} values of '{column}' look like placeholders (000000, 1234567, test@…).",
-                affected=affected,
-                total=total,
-                column=column,
-            ),
-            say("Leave the field empty where nothing is known, and do not make it compulsory."),
-            0.02,
-            2.0,
-        )

@@ -9,7 +9,6 @@ not repeat within a day. Reads ``order_lines``; writes nothing.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 
 from aimwell.core.text import Text, say
-from aimwell.data.findings import EVERYWHERE, Finding, ask
+from aimwell.data.findings import EVERYWHERE, Finding, ask, delivered
 from aimwell.data.repeats import Hashes, find_repeated, read_hashes
 from aimwell.engine.session import Queryable
+from aimwell.engine.spill import SpillFolder
 from aimwell.engine.workspace import Run
 from aimwell.stats.heaping import find_heap
 
@@ -32,8 +32,8 @@ _UNIQUE = say("Make order numbers unique over shops and years.")
 
 def find_order_traits(run: Run) -> Iterator[Finding]:
     """The findings of every check of this module."""
-    with tempfile.TemporaryDirectory(prefix="aimwell-") as folder:
-        mostly_single = _collect_several(run, Path(folder))
+    with SpillFolder(run.warehouse_folder, "orders") as own:
+        mostly_single = _collect_several(run, own.path / "hashes")
     counted = ask(run, _count_traits(mostly_single))
     for row in counted:
         yield from _report_shared(run, row)
@@ -57,7 +57,9 @@ def _collect_several(run: Run, folder: Path) -> bool:
             rows += len(batch)
             yield batch
 
-    hashes = read_hashes(run.query_batches("SELECT hash(order_id) AS hashed FROM order_lines"))
+    hashes = read_hashes(
+        run.query_batches("SELECT hash(order_id) AS hashed FROM order_lines WHERE NOT simulated")
+    )
     for repeated in find_repeated(watch(hashes), folder):
         found += len(repeated)
         if found > _FEW * rows:
@@ -91,7 +93,7 @@ def _group_orders(mostly_single: bool) -> str:
     """``baskets``: orders by what is in them; those of fewer than three lines together."""
     near = _tell_near("1")
     sums = ", ".join(f"sum(at_{at}) AS at_{at}" for at in range(len(_STEPS)))
-    whole = "product_id IS NOT NULL AND NOT simulated"
+    whole = "product_id IS NOT NULL"
     grouped = "WHERE hash(order_id) IN (SELECT hashed FROM several)" if mostly_single else ""
     return f"""orders AS (
             SELECT source, hash(order_id) AS number, min(hash(customer_id)) AS customer,
@@ -99,7 +101,7 @@ def _group_orders(mostly_single: bool) -> str:
                 min(CASE WHEN ordered_hour IS NOT NULL THEN {_MINUTE} END) AS minute,
                 sum(CASE WHEN {whole} THEN 1 ELSE 0 END) AS lines,
                 sum(CASE WHEN {whole} THEN CAST(hash(product_id, quantity, revenue) >> 2 AS BIGINT) END) AS content
-            FROM order_lines {grouped} GROUP BY source, hash(order_id)
+            FROM {delivered("order_lines")} {grouped} GROUP BY source, hash(order_id)
         ),
         traits AS (
             SELECT source, number, customer <> other_customer AS shared, day <> other_day AS spread,
@@ -121,7 +123,7 @@ def _count_singles(mostly_single: bool) -> str:
     single = "hash(order_id) NOT IN (SELECT hashed FROM several)" if mostly_single else "false"
     return f"""minutes AS (
             SELECT source, CASE WHEN ordered_hour IS NOT NULL THEN {_MINUTE} % 15 END AS quarter, count(*) AS orders
-            FROM order_lines WHERE {single} GROUP BY 1, 2
+            FROM {delivered("order_lines")} WHERE {single} GROUP BY 1, 2
         ),
         singles AS (
             SELECT source, NULL AS basket, orders, CASE WHEN quarter IS NULL THEN 0 ELSE orders END AS timed,
@@ -145,7 +147,10 @@ def _show(reader: Queryable, number: int | None) -> tuple[str, ...]:
         return ()
     found = ask(
         reader,
-        "SELECT min(order_id) AS example FROM order_lines WHERE hash(order_id) = CAST($number AS UBIGINT)",
+        f"""
+        SELECT min(order_id) AS example FROM {delivered("order_lines")}
+        WHERE hash(order_id) = CAST($number AS UBIGINT)
+        """,
         {"number": str(number)},
     )
     return (str(found[0]["example"]),)
@@ -191,13 +196,13 @@ def _find_repeated_orders(run: Run, counted: list[dict[str, Any]], mostly_single
     total, affected, number = sum(int(row["orders"]) for row in counted), 0, None
     # Of one source alone no order can stand in two, and an order of one line in none but its own.
     if len(counted) > 1:
-        among = "AND hash(order_id) IN (SELECT hashed FROM several)" if mostly_single else ""
+        among = "WHERE hash(order_id) IN (SELECT hashed FROM several)" if mostly_single else ""
         row = ask(
             run,
             f"""
             WITH orders AS (
-                SELECT hash(order_id) AS number, min(hash(source)) <> max(hash(source)) AS repeated FROM order_lines
-                WHERE NOT simulated {among} GROUP BY hash(order_id), hash(customer_id)
+                SELECT hash(order_id) AS number, min(hash(source)) <> max(hash(source)) AS repeated
+                FROM {delivered("order_lines")} {among} GROUP BY hash(order_id), hash(customer_id)
             )
             SELECT count(*) AS affected, min(number) AS number FROM orders WHERE repeated
             """,

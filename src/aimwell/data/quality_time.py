@@ -15,6 +15,7 @@ from itertools import pairwise
 from math import exp, log
 
 from aimwell.core.text import Text, say
+from aimwell.data.dates import PLACEHOLDER_DAYS
 from aimwell.data.findings import Finding, ask
 from aimwell.engine.session import Queryable
 
@@ -128,15 +129,19 @@ def _tell_gaps(affected: int, total: int, column: str) -> Text:
 
 
 def find_strays(days: dict[date, int]) -> dict[date, int]:
-    """Days far from nearly all rows: further than half the length of the middle 99.5 %, and than four weeks."""
-    total, seen = sum(days.values()), 0
+    """Days far from nearly all rows: further than half the length of the middle 99.5 %, and than four weeks.
+
+    A day that stands for no date is one always: there may be more of them than a share of rows can tell.
+    """
+    known = {day: rows for day, rows in days.items() if day not in PLACEHOLDER_DAYS}
+    total, seen = sum(known.values()), 0
     low = high = None
-    for day in sorted(days):
-        seen += days[day]
+    for day in sorted(known):
+        seen += known[day]
         low = day if low is None and seen > 0.0025 * total else low
         high = day if high is None and seen >= 0.9975 * total else high
     if low is None or high is None:
-        return {}
+        return dict(days)
     margin = max(timedelta(days=28), (high - low) / 2)
     return {day: rows for day, rows in days.items() if day < low - margin or day > high + margin}
 

@@ -50,6 +50,11 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
             value=shown,
             column=column,
         ),
+        "placeholder_date": say(
+            "'{value}' in column '{column}' is what programs write when there is no date. Enter the true one.",
+            value=shown,
+            column=column,
+        ),
         "from_future": say(
             "'{value}' in column '{column}' lies in the future. Correct the date, or add the row later.",
             value=shown,

@@ -1,13 +1,14 @@
 """A private DuckDB in which one file is read and parsed before anything touches the warehouse.
 
-It spills to a temporary folder beyond its memory limit and is thrown away at the end. Reads and writes nothing
-of the warehouse.
+Beyond its memory limit it spills into a folder of the workspace (``engine.spill``), where an erasure finds what it
+held, even if its process was killed; at the end it is thrown away. Reads and writes no table.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,14 +17,24 @@ import duckdb
 import pyarrow as pa
 
 from aimwell.engine.session import out_of_memory
+from aimwell.engine.spill import SpillFolder
 
 
 class Scratch:
-    """A temporary folder with a DuckDB connection; use it in a ``with`` block."""
+    """A folder with a DuckDB connection; use it in a ``with`` block.
 
-    def __init__(self, *, memory_limit: str = "2GB", threads: int = 2) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="aimwell-")
-        self.folder = Path(self._folder.name)
+    ``warehouse``: that of the workspace whose people the rows are about; None, which is the system's temporary folder,
+    is for rows that are nobody's here (public data).
+    """
+
+    def __init__(self, warehouse: Path | None = None, *, memory_limit: str = "2GB", threads: int = 2) -> None:
+        self._end = ExitStack()
+        if warehouse is None:
+            self.folder = Path(self._end.enter_context(tempfile.TemporaryDirectory(prefix="aimwell-")))
+        else:
+            own = self._end.enter_context(SpillFolder(warehouse, "scratch"))
+            self._end.enter_context(own.watch())
+            self.folder = own.path
         # In memory, spilling what does not fit: a database file compresses every column, five times the work.
         self._connection = duckdb.connect(
             ":memory:",
@@ -44,7 +55,7 @@ class Scratch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-        self._folder.cleanup()
+        self._end.__exit__(kind, error, trace)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The rows of ``sql`` as an Arrow table; values are bound as ``$name``."""

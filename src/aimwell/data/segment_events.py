@@ -75,6 +75,8 @@ class Message:
     """Under which its lines are known: an order that is told twice has its lines once."""
     problem: BadInput | None = None
     """Why the lines of its order could not be taken, although the event was."""
+    is_dated: bool = True
+    """Whether it tells its day itself; else it happened whenever it is taken in, each time on another day."""
 
 
 def read_message(message: object, terms: Terms) -> Message:
@@ -102,6 +104,7 @@ def read_message(message: object, terms: Terms) -> Message:
     # Without an id of its own a message is known by what it says; when it was sent again is not part of that.
     identity = _read_id(message, "messageId") or _name_by_content(message)
     read = Message(identity, customer, occurred, occurred.astimezone(terms.zone).date(), ())
+    read.is_dated = _is_dated(message, terms)
     read.event = (
         identity,
         customer,
@@ -262,6 +265,12 @@ def _read_received(message: Mapping[str, Any], terms: Terms) -> datetime:
     """When it reached us, or a server before us; never later than now."""
     received = _read_instant(message, "receivedAt")
     return terms.received_at if received is None else min(received, terms.received_at)
+
+
+def _is_dated(message: Mapping[str, Any], terms: Terms) -> bool:
+    # When it was sent says nothing of a live message: sent again, it says something else.
+    names = ("originalTimestamp", "timestamp", "receivedAt", *(() if terms.is_live else ("sentAt",)))
+    return any(message.get(name) is not None for name in names)
 
 
 def _find_instant(message: Mapping[str, Any], received: datetime, *, is_timed: bool) -> datetime:

@@ -65,7 +65,7 @@ class Stage:
         watch: Watch | None = None,
         pieces: int | None = None,
     ) -> State:
-        """Read what is not staged yet; at most ``pieces`` pieces. ``signature`` tells sources apart."""
+        """Read what is not staged yet; ``pieces``: stop after so many and a line. ``signature`` tells sources apart."""
         signature = signature and _sign(delivery, signature)
         state = self._resume(delivery, signature) or self._begin(delivery, signature)
         if state.complete:
@@ -75,7 +75,8 @@ class Stage:
             self._save(state, signature)
             if watch is not None:
                 watch(state.rows + state.faults, state.offset, delivery.size)
-            if pieces is not None and state.pieces >= pieces:
+            # A first piece may be empty: its lines wait for the end of a quote.
+            if pieces is not None and state.pieces >= pieces and state.rows + state.faults:
                 return state
         state.complete = True
         self._save(state, signature)
@@ -189,20 +190,39 @@ def hold_stage(root: Path, key: str, *, file: str) -> Iterator[Stage]:
     """
     root.mkdir(parents=True, exist_ok=True)
     _forget_old(root)
-    lock = os.open(root / f"{key}.lock", os.O_CREAT | os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with _lock(root, key) as mine:
+        if not mine:
             raise Conflict(
                 "data.being_loaded",
                 say("'{file}' is being loaded by another process.", file=file),
                 remedy=say("Wait until it has ended, and run the command again."),
                 where={"file": file},
-            ) from error
+            )
         stage = Stage(root / key)
         yield stage
         stage.remove()
+
+
+def forget_stage(root: Path, key: str) -> None:
+    """Remove the stage ``key`` below ``root`` if it is there and nobody fills it."""
+    if not (root / key).exists():
+        return
+    with _lock(root, key) as mine:
+        if mine:
+            shutil.rmtree(root / key, ignore_errors=True)
+
+
+@contextmanager
+def _lock(root: Path, key: str) -> Iterator[bool]:
+    """Whether the stage is this process's own while the block runs."""
+    lock = os.open(root / f"{key}.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(lock)
 

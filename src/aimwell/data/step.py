@@ -154,7 +154,10 @@ def check(workspace: Workspace, as_of: date | None = None) -> StepResult:
 
 
 def write_rejected(workspace: Workspace, out: Path, *, source: str | None = None) -> int:
-    """Write the rejects of ``source`` (or of the only one) as CSV in its own columns; how many rows it has."""
+    """Write the rejects of ``source`` (or of the only one) as CSV in its own columns; how many rows it has.
+
+    They are whole, with whatever they say about people: the audit log says that they were written.
+    """
     with workspace.read() as reader:
         known = [
             str(row["source"]) for row in ask(reader, "SELECT DISTINCT source FROM rejects ORDER BY source")
@@ -168,7 +171,9 @@ def write_rejected(workspace: Workspace, out: Path, *, source: str | None = None
     columns: dict[str, None] = {}
     for row in rows:
         columns.update(dict.fromkeys(name for name in json.loads(row["record"]) if name != "aimwell_line"))
-    return write_rejects(rows, list(columns), out)
+    count = write_rejects(rows, list(columns), out)
+    workspace.store.audit("rejects.exported", chosen, {"rows": count})
+    return count
 
 
 def _count_delivered(run: Run, source: str, table: str, file: str) -> int:
@@ -257,6 +262,11 @@ def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int 
             ORDER BY source, file, row_number, first_id LIMIT {limit}
             """,
             bound,
+        )
+    if rows:
+        # A cell that could not be taken in may be about anybody.
+        workspace.store.audit(
+            "rejects.shown", source or "all", {"rows": sum(int(row["rows"]) for row in rows)}
         )
     return {
         "total": sum(int(row["rows"]) for row in reasons),

@@ -10,6 +10,9 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+
+from aimwell.data.identity.names import simplify
 
 
 class Kind(StrEnum):
@@ -320,9 +323,11 @@ FIELDS: dict[str, tuple[Field, ...]] = {
 }
 
 
+@lru_cache(maxsize=10_000)
 def fold_header(header: str) -> str:
-    """A header without case, width, blanks and signs: 'Customer ID' and '客户 编号' → 'customerid', '客户编号'."""
-    return re.sub(r"[\W_]+", "", _drop_type(unicodedata.normalize("NFKC", header)).casefold())
+    """A header without case, width, blanks, signs and traditional characters: '客戶 編號' → '客户编号'."""
+    folded = re.sub(r"[\W_]+", "", _drop_type(unicodedata.normalize("NFKC", header)).casefold())
+    return folded if folded.isascii() else simplify(folded)
 
 
 def split_header(header: str) -> frozenset[str]:
@@ -359,4 +364,4 @@ def _contains(name: str, folded: str, words: frozenset[str]) -> bool:
     if name.isascii():
         # "id" stands in so many headers that it says nothing unless it is all of one.
         return name != "id" and set(name.split()) <= words
-    return len(name) >= 2 and name in folded
+    return len(name) >= 2 and fold_header(name) in folded

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from aimwell.core.errors import NotReady
 from aimwell.core.text import say
 from aimwell.engine.session import out_of_memory
 from aimwell.engine.settings import EngineSettings
+from aimwell.engine.spill import SpillFolder
 from aimwell.engine.translated_session import TranslatedSession
 
 # What makes ClickHouse answer as the standard says: an unmatched row of a join and a sum of nothing are NULL, a name
@@ -44,28 +46,28 @@ class ClickHouseSession(TranslatedSession):
 
     def __init__(self, settings: EngineSettings, folder: Path, files: Mapping[str, list[str]]) -> None:
         try:
-            import chdb
+            import chdb  # noqa: F401
         except ImportError as error:
             raise NotReady(
                 "engine.clickhouse_missing",
                 say("ClickHouse (chDB) is not installed."),
                 remedy=say("Install it with: pip install aimwell[clickhouse]"),
             ) from error
-        self._connection = chdb.connect(":memory:")
+        self._server: SpillFolder | None
+        self._server, self._connection = _connect(folder)
         self._database = f"session_{os.urandom(8).hex()}"
         self._connection.query(f"CREATE DATABASE {self._database} ENGINE = Memory")
         self._connection.query(f"USE {self._database}")
         limits = {"max_threads": str(settings.threads), "max_memory_usage": str(settings.memory_bytes)}
         for name, value in {**_SETTINGS, **limits}.items():
             self._connection.query(f"SET {name} = {value}")
-        self._links = tempfile.TemporaryDirectory(prefix="aimwell-")
         super().__init__(settings, folder, files)
 
     def close(self) -> None:
         """End the session; its database is gone."""
         self._connection.query(f"DROP DATABASE IF EXISTS {self._database}")
         self._connection.close()
-        self._links.cleanup()
+        self._server = None
         super().close()
 
     def _run(self, sql: str, values: dict[str, Any]) -> pa.Table:
@@ -100,11 +102,33 @@ class ClickHouseSession(TranslatedSession):
         folders = {path.parent for path in paths}
         folder = folders.pop()
         if folders or re.search(r"[*?{}\[\]]", str(folder.resolve())):
-            folder = Path(tempfile.mkdtemp(dir=self._links.name))
+            folder = Path(tempfile.mkdtemp(dir=self._aside))
             for path in paths:
                 (folder / path.name).symlink_to(path.resolve())
         names = ",".join(path.name for path in paths)
         return f"{folder.resolve()}/{names}" if len(paths) == 1 else f"{folder.resolve()}/{{{names}}}"
+
+
+_servers: WeakSet[SpillFolder] = WeakSet()
+"""Where the ClickHouse of this process spills: it runs for as long as any session is open."""
+
+
+def _connect(warehouse: Path) -> tuple[SpillFolder, Any]:
+    """Where ClickHouse spills, which is in the workspace of the first session that is open, and a connection to it."""
+    import chdb
+
+    server = next((one for one in _servers if one.is_open), None) or SpillFolder(warehouse, "clickhouse")
+    _servers.add(server)
+    before = os.environ.get("TMPDIR")
+    # It has no setting for this that could be given here.
+    os.environ["TMPDIR"] = str(server.path)
+    try:
+        return server, chdb.connect(":memory:")
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
 
 
 def _render_value(value: object) -> object:

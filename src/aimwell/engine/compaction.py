@@ -221,10 +221,10 @@ def _split(table: Table, rows: pa.Table) -> list[tuple[str, pa.Table]]:
 
 
 def _list_order(table: Table) -> list[str]:
-    """Customer, then time, then the key: what a file is sorted by."""
+    """Customer, then time, then the key: what a file is sorted by; empty for a log without any of them."""
     instants = [column.name for column in table.columns if column.type is Type.INSTANT][:1]
     customer = [column.name for column in table.columns if column.name == "customer_id"]
-    return list(dict.fromkeys([*customer, *(instants if customer else []), *table.key]))
+    return list(dict.fromkeys([*customer, *(instants if customer or not table.key else []), *table.key]))
 
 
 def _name_file(folder: Path, table: Table, run_id: str, month: str) -> Path:

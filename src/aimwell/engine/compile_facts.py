@@ -42,7 +42,7 @@ class Facts:
     def __init__(self, as_of: date, among: str | None = None) -> None:
         self.as_of = as_of
         self.among = among
-        self._figures = TagPlan(as_of, Among(table=among))
+        self._figures = TagPlan(as_of, Among(table=among), {})
         self._sequences: dict[StepSequence, str] = {}
 
     @property

@@ -120,7 +120,8 @@ class _Wording:
         if tag in self.titles:
             return self.titles[tag]
         if is_attribute(tag):
-            return say("Attribute {name}", name=tag.removeprefix(ATTRIBUTE).replace("_", " "))
+            name = tag.removeprefix(ATTRIBUTE)
+            return say("Attribute {name}", name=say("region") if name == "region" else name.replace("_", " "))
         return quote_words(tag)
 
     def _name_segment(self, segment: str) -> Text:

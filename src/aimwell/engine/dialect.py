@@ -73,7 +73,7 @@ def _translate(sql: str, dialect: Dialect, kinds: tuple[tuple[str, str], ...]) -
         # To compute a part once and keep it is a hint that only DuckDB understands.
         part.set("materialized", None)
     try:
-        text = tree.sql(dialect=dialect, unsupported_level=sqlglot.ErrorLevel.RAISE)
+        text = tree.sql(dialect=dialect, copy=False, unsupported_level=sqlglot.ErrorLevel.RAISE)
     except SqlglotError as error:
         raise _refuse(sql, str(error).splitlines()[0]) from error
     return Translation(text, tables)
@@ -124,6 +124,12 @@ def _find_kind(value: object) -> str:
 def _change_for_spark(node: exp.Expr, kinds: Mapping[str, str]) -> exp.Expr:
     if isinstance(node, exp.Placeholder) and kinds.get(node.name) == "":
         return exp.Null()
+    if isinstance(node, exp.Placeholder) and kinds.get(node.name) == "Date32":
+        # Bound as text: on the way through Java a day before 1582 would become another, or an error.
+        return exp.cast(node.copy(), "date")
+    if isinstance(node, exp.Where) and isinstance(node.this, exp.Paren):
+        # Spark would take "FROM seen WHERE (TRUE)" for a table called WHERE with a column called TRUE.
+        return exp.Where(this=node.this.unnest().copy())
     if isinstance(node, exp.Extract) and node.name.upper() == "ISODOW":
         return exp.Extract(this=exp.Var(this="DOW_ISO"), expression=node.expression)
     if isinstance(node, exp.Anonymous) and node.name.upper() == "EPOCH_US":

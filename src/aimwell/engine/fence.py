@@ -6,7 +6,6 @@ no other files, no network, no extensions and no settings to change, and takes a
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 from aimwell.core.errors import AimwellError, BadInput, NotReady
 from aimwell.core.text import say
+from aimwell.engine.spill import SpillFolder
 
 CLOSED: Mapping[str, str | bool] = {
     "autoinstall_known_extensions": False,
@@ -53,7 +53,7 @@ def query_fenced(
     parameters: Mapping[str, Any] | None,
     shown: Shown,
     *,
-    temporary: Path,
+    warehouse: Path,
     threads: int,
     seconds: float,
     memory: str,
@@ -62,10 +62,9 @@ def query_fenced(
 
     BadInput when it is no SELECT, NotReady when it takes more of either, duckdb.Error when it cannot be answered.
     """
-    temporary.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=temporary, prefix="fenced-", ignore_cleanup_errors=True) as own,
-        closing(_open(own, threads, memory)) as connection,
+        SpillFolder(warehouse, "fenced") as own,
+        closing(_open(str(own.path / "spilt"), threads, memory)) as connection,
     ):
         for name, rows in shown.tables.items():
             connection.register(name, rows)

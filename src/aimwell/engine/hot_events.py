@@ -5,7 +5,8 @@ left out, so that a sender may repeat itself at will. A reader's snapshot (``eng
 rows of one transaction, and so sees every row exactly once; ``engine.compaction`` moves hot rows into files.
 
 Ids are remembered for ``window`` days by the day of their arrival. A message that happened before the window is
-looked up in the files instead, so that repeats are told at any age, unless only its arrival says when it happened.
+looked up in the files instead, so that repeats are told at any age, unless a program sends one of which only its
+arrival says when it happened (``data.event_intake``).
 Writes the store's ``hot_batches``, ``hot_digests`` and ``hot_gate``; the statements are portable (SQLite, PostgreSQL).
 """
 

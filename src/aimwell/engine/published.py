@@ -46,6 +46,7 @@ from aimwell.engine.leases import hold_lease
 from aimwell.engine.manifest import Snapshot, changed_meanwhile, read_snapshot, read_version
 from aimwell.engine.session import Session
 from aimwell.engine.settings import EngineSettings
+from aimwell.engine.spill import SpillFolder
 
 POINTER = "published.json"
 FORM = 2
@@ -143,11 +144,12 @@ def read_pointer(folder: Path) -> Edition | None:
 @contextmanager
 def open_published(folder: Path, settings: EngineSettings) -> Iterator[PublishedReader]:
     """The newest edition, read-only; NotReady when nothing was published yet."""
-    connection, edition = _connect(folder, settings)
-    try:
-        yield PublishedReader(connection, edition)
-    finally:
-        connection.close()
+    with SpillFolder(folder, "published") as spill:
+        connection, edition = _connect(folder, settings, spill.path)
+        try:
+            yield PublishedReader(connection, edition)
+        finally:
+            connection.close()
 
 
 def list_old_editions(folder: Path) -> list[Path]:
@@ -164,7 +166,9 @@ def list_old_editions(folder: Path) -> list[Path]:
 _TABLES = ("tags", "events", "order_lines", "identities")
 
 
-def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyConnection, Edition]:
+def _connect(
+    folder: Path, settings: EngineSettings, spill: Path
+) -> tuple[duckdb.DuckDBPyConnection, Edition]:
     for _ in range(_TRIES):
         edition = read_pointer(folder)
         if edition is None:
@@ -177,7 +181,7 @@ def _connect(folder: Path, settings: EngineSettings) -> tuple[duckdb.DuckDBPyCon
                     "memory_limit": settings.memory_limit,
                     "threads": settings.threads,
                     # Not beside the file, where nobody would look for what a killed reader left.
-                    "temp_directory": str(folder / "temporary"),
+                    "temp_directory": str(spill / "spilt"),
                     **CLOSED,
                 },
             )

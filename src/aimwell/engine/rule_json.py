@@ -7,7 +7,6 @@ A rule is one of ``{tag, is, value}``, ``{tag, one_of}``, ``{tag, between}``, ``
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 from aimwell.core.errors import BadInput
@@ -30,7 +29,16 @@ from aimwell.engine.rule import (
 )
 from aimwell.engine.rule import Any as AnyOne
 from aimwell.engine.rule_check import MOST_LEVELS
-from aimwell.engine.specification import FUNCTIONS, OPERATORS, Aggregate, Condition, DaysSince, Value, Window
+from aimwell.engine.specification import (
+    FUNCTIONS,
+    OPERATORS,
+    Aggregate,
+    Condition,
+    DaysSince,
+    Value,
+    Window,
+    is_number,
+)
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
@@ -238,7 +246,7 @@ def _read_nearest(fields: dict[str, Any]) -> Nearest:
             case _:
                 raise _not_readable(fields)
     for point in fields["points"] if isinstance(fields["points"], list) else [None]:
-        if not isinstance(point, list) or not all(_is_number(value) for value in point):
+        if not isinstance(point, list) or not all(is_number(value) for value in point):
             raise _not_readable(fields)
         points.append(tuple(point))
     if not _is_whole(fields["which"]):
@@ -252,10 +260,6 @@ def _are_values(values: list[Any]) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _not_readable(body: object) -> BadInput:

@@ -17,6 +17,7 @@ from aimwell.core.text import say
 from aimwell.engine.fence import CLOSED, Shown, close_off, query_fenced
 from aimwell.engine.settings import EngineSettings
 from aimwell.engine.snapshot import SnapshotViews
+from aimwell.engine.spill import SpillFolder
 from aimwell.engine.views import RESOLVED, have_one_schema, name_stored
 
 _WORD = re.compile(r"\w+")
@@ -40,12 +41,13 @@ class Session(SnapshotViews):
     """
 
     def __init__(self, settings: EngineSettings, folder: Path, files: Mapping[str, list[str]]) -> None:
+        self.spill = SpillFolder(folder, "session")
         self._connection = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": settings.memory_limit,
                 "threads": settings.threads,
-                "temp_directory": str(folder / "temporary"),
+                "temp_directory": str(self.spill.path / "spilt"),
                 **CLOSED,
             },
         )
@@ -107,7 +109,7 @@ class Session(SnapshotViews):
             sql,
             parameters,
             self._show_tables(sql, tables),
-            temporary=self._folder / "temporary",
+            warehouse=self._folder,
             threads=self._threads,
             seconds=seconds,
             memory=memory,
@@ -130,16 +132,17 @@ class Session(SnapshotViews):
             return relation.to_arrow_reader(rows)
 
     def stream(self, table: Table, order: Sequence[str]) -> tuple[pa.Schema, pa.RecordBatchReader]:
-        """All rows of ``table`` as they were delivered, sorted, batch by batch, with their schema."""
-        sql = f"SELECT * FROM {name_stored(table.name)} ORDER BY {', '.join(order)}"
+        """All rows of ``table`` as they were delivered, sorted by ``order``, batch by batch, with their schema."""
+        sql = f"SELECT * FROM {name_stored(table.name)}" + (f" ORDER BY {', '.join(order)}" if order else "")
         with self._turn:
             self._make_views(sql)
             reader = self._connection.sql(sql).to_arrow_reader(128 * 1024)
             return reader.schema, reader
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, and remove what it spilt."""
         self._connection.close()
+        self.spill.close()
 
     def _read_files(self, table: Table, paths: list[Path], stored: Mapping[str, pa.DataType]) -> str:
         self._read[table.name] = paths

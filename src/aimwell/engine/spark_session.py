@@ -1,7 +1,8 @@
 """Queries on Spark, on this machine or on a cluster, over the same Parquet files. Needs the extra ``spark`` and Java.
 
-One Spark runs in a process; each session has views and settings of its own. On a cluster the workspace's folder must be
-one that all machines see.
+One Spark runs in a process; each session has views and settings of its own. On this machine it spills into the
+workspace that first asked for it (``engine.spill``). On a cluster the workspace's folder must be one that all machines
+see, and where Spark's machines spill is for the cluster's own settings to say.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from aimwell.core.errors import NotReady
 from aimwell.core.text import say
 from aimwell.engine.session import out_of_memory
 from aimwell.engine.settings import EngineSettings
+from aimwell.engine.spill import SpillFolder
 from aimwell.engine.translated_session import TranslatedSession
 
 # ``variable.substitute`` off: otherwise Spark would read ${…} inside a text as a variable.
@@ -42,7 +45,7 @@ class SparkSession(TranslatedSession):
     title = "Spark"
 
     def __init__(self, settings: EngineSettings, folder: Path, files: Mapping[str, list[str]]) -> None:
-        self._spark = open_spark(settings)
+        self._spark = open_spark(settings, folder)
         super().__init__(settings, folder, files)
 
     def close(self) -> None:
@@ -52,7 +55,7 @@ class SparkSession(TranslatedSession):
         super().close()
 
     def _run(self, sql: str, values: dict[str, Any]) -> pa.Table:
-        bound = {name: value for name, value in values.items() if value is not None}
+        bound = {name: _render_value(value) for name, value in values.items() if value is not None}
         try:
             return self._spark.sql(sql, args=bound or None).toArrow()
         except (
@@ -61,7 +64,8 @@ class SparkSession(TranslatedSession):
             text = str(error)
             if "UNABLE_TO_ACQUIRE_MEMORY" in text or "OutOfMemoryError" in text:
                 raise out_of_memory() from error
-            raise self._fail(text.strip().splitlines()[0]) from error
+            # Some of Spark's errors say nothing but their kind.
+            raise self._fail(text.strip().split("\n")[0] or type(error).__name__) from error
 
     def _show_files(self, name: str, paths: list[Path], stored: Mapping[str, pa.DataType]) -> None:
         schema = ", ".join(f"{_quote(column)} {_name_type(kind)}" for column, kind in stored.items())
@@ -76,16 +80,19 @@ class SparkSession(TranslatedSession):
         self._spark.catalog.dropTempView(name)
 
 
-def open_spark(settings: EngineSettings) -> Any:
+def open_spark(settings: EngineSettings, warehouse: Path | None) -> Any:
     """A session of the Spark of this process, with names and settings of its own; NotReady as ``start_spark``."""
-    session = start_spark(settings).newSession()
+    session = start_spark(settings, warehouse).newSession()
     for name, value in _SETTINGS.items():
         session.conf.set(name, value)
     return session
 
 
-def start_spark(settings: EngineSettings) -> Any:
-    """The Spark of this process, started when there is none; NotReady when Spark or Java is missing or fails."""
+def start_spark(settings: EngineSettings, warehouse: Path | None) -> Any:
+    """The Spark of this process, started when there is none; NotReady when Spark or Java is missing or fails.
+
+    Without a ``warehouse`` it spills into the system's temporary folder: for public data.
+    """
     try:
         from pyspark import SparkConf, SparkContext
         from pyspark.sql import SparkSession as Spark
@@ -108,9 +115,27 @@ def start_spark(settings: EngineSettings) -> Any:
     conf = SparkConf().setAppName("aimwell").set("spark.log.level", "OFF")
     for name, value in (_SETTINGS | _describe_machine(settings)).items():
         conf = conf.set(name, value)
-    if getattr(SparkContext, "_active_spark_context", None) is None:
+    running: Any = getattr(SparkContext, "_active_spark_context", None)
+    if running is not None and _spills and not _spills[-1].is_open:
+        # The workspace into which it spilled was removed.
+        running.stop()
+        running = None
+    if running is None:
+        if warehouse is not None and settings.spark_master is None:
+            conf = conf.set("spark.local.dir", _make_spill(warehouse))
         _start_quietly(conf)
     return Spark.builder.config(conf=conf).getOrCreate()
+
+
+_spills: list[SpillFolder] = []
+"""Where this process's Spark spills: the last one counts."""
+
+
+def _make_spill(warehouse: Path) -> str:
+    _spills.append(SpillFolder(warehouse, "spark"))
+    # It would outdo the configuration.
+    os.environ.pop("SPARK_LOCAL_DIRS", None)
+    return str(_spills[-1].path)
 
 
 def _start_quietly(conf: Any) -> None:
@@ -120,7 +145,9 @@ def _start_quietly(conf: Any) -> None:
 
     with tempfile.TemporaryFile() as said:
         try:
-            SparkContext(conf=conf, gateway=launch_gateway(conf, {"stderr": said}))
+            # One that was stopped leaves its Java running.
+            gateway = getattr(SparkContext, "_gateway", None) or launch_gateway(conf, {"stderr": said})
+            SparkContext(conf=conf, gateway=gateway)
         except Exception as error:  # of Spark's own kinds, by what failed
             said.seek(0)
             lines = said.read().decode("utf-8", "replace").splitlines()
@@ -150,6 +177,11 @@ def _describe_machine(settings: EngineSettings) -> dict[str, str]:
         # Where tables of Spark's own would be kept: we keep none, and it must not make a folder where somebody works.
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "aimwell-spark"),
     }
+
+
+def _render_value(value: object) -> object:
+    """Days are bound as text, which the statement casts (``engine.dialect``)."""
+    return value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else value
 
 
 def _name_type(kind: pa.DataType) -> str:

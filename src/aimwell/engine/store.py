@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sqlite3
 import time
 import weakref
@@ -146,11 +148,22 @@ class Store:
             return {row.name: row.body for row in connection.execute(query)}
 
     def audit(
-        self, action: str, subject: str, detail: dict[str, Any] | None = None, *, actor: str = "cli"
+        self, action: str, subject: str, detail: dict[str, Any] | None = None, *, actor: str | None = None
     ) -> None:
-        """Record a change. ``detail`` must hold no personal data."""
+        """Record a change, or that somebody looked; ``actor`` is who is signed in on this machine unless told.
+
+        ``detail`` must hold no personal data but a customer's number, under ``customer_id``, where an erasure finds it.
+        """
         with self.begin() as connection:
-            _record(connection, actor, action, subject, detail or {})
+            _record(connection, actor or name_actor(), action, subject, detail or {})
+
+
+def name_actor() -> str:
+    """Who is signed in on this machine; in a container that names nobody, the user's number."""
+    try:
+        return getpass.getuser()[:128]
+    except (OSError, KeyError, ImportError):
+        return f"user {os.getuid()}"
 
 
 def _record(connection: sa.Connection, actor: str, action: str, subject: str, detail: dict[str, Any]) -> None:

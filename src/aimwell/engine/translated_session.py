@@ -7,8 +7,6 @@ false whatever the engine makes of them. Views are made when a query first names
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -27,6 +25,7 @@ from aimwell.engine.dialect import Dialect, read_statement, translate
 from aimwell.engine.fence import CLOSED, close_off
 from aimwell.engine.settings import EngineSettings
 from aimwell.engine.snapshot import SnapshotViews
+from aimwell.engine.spill import SpillFolder
 
 
 class TranslatedSession(SnapshotViews):
@@ -41,9 +40,9 @@ class TranslatedSession(SnapshotViews):
         self._shadow = duckdb.connect(":memory:", config={"threads": 1, **CLOSED})
         self._shadow.execute("SET TimeZone = 'UTC'")
         close_off(self._shadow)
-        folder.mkdir(parents=True, exist_ok=True)
         # Inside the warehouse, so that the machines of a cluster see it too.
-        self._aside = Path(tempfile.mkdtemp(prefix="session-", dir=_make(folder / "temporary")))
+        self.spill = SpillFolder(folder, "session")
+        self._aside = self.spill.path
         self._numbers = count(1)
         # Threads that share the session are answered one after the other.
         self._turn = threading.RLock()
@@ -89,7 +88,7 @@ class TranslatedSession(SnapshotViews):
     def close(self) -> None:
         """End the session and remove what it wrote aside."""
         self._shadow.close()
-        shutil.rmtree(self._aside, ignore_errors=True)
+        self.spill.close()
 
     @abstractmethod
     def _run(self, sql: str, values: dict[str, Any]) -> pa.Table:
@@ -166,11 +165,6 @@ def _plain(data: pa.Table) -> pa.Table:
         elif pa.types.is_null(field.type):
             data = data.set_column(number, field.name, data.column(number).cast(pa.int32()))
     return data
-
-
-def _make(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def _quote(name: str) -> str:

@@ -2,8 +2,8 @@
 
 A file that a newer version replaced goes when it was replaced longer ago than a grace period and before the oldest
 living reader began (``engine.leases``). A file that the manifest never listed goes when it is older than the grace
-period and no living run writes it. What killed processes left in the temporary folder goes after a day. What the
-store keeps about files and moves that are gone goes with them.
+period and no living run writes it. What killed processes left in the temporary folder goes at once (``engine.spill``).
+What the store keeps about files and moves that are gone goes with them.
 Deletes files of the warehouse and rows of ``table_files``, ``table_versions`` and ``runs``.
 """
 
@@ -18,8 +18,9 @@ import sqlalchemy as sa
 
 from aimwell.core.time import now
 from aimwell.engine.compaction import STEP, Place
-from aimwell.engine.leases import MOST_AGE, find_oldest_lease, is_alive
+from aimwell.engine.leases import find_oldest_lease, is_alive
 from aimwell.engine.published import list_old_editions
+from aimwell.engine.spill import remove_dead
 from aimwell.engine.store_tables import RUNS, TABLE_FILES, TABLE_VERSIONS
 
 GRACE = timedelta(hours=1)
@@ -61,12 +62,9 @@ def vacuum(place: Place, at: datetime | None = None, *, grace: timedelta = GRACE
     orphans = _list_orphans(place.warehouse_folder, listed, writing, at - grace)
     # Whoever has an old edition open keeps it: its name goes, its contents stay until it is closed.
     orphans += [path for path in list_old_editions(place.warehouse_folder) if _is_older(path, at - grace)]
-    # Readers of the published file hold no lease; none of their queries takes a day.
-    last_day = min(before, at - MOST_AGE)
-    spilt = sorted((place.warehouse_folder / "temporary").glob("*"))
-    orphans += [path for path in spilt if _is_older(path, last_day)]
     freed += sum(_delete(path) for path in orphans)
-    return Vacuumed(len(gone), len(orphans), freed)
+    spilt = remove_dead(place.warehouse_folder)
+    return Vacuumed(len(gone), len(orphans) + len(spilt), freed + sum(spilt))
 
 
 def _list_replaced(connection: sa.Connection, before: datetime) -> list[str]:

@@ -335,7 +335,8 @@ class Workspace:
         with hold_lease(self.warehouse_folder):
             session, snapshot = self._open_session(step)
             try:
-                yield Reader(session, snapshot.position, stored=(self.warehouse_folder, snapshot.files))
+                with session.spill.watch():
+                    yield Reader(session, snapshot.position, stored=(self.warehouse_folder, snapshot.files))
             finally:
                 session.close()
 
@@ -363,7 +364,8 @@ class Workspace:
             )
             self._start(run, dict(parameters or {}), snapshot.versions)
             try:
-                yield run
+                with session.spill.watch():
+                    yield run
                 self._commit(run, snapshot)
             except BaseException:
                 self._give_up(run)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from aimwell.cli.app import app
 from aimwell.core.errors import BadInput
 from aimwell.data.identity.between import leave_second_partners
 from aimwell.data.identity.log import order
@@ -54,6 +57,24 @@ def test_two_tables_are_linked_one_to_one(tmp_path: Path) -> None:
     right = sum(one.split("-")[1] == other.split("-")[1] for one, other in found)
     assert right / len(found) > 0.98
     assert right / PEOPLE > 0.9
+
+
+def test_two_sources_are_linked_by_likeness_without_saying_so_twice(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    people = [f"{family}{given}" for family in "张王李赵陈" for given in "伟芳娜敏静强磊军洋勇"]
+    for side in ("crm", "web"):
+        lines = "".join(f"{side}{n},{name},{1950 + n}-03-0{1 + n % 9}\n" for n, name in enumerate(people))
+        (tmp_path / f"{side}.csv").write_text(f"客户编号,姓名,出生日期\n{lines}", "utf-8")
+        add_source(workspace, tmp_path / f"{side}.csv", table="customers", accept=True)
+    folder = str(workspace.path)
+    workspace.close()
+    run = CliRunner()
+    done = run.invoke(app, ["-w", folder, "--json", "data", "identity", "find", "--between", "crm,web"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["summary"]["probabilistic"]
+    for wrong in ("crm", "crm,", "crm,web,till"):
+        told = run.invoke(app, ["-w", folder, "data", "identity", "find", "--between", wrong])
+        assert told.exit_code != 0 and "does not name two sources" in str(told.exception)
 
 
 def test_what_cannot_be_linked_is_said(tmp_path: Path) -> None:

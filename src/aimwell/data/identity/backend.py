@@ -7,11 +7,10 @@ its own SQL for either. Reads features and writes scratch tables, which end with
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from aimwell.engine.dialect import translate
 from aimwell.engine.settings import EngineSettings
 from aimwell.engine.spark_session import open_spark
+from aimwell.engine.spill import SpillFolder
 
 _SLICE = 500_000
 """Pairs that splink compares at a time in memory."""
@@ -80,11 +80,11 @@ class _SparkBackend(Backend):
     # Each query costs half a second, however little it reads.
     keys_at_once = 16
 
-    def __init__(self, settings: EngineSettings, folder: Path) -> None:
+    def __init__(self, settings: EngineSettings, folder: Path, warehouse: Path | None) -> None:
         from splink import SparkAPI
 
         self._folder = folder
-        self._spark = open_spark(settings)
+        self._spark = open_spark(settings, warehouse)
         self._name_likeness()
         self._spark.sparkContext.setCheckpointDir(str(folder / "splink"))
         api: Any = SparkAPI
@@ -134,27 +134,28 @@ _MEASURES = {"likeness": "JaroWinklerSimilarity", "slips": "LevDamerauDistance"}
 
 
 @contextmanager
-def open_backend(settings: EngineSettings, folder: Path | None = None) -> Iterator[Backend]:
+def open_backend(settings: EngineSettings, warehouse: Path | None = None) -> Iterator[Backend]:
     """The engine of ``settings`` if it is Spark, DuckDB otherwise; its tables last as long as the block.
 
-    ``folder`` is where they stand on disk: on a cluster, one that all machines see (None: the temporary folder).
-    NotReady when Spark is wanted and missing.
+    They stand on disk in ``warehouse``, which all machines of a cluster see; None, which is the system's temporary
+    folder, is for people who are nobody's customers here (public data). NotReady when Spark is wanted and missing.
     """
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix="identity-", dir=folder))
-    try:
+    with ExitStack() as end:
+        if warehouse is None:
+            own = Path(end.enter_context(tempfile.TemporaryDirectory(prefix="aimwell-")))
+        else:
+            spill = end.enter_context(SpillFolder(warehouse, "identity"))
+            end.enter_context(spill.watch())
+            own = spill.path
         if settings.name == "spark":
-            yield _SparkBackend(settings, own)
+            yield _SparkBackend(settings, own, warehouse)
         else:
             with duckdb.connect(
                 config={
                     "threads": settings.threads,
                     "memory_limit": settings.memory_limit,
                     # Left alone, it would spill into the folder where somebody works.
-                    "temp_directory": str(own),
+                    "temp_directory": str(own / "spilt"),
                 }
             ) as connection:
                 yield _DuckBackend(connection)
-    finally:
-        shutil.rmtree(own, ignore_errors=True)

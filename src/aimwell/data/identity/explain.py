@@ -5,7 +5,6 @@ Reads ``identity_links`` and ``identifiers``; writes nothing.
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import Any
 
@@ -23,7 +22,7 @@ from aimwell.engine.workspace import Workspace
 def explain(workspace: Workspace, one: str, other: str, *, reveal: bool = False) -> dict[str, Any]:
     """Whether two records are one person, and the links from one to the other with their reasons in both languages.
 
-    Identifiers are masked; with ``reveal`` they are whole, and the audit log says that somebody looked.
+    Identifiers are masked; with ``reveal`` they are whole, and the audit log says who looked at whom.
     BadInput when a record is not known.
     """
     with workspace.read() as reader:
@@ -35,7 +34,7 @@ def explain(workspace: Workspace, one: str, other: str, *, reveal: bool = False)
         path = (find_path(used, one, other) or []) if together else []
         links = [_describe(reader, entry, reveal) for entry in path]
     if reveal:
-        record_look(workspace, "explain")
+        record_look(workspace, "explain", {"customer_id": one, "other_customer_id": other})
     forbidden = order(one, other) in state.forbidden
     return {
         "left": one,
@@ -57,9 +56,9 @@ def explain(workspace: Workspace, one: str, other: str, *, reveal: bool = False)
     }
 
 
-def record_look(workspace: Workspace, page: str) -> None:
-    """Say in the audit log that whole identifiers were shown; not whose, for whoever is erased must leave no trace."""
-    workspace.store.audit("identity.revealed", page, actor=getpass.getuser())
+def record_look(workspace: Workspace, page: str, records: dict[str, str] | None = None) -> None:
+    """Say in the audit log that whole identifiers were shown, and whose, which an erasure takes out again."""
+    workspace.store.audit("identity.revealed", page, dict(records or {}))
 
 
 def _conclude(one: str, other: str, together: bool, forbidden: bool, steps: int) -> Text:

@@ -72,7 +72,7 @@ def find_alike(
     least: float = LEAST_PROBABILITY,
     seed: int = 42,
     engine: EngineSettings | None = None,
-    folder: Path | None = None,
+    warehouse: Path | None = None,
 ) -> Likeness:
     """Learn what pairs of one person look like, and join them; the same rows give the same answer.
 
@@ -80,11 +80,11 @@ def find_alike(
     has at most one partner; without, duplicates are found. ``known`` numbers the persons that are known already (rare
     values are counted by persons); ``forbidden`` pairs of places are never joined. ``least`` is the probability
     from which a pair joins. Pairs are made and compared on ``engine`` (DuckDB by default; see ``open_backend``, as for
-    ``folder``); what the levels say is learnt here.
+    ``warehouse``); what the levels say is learnt here.
     """
     size = features.num_rows
     one_side = np.zeros(size, dtype=np.int64)
-    with open_backend(engine or EngineSettings(), folder) as backend:
+    with open_backend(engine or EngineSettings(), warehouse) as backend:
         found = compare(features, one_side if sides is None else sides, backend, seed=seed)
     persons = np.arange(size) if known is None else known
     first = learn(found, find_rarity(found, features, persons))

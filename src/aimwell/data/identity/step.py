@@ -162,7 +162,7 @@ def _find_alike(
         least=least,
         seed=workspace.settings.seed,
         engine=workspace.settings.engine,
-        folder=workspace.warehouse_folder / "temporary",
+        warehouse=workspace.warehouse_folder,
     )
     strong = find_strong(identifiers)
     chance = found.scored.probability
