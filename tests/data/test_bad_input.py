@@ -265,3 +265,25 @@ def test_traditional_headers_are_read_like_simplified_ones(tmp_path: Path) -> No
     assert add_source(shop, path, accept=True).summary["accepted"] == 2
     rows = query(shop, "SELECT customer_id, order_id, revenue FROM order_lines ORDER BY order_id")
     assert [tuple(row.values()) for row in rows] == [("A1", "X1", Decimal(10)), ("A2", "X2", Decimal(12))]
+
+
+def test_every_file_shows_some_of_its_rejects(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    for name, rows in (("many", 30), ("few", 2)):
+        lines = [f"{name}{n},c{n},2025-02-30,{n}" for n in range(rows)]
+        text = "\n".join(["order_id,customer_id,order_date,amount", *lines, f"ok{name},c1,2025-02-01,5\n"])
+        add_source(shop, write(tmp_path, text, name=f"{name}.csv"), table="order_lines", accept=True)
+    told = list_rejects(shop, limit=6)
+    assert [(file["file"], file["rows"]) for file in told["files"]] == [("few.csv", 2), ("many.csv", 30)]
+    shown = [(row["file"], row["row_number"]) for row in told["rejects"]]
+    assert shown == [("few.csv", 2), ("few.csv", 3), *(("many.csv", n) for n in (2, 3, 4, 5))]
+
+
+def test_a_consent_may_be_for_wechat(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(tmp_path, "会员编号,渠道,是否同意\n001,微信,是\n002,公众号,否\n", name="同意.csv")
+    assert add_source(shop, path, table="consents", accept=True).summary["rejected"] == 0
+    assert query(shop, "SELECT channel, allowed FROM consents ORDER BY customer_id") == [
+        {"channel": "wechat", "allowed": True},
+        {"channel": "wechat", "allowed": False},
+    ]

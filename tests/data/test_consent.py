@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from aimwell.cli.app import app
 from aimwell.core.errors import BadInput
-from aimwell.core.tables import TABLES
+from aimwell.core.tables import CHANNELS, TABLES
 from aimwell.data.consent import (
     Answer,
     describe_preferences,
@@ -189,7 +189,7 @@ def test_the_preference_centre_shows_every_channel(shop: Workspace) -> None:
     email = next(channel for channel in page["channels"] if channel["channel"] == "email")
     assert email["reachable"] is True
     assert [purpose["allowed"] for purpose in email["purposes"]] == [True, None]
-    assert len(page["channels"]) == 7
+    assert len(page["channels"]) == len(CHANNELS)
     assert describe_preferences(shop, "c2")["language"] == "en"
 
 

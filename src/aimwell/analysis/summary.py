@@ -5,6 +5,7 @@ Reads the tags just computed (in memory and as ``tags`` of the run); writes noth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,16 +131,29 @@ def _count_values(values: pa.ChunkedArray) -> dict[str, Any]:
     return {"values": [{"value": value, "customers": count} for value, count in first]}
 
 
+def _round(figure: float, whole: bool) -> float:
+    return int(figure) if whole else round(float(figure), 4)
+
+
 def _count_bins(values: pa.ChunkedArray) -> dict[str, Any]:
-    """Equal bins up to the 99th percentile; the last one takes everything above."""
+    """Equal bins up to the 99th percentile; the last one takes everything above.
+
+    Whole numbers have bins of whole width, each from its first number to its last; others go up to the next bin.
+    """
+    whole = pa.types.is_integer(values.type)
     figures = values.to_numpy().astype(np.float64)
     low, high = float(figures.min()), float(np.quantile(figures, 0.99))
-    high = high if high > low else low + 1.0
-    edges = np.linspace(low, high, _BINS + 1)
-    counts, _ = np.histogram(np.minimum(figures, high), edges)
+    if whole:
+        width = math.ceil((math.floor(high) - low + 1) / _BINS)
+        edges = low + width * np.arange(math.ceil((math.floor(high) - low + 1) / width) + 1)
+        ends = edges[1:] - 1
+    else:
+        edges = np.linspace(low, high if high > low else low + 1.0, _BINS + 1)
+        ends = edges[1:]
+    counts, _ = np.histogram(np.minimum(figures, ends[-1]), edges)
     bins = [
-        {"from": round(float(start), 4), "to": round(float(end), 4), "customers": int(count)}
-        for start, end, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        {"from": _round(start, whole), "to": _round(end, whole), "customers": int(count)}
+        for start, end, count in zip(edges[:-1], ends, counts, strict=True)
     ]
     return {
         "bins": bins,

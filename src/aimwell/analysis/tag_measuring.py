@@ -46,7 +46,7 @@ from aimwell.engine.workspace import Run
 EVERYBODY = "tags_everybody"
 _CELLS_IN_A_RANGE = 12_000_000
 """Values that are measured at a time: more customers of few tags, fewer of many, in about a gigabyte."""
-_FEW_ROWS = 2_000_000
+_FEW_ROWS = 4_000_000
 """Rows of a table that may be taken into memory to be measured, rather than looked for by every figure."""
 _GATHERED, _OWN = "some_", "few_"
 """What stands before the names of tables whose rows are in memory: those of all groups, those of one."""

@@ -339,6 +339,11 @@ def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:
         total=payload["total"],
     )
     console.print(str(line), markup=False)
+    if len(payload["files"]) > 1:
+        counts = make_table(str(say("Source")), str(say("File")), str(say("Rejected")))
+        for file in payload["files"]:
+            add_row(counts, file["source"], file["file"], f"{file['rows']:,}")
+        console.print(counts)
 
 
 privacy.register(app)

@@ -38,7 +38,7 @@ Customer = Annotated[str, typer.Argument(help="The customer.  客户编号", met
 Channel = Annotated[
     str,
     typer.Argument(
-        help="email, sms, push, call, mail, web or ad.  渠道：email、sms、push、call、mail、web 或 ad",
+        help="email, sms, push, wechat, call, mail, web or ad.  渠道：email、sms、push、wechat、call、mail、web 或 ad",
         metavar="CHANNEL",
     ),
 ]

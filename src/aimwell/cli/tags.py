@@ -202,6 +202,12 @@ def _draw_page(console: Console, page: dict[str, Any]) -> None:
     _draw_distribution(console, page["distribution"])
 
 
+def _name_bin(start: float, end: float) -> str:
+    if isinstance(start, int):
+        return f"{start:,}" if start == end else f"{start:,} – {end:,}"
+    return f"{start:,.2f} – {end:,.2f}"
+
+
 def _draw_distribution(console: Console, shape: dict[str, Any] | None) -> None:
     if shape is None:
         return
@@ -209,5 +215,5 @@ def _draw_distribution(console: Console, shape: dict[str, Any] | None) -> None:
     for row in shape.get("values", ()):
         add_row(table, str(row["value"]), f"{row['customers']:,}")
     for row in shape.get("bins", ()):
-        add_row(table, f"{row['from']:,.2f} – {row['to']:,.2f}", f"{row['customers']:,}")
+        add_row(table, _name_bin(row["from"], row["to"]), f"{row['customers']:,}")
     console.print(table)

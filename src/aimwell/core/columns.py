@@ -7,7 +7,7 @@ from aimwell.core.table import Column, Type
 T, N, R, M = Type.TEXT, Type.INTEGER, Type.REAL, Type.MONEY
 B, D, AT, J = Type.BOOLEAN, Type.DATE, Type.INSTANT, Type.JSON
 
-CHANNELS = ("email", "sms", "push", "call", "mail", "web", "ad")
+CHANNELS = ("email", "sms", "push", "wechat", "call", "mail", "web", "ad")
 ARMS = ("treatment", "control", "holdout")
 WALLS = ("unavailable", "partial", "inaccurate", "unusable")
 RUN = Column("run_id", T, "the run that wrote the row")

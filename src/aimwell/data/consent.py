@@ -39,6 +39,7 @@ CHANNEL_TITLES: dict[str, Text] = {
     "email": say("E-mail"),
     "sms": say("SMS"),
     "push": say("App message"),
+    "wechat": say("WeChat"),
     "call": say("Phone call"),
     "mail": say("Post"),
     "web": say("Website"),

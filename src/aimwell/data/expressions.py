@@ -62,6 +62,7 @@ CHANNEL_NAMES = {
     "email": ("email", "e-mail", "mail address", "邮件", "电子邮件", "邮箱", "电邮"),
     "sms": ("sms", "text", "text message", "短信"),
     "push": ("push", "app push", "app", "推送"),
+    "wechat": ("wechat", "weixin", "微信", "公众号", "微信公众号", "服务号"),
     "call": ("call", "phone", "telephone", "电话", "外呼", "语音"),
     "mail": ("mail", "post", "direct mail", "letter", "信件", "直邮", "邮寄"),
     "web": ("web", "site", "网站", "网页"),

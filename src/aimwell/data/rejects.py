@@ -80,7 +80,7 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
             column=column,
         ),
         "unknown_channel": say(
-            "'{value}' in column '{column}' is no channel. Use email, sms, push, call, mail, web or ad.",
+            "'{value}' in column '{column}' is no channel. Use email, sms, push, wechat, call, mail, web or ad.",
             value=shown,
             column=column,
         ),

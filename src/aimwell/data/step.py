@@ -233,7 +233,7 @@ def _check_past(name: str, data: pa.Table, as_of: date) -> None:
 
 
 def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int = 20) -> dict[str, Any]:
-    """The first ``limit`` rejects (of ``source``), how many there are, and how many for each reason.
+    """The first rejects of each file (of ``source``), ``limit`` in all; how many there are by reason and by file.
 
     Equal rows of one file with one fault are one entry: its first row number, and how many ``rows`` it stands for.
     BadInput when nothing was delivered as ``source``.
@@ -253,13 +253,27 @@ def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int 
             f"rows DESC, reason",
             bound,
         )
+        files = ask(
+            reader,
+            f"SELECT source, file, count(*) AS rows FROM rejects WHERE {condition} GROUP BY source, file ORDER BY "
+            f"source, file",
+            bound,
+        )
         rows = ask(
             reader,
             f"""
-            SELECT source, file, min(row_number) AS row_number, column_name, value, reason, message, count(*) AS rows,
-                min(reject_id) AS first_id
-            FROM rejects WHERE {condition} GROUP BY source, file, column_name, value, reason, message, record
-            ORDER BY source, file, row_number, first_id LIMIT {limit}
+            WITH kinds AS (
+                SELECT source, file, min(row_number) AS row_number, column_name, value, reason, message,
+                    count(*) AS rows, min(reject_id) AS first_id
+                FROM rejects WHERE {condition} GROUP BY source, file, column_name, value, reason, message, record
+            ),
+            placed AS (
+                SELECT *, row_number() OVER (PARTITION BY source, file ORDER BY row_number, first_id) AS place
+                FROM kinds
+            ),
+            chosen AS (SELECT * FROM placed ORDER BY place, source, file LIMIT {limit})
+            SELECT source, file, row_number, column_name, value, reason, message, rows, first_id FROM chosen
+            ORDER BY source, file, row_number, first_id
             """,
             bound,
         )
@@ -271,6 +285,7 @@ def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int 
     return {
         "total": sum(int(row["rows"]) for row in reasons),
         "reasons": {row["reason"]: int(row["rows"]) for row in reasons},
+        "files": [{**row, "rows": int(row["rows"])} for row in files],
         "rejects": [
             {
                 "source": row["source"],

@@ -21,6 +21,7 @@ def title_channel(channel: str) -> Text:
         "email": say("E-mail"),
         "sms": say("SMS"),
         "push": say("Push"),
+        "wechat": say("WeChat"),
         "call": say("Call"),
         "mail": say("Direct mail"),
         "web": say("Web"),

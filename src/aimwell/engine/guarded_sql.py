@@ -49,8 +49,7 @@ def check_select(sql: str, tables: Collection[str], parameters: Collection[str] 
     try:
         statements = [one for one in sqlglot.parse(sql, read="duckdb") if one is not None]
     except (SqlglotError, RecursionError) as error:
-        line = str(error).splitlines()[0] if str(error) else ""
-        raise _refuse("unreadable", say("it cannot be read: {problem}", problem=_shorten(line))) from error
+        raise _refuse("unreadable", _locate(error)) from error
     if len(statements) != 1:
         raise _refuse("statements", say("it holds {count} statements, not one", count=len(statements)))
     tree = statements[0]
@@ -59,6 +58,21 @@ def check_select(sql: str, tables: Collection[str], parameters: Collection[str] 
     for node in tree.walk():
         _check_node(node, {_fold(name) for name in tables}, parameters)
     return tree.sql(dialect="duckdb", comments=False)
+
+
+def _locate(error: Exception) -> Text:
+    """Where reading stopped; what the parser says of it are words about its own parts."""
+    places = getattr(error, "errors", None) or []
+    if not places or not places[0].get("line"):
+        return say("it cannot be read to its end")
+    place = places[0]
+    near = _shorten(f"{place.get('start_context') or ''}{place.get('highlight') or ''}"[-40:].strip())
+    return say(
+        "it cannot be read at line {line}, column {column}, after '{text}'",
+        line=place["line"],
+        column=place.get("col") or 1,
+        text=near,
+    )
 
 
 def _check_node(node: object, tables: set[str], parameters: Collection[str]) -> None:
@@ -91,11 +105,12 @@ def _check_table(node: object, tables: set[str]) -> None:
     if node.args.get("db") or node.args.get("catalog"):
         raise _refuse("catalogue", say("it reads from another database: {part}", part=_shorten(str(node))))
     if _fold(node.name) not in tables | _list_visible(node):
-        nearest = get_close_matches(node.name.lower(), sorted(tables), n=3, cutoff=0.4) or sorted(tables)[:5]
+        nearest = get_close_matches(node.name.lower(), sorted(tables), n=3, cutoff=0.6)
+        listed = list(dict.fromkeys((*nearest, *sorted(tables))))
         raise _refuse(
             "table",
             say("it reads from '{table}'", table=_shorten(node.name)),
-            say("It may read: {tables}.", tables=", ".join(nearest)),
+            say("It may read: {tables}.", tables=", ".join(listed)),
         )
 
 

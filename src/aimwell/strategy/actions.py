@@ -114,6 +114,7 @@ def name_channel(channel: str) -> Text:
         "email": say("e-mail"),
         "sms": say("SMS"),
         "push": say("push"),
+        "wechat": say("WeChat"),
         "call": say("call"),
         "mail": say("direct mail"),
         "web": say("web"),
