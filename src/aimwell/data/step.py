@@ -232,6 +232,21 @@ def _check_past(name: str, data: pa.Table, as_of: date) -> None:
         )
 
 
+_FIRST_REJECTS = """
+WITH kinds AS (
+    SELECT source, file, min(row_number) AS row_number, column_name, value, reason, message, count(*) AS rows,
+        min(reject_id) AS first_id
+    FROM rejects WHERE {condition} GROUP BY source, file, column_name, value, reason, message, record
+),
+placed AS (
+    SELECT *, row_number() OVER (PARTITION BY source, file ORDER BY row_number, first_id) AS place FROM kinds
+),
+chosen AS (SELECT * FROM placed ORDER BY place, source, file LIMIT {limit})
+SELECT source, file, row_number, column_name, value, reason, message, rows, first_id FROM chosen
+ORDER BY source, file, row_number, first_id
+"""
+
+
 def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int = 20) -> dict[str, Any]:
     """The first rejects of each file (of ``source``), ``limit`` in all; how many there are by reason and by file.
 
@@ -261,20 +276,7 @@ def list_rejects(workspace: Workspace, *, source: str | None = None, limit: int 
         )
         rows = ask(
             reader,
-            f"""
-            WITH kinds AS (
-                SELECT source, file, min(row_number) AS row_number, column_name, value, reason, message,
-                    count(*) AS rows, min(reject_id) AS first_id
-                FROM rejects WHERE {condition} GROUP BY source, file, column_name, value, reason, message, record
-            ),
-            placed AS (
-                SELECT *, row_number() OVER (PARTITION BY source, file ORDER BY row_number, first_id) AS place
-                FROM kinds
-            ),
-            chosen AS (SELECT * FROM placed ORDER BY place, source, file LIMIT {limit})
-            SELECT source, file, row_number, column_name, value, reason, message, rows, first_id FROM chosen
-            ORDER BY source, file, row_number, first_id
-            """,
+            _FIRST_REJECTS.format(condition=condition, limit=limit),
             bound,
         )
     if rows:
