@@ -156,8 +156,9 @@ def find_next_due(workspace: Workspace) -> datetime | None:
 def refresh_due(workspace: Workspace, at: datetime | None = None) -> Refreshed | None:
     """Decide again whoever is due up to the instant ``at`` (now when omitted), day by day.
 
-    The same members, entry and exit days as a full evaluation on each of those days. None when no segment has a due
-    day in between, or there are no segments.
+    The same members, entry and exit days as a full evaluation on each of those days would find. Rows that came late,
+    about days which were decided before, count from the next analysis. None when no segment has a due day in between,
+    or there are no segments.
     """
     until = business_day(at or now(), workspace.settings.business.zone)
     with workspace.read() as reader:

@@ -188,7 +188,7 @@ def refresh_segments(
     done = refresh_due(workspace, find_day_start(day, workspace.settings.business.zone) if day else None)
     old = None if day else tell_old_data(workspace)
     if done is None:
-        message = say("No window has expired since the last analysis.")
+        message = say("No window has expired since segments were last decided.")
         payload: dict[str, Any] = {"as_of": None, "looked_at": 0, "entered": 0, "left": 0}
     else:
         message = say(
