@@ -378,9 +378,8 @@ class Measuring:
             for table in group.tables:
                 self._take_rows(table, [number], _OWN + table)
             facts = _OWN
-        query = compile_tags(
-            group.measured, as_of=self._run.as_of, among=Among(table=f"affected_{number}", facts=facts)
-        )
+        among = Among(table=f"affected_{number}", facts=facts, facts_are_theirs=facts == _OWN)
+        query = compile_tags(group.measured, as_of=self._run.as_of, among=among)
         self._measured.append((group, self._run.query(query.sql, query.parameters)))
 
     def _merge(

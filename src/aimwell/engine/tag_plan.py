@@ -84,7 +84,8 @@ class Among:
     """Which customers a query is about: from one id up to another (not included), or those of a table; or all.
 
     ``everybody`` names a table of all customers, for those who know it already; ``facts`` stands before the names of
-    the dated tables (``some_events``) where only the rows of these customers are to be read.
+    the dated tables (``some_events``) where only the rows of these customers are to be read; ``facts_are_theirs``: and
+    these hold nobody else's.
     """
 
     low: str | None = None
@@ -92,6 +93,7 @@ class Among:
     table: str | None = None
     everybody: str | None = None
     facts: str = ""
+    facts_are_theirs: bool = False
 
     def render(self, column: str, binder: Binder) -> list[str]:
         """The conditions on ``column``, which holds the customer's id."""
@@ -261,7 +263,7 @@ class TagPlan:
         end = [f"    FROM {self.among.facts}order_lines AS l"]
         if needed & set(_PRODUCT_COLUMNS):
             end.append("    LEFT JOIN products AS p ON p.product_id = l.product_id")
-        tests = [f"l.ordered_on < {show_day(self.as_of)}", *self.among.render("l.customer_id", self.binder)]
+        tests = [f"l.ordered_on < {show_day(self.as_of)}", *self._render_people("l.customer_id")]
         if not used & {"orders", "order_days"}:
             tests += self._bound("l.ordered_on", self._find_furthest("order_lines"))
         return select(columns, [*end, f"    WHERE {' AND '.join(tests)}"])
@@ -287,6 +289,10 @@ class TagPlan:
         reaches += [self._find_reach(spec.table, spec.window) for spec in self._tops if spec.table == table]
         found = [reach for reach in reaches if reach is not None]
         return max(found) if len(found) == len(reaches) else None
+
+    def _render_people(self, column: str) -> list[str]:
+        """The conditions on the customer of a dated row."""
+        return [] if self.among.facts_are_theirs else self.among.render(column, self.binder)
 
     def _find_reach_of(self, reading: _Reading, figures: Iterable[Aggregate]) -> int | None:
         if reading.distinct is None:
@@ -317,7 +323,7 @@ class TagPlan:
         seen = [
             f"s.{day} < {show_day(self.as_of)}",
             *self._bound(f"s.{day}", reach),
-            *self.among.render("s.customer_id", self.binder),
+            *self._render_people("s.customer_id"),
         ]
         inner = f"SELECT {listed} FROM {self.among.facts}{table} AS s{joined} WHERE {' AND '.join(seen)}"
         return [
