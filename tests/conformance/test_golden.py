@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from aimwell.core.time import Window
-from aimwell.engine.compile_tags import compile_tags
+from aimwell.engine.compile_tags import compile_tags, find_spans
 from aimwell.engine.specification import Aggregate, Condition, DaysSince, Measure, Ratio, TopValue
 from aimwell.engine.specification import Window as Days
 from aimwell.engine.workspace import Reader
 from aimwell.goals.metrics import METRICS, bind_window
+from tests.conformance.random_tags import draw_tags
 from tests.conformance.world import AS_OF, CUSTOMERS, JOINED, build_world
 
 YEAR = AS_OF - timedelta(days=365)
@@ -132,3 +133,21 @@ def test_metrics(window: Window, on_duckdb: Reader) -> None:
         day.isoformat(): float(firsts[day])
         for day in (window.start + timedelta(days=number) for number in range(window.days))
     }
+
+
+@pytest.mark.parametrize("history", [1, 7, 28, 29, 30, 31, 60, 90, 180, 364, 365, 366, 500])
+def test_knowing_how_long_the_history_is_changes_no_tag(history: int, on_duckdb: Reader) -> None:
+    first = on_duckdb.query("SELECT MIN(ordered_on) AS day FROM order_lines")["day"][0].as_py()
+    as_of = first + timedelta(days=history)
+    spans = find_spans(on_duckdb.query, as_of)
+    assert spans["order_lines"] == history
+    tags = {**TAGS, **draw_tags(history, 25)}
+    for days in (7, 30, 90, 365):
+        tags[f"stores_{days}"] = Measure(
+            Aggregate("order_lines", "count_distinct", "store_id", (), Days(days))
+        )
+        tags[f"events_{days}"] = Measure(Aggregate("events", "count", None, (), Days(days)))
+    plain, knowing = (compile_tags(tags, as_of=as_of, spans=known) for known in (None, spans))
+    assert on_duckdb.query(plain.sql, plain.parameters).equals(
+        on_duckdb.query(knowing.sql, knowing.parameters)
+    )
