@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from aimwell.analysis import tag_measuring, tags
+from aimwell.analysis import tags
 from aimwell.core.tables import TABLES
 from aimwell.data.erasure import erase_person
 from aimwell.engine.workspace import Workspace
@@ -30,16 +29,9 @@ from tests.analysis.test_tags_incremental import (
     list_patches,
     list_plain,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _patch_always() -> Iterator[None]:
-    """Even a shop of four customers is patched where it can be, rather than written anew, and in several ranges."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tags, "_MOST_PATCHED", 99.0)
-        patch.setattr(tags, "_MOST_COLUMNS", 1.0)
-        patch.setattr(tag_measuring, "_CELLS_IN_A_RANGE", 300)
-        yield
+from tests.analysis.test_tags_incremental import (
+    patch_always as patch_always,  # applies to this module, too
+)
 
 
 class People:
@@ -111,7 +103,7 @@ LIFE_OF_ONE_WEEK = [
 
 
 def test_a_week_as_it_is_in_life_is_built_on_the_days_before() -> None:
-    live(LIFE_OF_ONE_WEEK, is_built=True)
+    assert live(LIFE_OF_ONE_WEEK, is_built=True) == len(LIFE_OF_ONE_WEEK)
 
 
 @settings(
@@ -123,11 +115,11 @@ def test_a_week_as_it_is_in_life_is_built_on_the_days_before() -> None:
 @given(LIFE)
 def test_days_as_they_are_in_life_give_the_same_as_everything(life: list[Any]) -> None:
     # A first region or a first survey is data that more tags can be had from: then nothing is built on.
-    live(life, is_built=False)
+    assert live(life, is_built=False) == len(life)
 
 
-def live(life: list[Any], *, is_built: bool) -> None:
-    """Do what each day brings, and compare what a refresh finds with computing everything.
+def live(life: list[Any], *, is_built: bool) -> int:
+    """Do what each day brings, and compare what a refresh finds with computing everything; how many were compared.
 
     ``is_built``: a refresh must build on what stood there, but for those after an erasure.
     """
@@ -138,6 +130,7 @@ def live(life: list[Any], *, is_built: bool) -> None:
         people.say(("a", "email", True, -9, None), ("b", "sms", True, -9, None))
         compute(workspace, as_of)
         gone: set[str] = set()
+        compared = 0
         for days, deeds in life:
             as_of += timedelta(days=days)
             built = is_built
@@ -155,7 +148,9 @@ def live(life: list[Any], *, is_built: bool) -> None:
                     built = False
             found = assert_same(workspace, as_of, built=built)
             assert not gone & set(found["customer_id"].to_pylist())
+            compared += 1
         workspace.close()
+    return compared
 
 
 def _is_there(workspace: Workspace, name: str) -> bool:

@@ -177,7 +177,7 @@ def read(reader: Any) -> pa.Table:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _patch_always() -> Iterator[None]:
+def patch_always() -> Iterator[None]:
     """Even a shop of four customers is patched where it can be, rather than written anew, and in several ranges."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tags, "_MOST_PATCHED", 99.0)
