@@ -1,10 +1,13 @@
-"""What all tests share: which files come first, and that hypothesis draws the same examples everywhere."""
+"""What all tests share: which files come first, the language they begin in, and that hypothesis draws the same
+examples everywhere."""
 
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from aimwell.core.text import set_language
 
 LONGEST = (
     "statistics/test_rounds.py",
@@ -37,3 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """A command that a test ran in Chinese leaves its process in Chinese: the next test begins in English."""
+    set_language("en")

@@ -48,7 +48,6 @@ def test_a_preview_shows_who_can_be_reached_and_who_is_elsewhere(folder: Path) -
     for language, word in (("en", "Can be reached by"), ("zh", "可触达")):
         set_language(language)  # type: ignore[arg-type]
         assert word in call(folder, "preview", "--rule", rule).output
-    set_language("en")
 
 
 def test_a_rule_may_name_a_segment_and_not_itself(folder: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from aimwell.core.text import set_language
 from aimwell.data.event_intake import take_file
 from aimwell.data.quality_drift import Figures
 from aimwell.data.quality_history import read_trend
@@ -208,7 +207,6 @@ def test_nothing_is_compared_with_what_was_never_delivered(tmp_path: Path) -> No
     assert [row["table_name"] for row in find(shop, "missing_table") if row["severity"] == "error"] == [
         "order_lines"
     ]
-    set_language("en")
 
 
 def test_events_that_were_set_aside_do_not_hinder_the_next_file(tmp_path: Path) -> None:
