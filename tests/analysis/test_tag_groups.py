@@ -1,14 +1,18 @@
-"""Which rows concern a group of tags: simplifying the question must not lose one."""
+"""Which rows concern a group of tags, without losing one, and which figures are worked out from other tags."""
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aimwell.analysis.tag_groups import Rows
-from aimwell.engine.specification import Condition
+from aimwell.analysis.tag import count_events, count_orders, sum_lines
+from aimwell.analysis.tag_groups import Rows, plan_refresh
+from aimwell.engine.specification import Aggregate, Condition, Measure, TagSpec, Trend, Window
 from aimwell.engine.sql_text import Binder
 
 NAMES = ("a", "b", "c")
@@ -62,3 +66,63 @@ def test_what_another_test_holds_is_not_asked(written: list[str], expected: int)
     binder = Binder()
     rendered = Rows(tests).render("events", binder)
     assert "".join(rendered).count("name") == expected
+
+
+DAY = date(2024, 3, 31)
+
+
+def test_what_was_counted_before_a_window_is_the_difference_of_two_tags() -> None:
+    specs: dict[str, TagSpec] = {
+        "orders_30d": Measure(count_orders(30)),
+        "orders_90d": Measure(count_orders(90)),
+        "orders_trend": Trend(count_orders(30), count_orders(60, ending=30)),
+    }
+    refresh = plan_refresh(specs, DAY, DAY + timedelta(days=1))
+    assert [name for group in refresh.groups for name in group.measured] == ["orders_30d", "orders_90d"]
+    columns = {"orders_30d": pa.chunked_array([[4, 0, 0, 0]]), "orders_90d": pa.chunked_array([[4, 2, 0, 0]])}
+    found = refresh.derived["orders_trend"].work_out(columns)
+    assert found.to_pylist() == [1.0, -1.0, None, None]
+    assert refresh.list_inputs({"orders_trend": specs["orders_trend"]}) == ["orders_30d", "orders_90d"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "measured"),
+    [("orders_90d", ["orders_30d", "figure 0"]), ("orders_30d", ["orders_90d", "orders_trend"])],
+)
+def test_without_both_windows_it_is_measured(missing: str, measured: list[str]) -> None:
+    specs: dict[str, TagSpec] = {
+        "orders_30d": Measure(count_orders(30)),
+        "orders_90d": Measure(count_orders(90)),
+        "orders_trend": Trend(count_orders(30), count_orders(60, ending=30)),
+    }
+    del specs[missing]
+    refresh = plan_refresh(specs, DAY, DAY + timedelta(days=1))
+    assert [name for group in refresh.groups for name in group.measured] == measured
+
+
+def test_sums_that_are_kept_as_floats_are_not_subtracted() -> None:
+    specs: dict[str, TagSpec] = {
+        "revenue_30d": Measure(sum_lines("revenue", 30)),
+        "revenue_90d": Measure(sum_lines("revenue", 90)),
+        "revenue_trend": Trend(sum_lines("revenue", 30), sum_lines("revenue", 60, ending=30)),
+    }
+    refresh = plan_refresh(specs, DAY, DAY + timedelta(days=1))
+    assert {"revenue_30d", "revenue_90d", "figure 0"} == {
+        name for group in refresh.groups for name in group.measured
+    }
+
+
+def test_groups_that_are_united_measure_what_each_of_them_does() -> None:
+    views = count_events("Product Viewed", 30)
+    specs: dict[str, TagSpec] = {
+        "days_30d": Measure(Aggregate("events", "count_distinct", "occurred_on", (), Window(30))),
+        "days_90d": Measure(Aggregate("events", "count_distinct", "occurred_on", (), Window(90))),
+        "trend": Trend(views, count_events("Product Viewed", 90)),
+        "views_30d": Measure(views),
+    }
+    one, other, *_ = groups = plan_refresh(specs, DAY, DAY + timedelta(days=1)).groups
+    united = one.unite(other)
+    assert set(united.measured) == set(one.measured) | set(other.measured)
+    assert set(united.specs) == set(one.specs) | set(other.specs)
+    assert any(group.derived for group in groups)
+    assert {"name", "occurred_on"} >= united.list_columns() >= one.list_columns()

@@ -26,6 +26,7 @@ from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.files import is_overlay, is_patch
 from aimwell.engine.hot_events import HotBatch
 from aimwell.engine.vacuum import vacuum
+from aimwell.engine.views import read_schema
 from aimwell.engine.workspace import Run, Workspace
 from tests.analysis.shop import PRODUCTS, make_workspace
 
@@ -335,6 +336,8 @@ def test_a_day_later_only_columns_that_can_be_others_are_written(tmp_path: Path)
     assert_same(workspace, START + timedelta(days=1))
     lower = list_overlays(workspace)
     assert (list_plain(workspace), len(lower)) == (base, len(base))
+    columns = read_schema(workspace.warehouse_folder / path for path in lower)
+    assert "days_since_event" in columns and "email_known" not in columns and "consent_email" not in columns
     deliveries.deliver([("a", 7, 4, "milk", 2500, 11)], [("b", "Product Added", 3, "ball")], [])
     assert_same(workspace, START + timedelta(days=1))
     # What compares customers lies above what the day changed, and the patch above both.

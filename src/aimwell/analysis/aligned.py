@@ -25,11 +25,17 @@ def sort_rows(table: pa.Table) -> pa.Table:
     return table
 
 
+def find_range(names: pa.ChunkedArray, among: Among) -> tuple[int, int]:
+    """Where the customers from ``among.low`` up to ``among.high`` begin and end in the sorted ``names``."""
+    found = _Names(names)
+    start = 0 if among.low is None else bisect_left(found, among.low.encode())
+    end = len(found) if among.high is None else bisect_left(found, among.high.encode())
+    return start, max(start, end)
+
+
 def cut_range(table: pa.Table, among: Among) -> pa.Table:
     """The rows of the customers from ``among.low`` up to ``among.high``, of a sorted ``table``, without copying."""
-    names = _Names(table[_KEY])
-    start = 0 if among.low is None else bisect_left(names, among.low.encode())
-    end = len(names) if among.high is None else bisect_left(names, among.high.encode())
+    start, end = find_range(table[_KEY], among)
     return table.slice(start, end - start)
 
 

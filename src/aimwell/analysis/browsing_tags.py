@@ -124,12 +124,15 @@ def _define_pages() -> tuple[Tag, ...]:
 
 def _define_carts() -> tuple[Tag, ...]:
     return (
-        _count(
-            "cart_adds_30d",
-            ADDED,
-            30,
-            say("Added to cart in {days} days", days=30),
-            say("Products put into the cart in the last {days} days.", days=30),
+        *(
+            _count(
+                f"cart_adds_{days}d",
+                ADDED,
+                days,
+                say("Added to cart in {days} days", days=days),
+                say("Products put into the cart in the last {days} days.", days=days),
+            )
+            for days in (30, 90)
         ),
         _since(
             "days_since_cart_add",
@@ -166,12 +169,20 @@ def _define_carts() -> tuple[Tag, ...]:
             say("Favourites added in {days} days", days=90),
             say("Products marked as favourites in the last {days} days.", days=90),
         ),
-        _count(
-            "checkouts_started_30d",
-            CHECKOUT,
-            30,
-            say("Checkouts started in {days} days", days=30),
-            say("How often the customer went to the checkout in the last {days} days.", days=30),
+    )
+
+
+def _define_checkouts() -> tuple[Tag, ...]:
+    return (
+        *(
+            _count(
+                f"checkouts_started_{days}d",
+                CHECKOUT,
+                days,
+                say("Checkouts started in {days} days", days=days),
+                say("How often the customer went to the checkout in the last {days} days.", days=days),
+            )
+            for days in (30, 90)
         ),
         _count(
             "online_orders_30d",
@@ -378,6 +389,7 @@ BROWSING_TAGS: tuple[Tag, ...] = (
     *_define_views(),
     *_define_pages(),
     *_define_carts(),
+    *_define_checkouts(),
     *_define_conversion(),
     *_define_visits(),
     *_define_deeds(),

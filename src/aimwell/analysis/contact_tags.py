@@ -96,7 +96,7 @@ def _define_messages() -> tuple[Tag, ...]:
             say("Messages received in {days} days", days=days),
             say("Marketing messages that we sent in the last {days} days.", days=days),
         )
-        for days in (28, 365)
+        for days in (28, 90, 365)
     ]
     return (
         *received,
@@ -126,13 +126,18 @@ def _define_messages() -> tuple[Tag, ...]:
 def _define_activity() -> tuple[Tag, ...]:
     own = (Condition("name", "!=", SENT),)
     return (
-        define_tag(
-            "events_30d",
-            Measure(Aggregate("events", "count", None, own, Window(30))),
-            say("Events in {days} days", days=30),
-            say("Everything that the customer did, other than orders, in the last {days} days.", days=30),
-            unit="times",
-            needs=("events",),
+        *(
+            define_tag(
+                f"events_{days}d",
+                Measure(Aggregate("events", "count", None, own, Window(days))),
+                say("Events in {days} days", days=days),
+                say(
+                    "Everything that the customer did, other than orders, in the last {days} days.", days=days
+                ),
+                unit="times",
+                needs=("events",),
+            )
+            for days in (30, 90)
         ),
         define_tag(
             "days_since_event",

@@ -58,7 +58,11 @@ class KnownTags:
 
     def list_changing(self, apart: pa.ChunkedArray) -> list[str]:
         """The tags that can be others than they were, for anybody but those who stand ``apart``."""
-        if self._before is None or not pc.all(find_rows(self.spoken["customer_id"], apart)).as_py():
+        # Of nobody, all is true: pyarrow does not know that unless it is told.
+        if (
+            self._before is None
+            or not pc.all(find_rows(self.spoken["customer_id"], apart), min_count=0).as_py()
+        ):
             return self.names
         return [name for name in self._days.column_names if name in self._names]
 

@@ -2,14 +2,15 @@
 
 A count of rows in a window goes on from what it was: rows that enter are added, rows that leave taken off. A ratio or
 trend whose figures are tags is worked out from them; where only one of them is, the other alone is measured. All else
-is measured anew, tags with the same tables and edges of windows together, for those who can have changed.
+is measured anew, tags with the same tables and edges of windows together, for those who can have changed. What was
+counted in the days before a window is the difference of two windows, where both are tags.
 It reads no table and writes none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import pyarrow as pa
@@ -24,11 +25,12 @@ from aimwell.engine.specification import (
     TagSpec,
     Trend,
     Value,
+    Window,
     find_source,
     list_aggregates,
 )
 from aimwell.engine.sql_text import Binder, quote_name, show_day
-from aimwell.engine.tag_plan import Look, find_plain_conditions, list_looks, render_conditions
+from aimwell.engine.tag_plan import Look, find_plain_conditions, list_looks, list_stored, render_conditions
 
 FEW_DAYS = 7
 """Days that passed, up to which the rows on the edges of windows are taken into memory to be looked through."""
@@ -36,15 +38,38 @@ _NEVER_EMPTY = ("count", "count_distinct", "sum")
 
 
 @dataclass(frozen=True)
+class Figure:
+    """What stands in the column ``name``, less what stands in ``without``."""
+
+    name: str
+    without: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it is read from."""
+        return (self.name,) if self.without is None else (self.name, self.without)
+
+    def read(self, columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
+        """The figure out of columns that count rows."""
+        found = columns[self.name]
+        return found if self.without is None else pc.subtract(found, columns[self.without])
+
+
+@dataclass(frozen=True)
 class Derived:
-    """A ratio or trend, and the columns that hold its two figures."""
+    """A ratio or trend, and its two figures."""
 
     spec: Ratio | Trend
-    figures: tuple[str, str]
+    figures: tuple[Figure, Figure]
 
-    def work_out(self, first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.ChunkedArray:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it is worked out from."""
+        return tuple(name for figure in self.figures for name in figure.columns)
+
+    def work_out(self, columns: Mapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
         """The tag from its figures, to the bit as ``TagPlan.render`` has it."""
-        one, other = first.cast(pa.float64()), second.cast(pa.float64())
+        one, other = (figure.read(columns).cast(pa.float64()) for figure in self.figures)
         if isinstance(self.spec, Trend):
             one, other = (
                 pc.divide(rate, float(of.window.days) if of.window else 1.0)
@@ -129,6 +154,20 @@ class Group:
                     found.setdefault(edge, Rows()).tests.add(find_plain_conditions(look))
         return found
 
+    def list_columns(self) -> frozenset[str]:
+        """The columns of its tables, as they are stored, that it is measured on."""
+        looks = (look for spec in self.measured.values() for look in list_looks(spec))
+        return frozenset(name for look in looks for name in list_stored(look))
+
+    def unite(self, other: Group) -> Group:
+        """Both measured together, on the same tables."""
+        return Group(
+            self.tables,
+            self.specs | other.specs,
+            self.measured | other.measured,
+            self.derived | other.derived,
+        )
+
 
 @dataclass(frozen=True)
 class Refresh:
@@ -140,7 +179,7 @@ class Refresh:
 
     def list_inputs(self, names: Mapping[str, TagSpec]) -> list[str]:
         """The tags that derived ones of ``names`` are worked out from."""
-        found = [figure for name in names if name in self.derived for figure in self.derived[name].figures]
+        found = [column for name in names if name in self.derived for column in self.derived[name].columns]
         hidden = {name for group in self.groups for name in group.measured if name not in group.specs}
         return [name for name in dict.fromkeys(found) if name not in hidden]
 
@@ -161,7 +200,7 @@ def plan_refresh(specs: Mapping[str, TagSpec], before: date | None, as_of: date)
         edges = frozenset(days for look in looks for days in list_ends(look) if moved and days)
         measured: dict[str, TagSpec] = {name: spec}
         if name in derived:
-            measured = {figure: hidden[figure] for figure in derived[name].figures if figure in hidden}
+            measured = {column: hidden[column] for column in derived[name].columns if column in hidden}
         if not measured:
             continue
         tables = frozenset(BASES[look.source][0] for one in measured.values() for look in list_looks(one))
@@ -178,18 +217,36 @@ def plan_refresh(specs: Mapping[str, TagSpec], before: date | None, as_of: date)
 def _derive(specs: Mapping[str, TagSpec]) -> tuple[dict[str, Derived], dict[str, TagSpec]]:
     """The ratios and trends of which a figure is a tag, and by name the figures that are not."""
     known = {spec.of: name for name, spec in specs.items() if isinstance(spec, Measure)}
-    names: dict[Aggregate, str] = {}
+    hidden: dict[Aggregate, str] = {}
     derived: dict[str, Derived] = {}
     for name, spec in specs.items():
-        figures = list_aggregates(spec)
-        if not isinstance(spec, Ratio | Trend) or not any(one in known for one in figures):
+        if not isinstance(spec, Ratio | Trend):
             continue
-        if all(one.function in _NEVER_EMPTY for one in figures):
-            for one in figures:
+        aggregates = list_aggregates(spec)
+        figures = [_find_figure(one, known) for one in aggregates]
+        if not any(figures) or not all(one.function in _NEVER_EMPTY for one in aggregates):
+            continue
+        for one, figure in zip(aggregates, figures, strict=True):
+            if figure is None:
                 # No name of a tag has a blank in it.
-                names.setdefault(one, known.get(one) or f"figure {len(names)}")
-            derived[name] = Derived(spec, (names[figures[0]], names[figures[1]]))
-    return derived, {name: Measure(one) for one, name in names.items() if one not in known}
+                hidden.setdefault(one, f"figure {len(hidden)}")
+        first, second = (
+            figure or Figure(hidden[one]) for one, figure in zip(aggregates, figures, strict=True)
+        )
+        derived[name] = Derived(spec, (first, second))
+    return derived, {name: Measure(one) for one, name in hidden.items()}
+
+
+def _find_figure(wanted: Aggregate, known: Mapping[Aggregate, str]) -> Figure | None:
+    """Where tags hold ``wanted``: as it is, or as the difference of two windows that end today."""
+    if wanted in known:
+        return Figure(known[wanted])
+    window = wanted.window
+    if window is None or not window.ending or wanted.function != "count":
+        return None
+    longer = replace(wanted, window=Window(window.days + window.ending))
+    shorter = replace(wanted, window=Window(window.ending))
+    return Figure(known[longer], known[shorter]) if longer in known and shorter in known else None
 
 
 def _goes_on(spec: TagSpec) -> bool:

@@ -22,12 +22,15 @@ import pyarrow.compute as pc
 from aimwell.analysis.aligned import (
     align_rows,
     cut_range,
+    find_range,
     find_rows,
     join_layers,
     put_over,
     sort_rows,
+    unite_people,
 )
 from aimwell.analysis.changed_people import BEFORE, list_staying, render_owners
+from aimwell.analysis.placed import Placed, place_rows
 from aimwell.analysis.tag_changes import Changes
 from aimwell.analysis.tag_groups import FEW_DAYS, Group, Refresh, Rows, compile_counts, plan_refresh
 from aimwell.engine.compile_tags import compile_tags, find_spans
@@ -86,6 +89,7 @@ class Measuring:
         self._gone = 0
         self._measured: list[tuple[Group, pa.Table]] = []
         self._others = self._measured
+        self._placed: dict[bool, list[Placed]] = {}
         self._counts: list[pa.Table] = []
         self._refresh = Refresh([], {}, {})
         if not changes.is_full:
@@ -117,6 +121,7 @@ class Measuring:
     def set_apart(self, people: pa.ChunkedArray) -> None:
         """From now on, rows of the lowest layer are measured for everybody but these, sorted, whom a patch holds."""
         self._others = [(group, _leave_out(part, people)) for group, part in self._measured]
+        self._placed.pop(True, None)
 
     def list_changed(self) -> set[str]:
         """The tags that can be others than before, for anybody but the customers who are set apart."""
@@ -153,7 +158,7 @@ class Measuring:
         """
         chosen = self._specs if names is None else {name: self._specs[name] for name in names}
         if not self._changes.is_full:
-            return self._merge(chosen, among, before, self._others if lowest else self._measured)
+            return self._merge(chosen, among, before, lowest=lowest)
         query = compile_tags(chosen, as_of=self._run.as_of, among=among, spans=self._spans)
         return self._run.query(query.sql, query.parameters)
 
@@ -211,8 +216,10 @@ class Measuring:
                     f"SELECT customer_id FROM {table} WHERE {day} >= {show_day(before)} AND {day} < {as_of}"
                 )
         found = self._run.query(f"{' UNION '.join(parts)} ORDER BY customer_id")
+        if pc.sum(find_rows(known["customer_id"], found["customer_id"])).as_py() == found.num_rows:
+            return known
         new = found.filter(pc.invert(find_rows(found["customer_id"], known["customer_id"])))
-        return sort_rows(pa.concat_tables([known, new.cast(known.schema)])) if new.num_rows else known
+        return sort_rows(pa.concat_tables([known, new.cast(known.schema)]))
 
     def _measure_groups(self) -> None:
         before, as_of = self._changes.before, self._run.as_of
@@ -229,20 +236,42 @@ class Measuring:
         sources = self._gather_edges(
             {edge for found in (*edges, going_on.list_edges(before, as_of)) for edge in found}
         )
-        strangers = self._find_strangers(sources)
         self._count_on(sources)
-        affected: dict[str, list[int]] = {}
-        for number, group in enumerate(self._groups, 1):
-            people = self._find_affected(group, edges[number - 1], sources, strangers)
-            if people.num_rows:
-                self._run.register(f"affected_{number}", people)
-                for table in group.tables:
-                    affected.setdefault(table, []).append(number)
-        gathered = [table for table, numbers in affected.items() if self._are_few(table, numbers)]
+        people = {}
+        for number, group in enumerate(self._groups):
+            found = self._find_affected(group, edges[number], sources)
+            if found.num_rows:
+                people[number] = found
+                self._run.register(_name_affected(number), found)
+        numbers = {
+            table: [number for number in people if table in self._groups[number].tables]
+            for table in sorted({table for number in people for table in self._groups[number].tables})
+        }
+        gathered = [table for table, concerned in numbers.items() if self._are_few(table, concerned)]
         for table in gathered:
-            self._take_rows(table, affected[table], _GATHERED + table)
-        for number in sorted({number for numbers in affected.values() for number in numbers}):
-            self._measure_group(number, gathered)
+            self._take_rows(table, numbers[table], _GATHERED + table)
+        for number, group in self._share_readings(people, gathered).items():
+            self._measure_group(number, group, gathered)
+
+    def _share_readings(self, people: Mapping[int, pa.Table], gathered: Collection[str]) -> dict[int, Group]:
+        """The groups to be measured, by the number under which their people are known.
+
+        Of what was gathered, groups that need the same columns are measured together, for the people of all of them.
+        """
+        alike: dict[object, list[int]] = {}
+        for number in people:
+            group = self._groups[number]
+            shares = group.tables <= set(gathered)
+            alike.setdefault((group.tables, group.list_columns()) if shares else number, []).append(number)
+        found = {}
+        for first, *others in alike.values():
+            found[first] = self._groups[first]
+            for number in others:
+                found[first] = found[first].unite(self._groups[number])
+            if others:
+                united = unite_people(people[number] for number in (first, *others))
+                self._run.register(_name_affected(first), united)
+        return found
 
     def _count_on(self, sources: Mapping[str, str]) -> None:
         """Count the rows on the edges that make a difference."""
@@ -297,9 +326,11 @@ class Measuring:
         group: Group,
         edges: Mapping[tuple[str, date, date], Rows],
         sources: Mapping[str, str],
-        strangers: pa.ChunkedArray,
     ) -> pa.Table:
-        """The customers, sorted, for whom any tag of the group can be another than before."""
+        """Who is named, sorted, by rows that can make any tag of the group another than before.
+
+        Some may be no customers: rows of days to come, and what somebody said who never did anything, make nobody one.
+        """
         binder = Binder()
         parts = ["SELECT customer_id FROM tags_new"]
         for table, rows in group.list_rows().items():
@@ -310,27 +341,13 @@ class Measuring:
             day = find_source(table).day
             tests = [f"{day} >= {show_day(start)}", f"{day} < {show_day(end)}", *rows.render(table, binder)]
             parts.append(f"SELECT customer_id FROM {sources[table]} WHERE {' AND '.join(tests)}")
-        people = self._run.query(f"{' UNION '.join(parts)} ORDER BY customer_id", binder.values)
-        return people.filter(pc.invert(find_rows(people["customer_id"], strangers)))
-
-    def _find_strangers(self, sources: Mapping[str, str]) -> pa.ChunkedArray:
-        """Whom rows name that are no customers.
-
-        Rows of days to come, and what somebody said who never bought or did anything, make nobody a customer.
-        """
-        tables = {table for group in self._groups for table in group.list_rows()}
-        relations = sorted({f"changed_{table}" for table in tables} | set(sources.values()))
-        parts = " UNION ".join(f"SELECT customer_id FROM {name}" for name in relations)
-        named = (
-            self._run.query(parts)["customer_id"] if relations else self.everybody["customer_id"].slice(0, 0)
-        )
-        return named.filter(pc.invert(find_rows(named, self.everybody["customer_id"])))
+        return self._run.query(f"{' UNION '.join(parts)} ORDER BY customer_id", binder.values)
 
     def _take_rows(self, table: str, numbers: Sequence[int], name: str) -> None:
         """Take what the groups of these ``numbers`` need of their customers' rows of ``table`` into memory."""
         source, rows, needs = find_source(table), Rows(), set()
         for number in numbers:
-            for spec in self._groups[number - 1].measured.values():
+            for spec in self._groups[number].measured.values():
                 for look in list_looks(spec):
                     if BASES[look.source] == (table,):
                         rows.tests.add(find_plain_conditions(look))
@@ -341,7 +358,7 @@ class Measuring:
         if reach is not None:
             tests.append(f"{source.day} >= {show_day(self._run.as_of - timedelta(days=reach))}")
         columns = ", ".join(dict.fromkeys(("customer_id", source.day, *sorted(needs))))
-        everybody = " UNION ".join(f"SELECT customer_id FROM affected_{number}" for number in numbers)
+        everybody = " UNION ".join(f"SELECT customer_id FROM {_name_affected(number)}" for number in numbers)
         sql = f"SELECT {columns} FROM {table} WHERE {' AND '.join(tests)} AND customer_id IN ({everybody})"
         self._run.register(name, self._run.query(sql, binder.values))
 
@@ -350,7 +367,7 @@ class Measuring:
         reaches = [
             None if look.source in ("orders", "order_days") else find_reach(look.window)
             for number in numbers
-            for spec in self._groups[number - 1].measured.values()
+            for spec in self._groups[number].measured.values()
             for look in list_looks(spec)
             if BASES[look.source] == (table,)
         ]
@@ -359,16 +376,15 @@ class Measuring:
 
     def _are_few(self, table: str, numbers: Sequence[int]) -> bool:
         """Whether the rows that these groups look at may be taken into memory."""
-        everybody = " UNION ".join(f"SELECT customer_id FROM affected_{number}" for number in numbers)
+        everybody = " UNION ".join(f"SELECT customer_id FROM {_name_affected(number)}" for number in numbers)
         few = self._run.query(f"SELECT COUNT(*) AS n FROM ({everybody}) AS few")["n"][0].as_py()
         rows = self._run.query(f"SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
         share = min((self._find_reach(table, numbers) or 365) / 365, 1.0)
         # Whom rows concern who changed has more of them than others: about twice as many.
         return bool(2 * rows * share * few <= _FEW_ROWS * self._customers)
 
-    def _measure_group(self, number: int, gathered: Collection[str]) -> None:
+    def _measure_group(self, number: int, group: Group, gathered: Collection[str]) -> None:
         """Measure a group's tags; their rows are looked for once rather than with every figure, where they are few."""
-        group = self._groups[number - 1]
         facts = _GATHERED if group.tables <= set(gathered) else ""
         if (
             not facts
@@ -378,16 +394,12 @@ class Measuring:
             for table in group.tables:
                 self._take_rows(table, [number], _OWN + table)
             facts = _OWN
-        among = Among(table=f"affected_{number}", facts=facts, facts_are_theirs=facts == _OWN)
+        among = Among(table=_name_affected(number), facts=facts, facts_are_theirs=facts == _OWN)
         query = compile_tags(group.measured, as_of=self._run.as_of, among=among)
         self._measured.append((group, self._run.query(query.sql, query.parameters)))
 
     def _merge(
-        self,
-        chosen: Mapping[str, TagSpec],
-        among: Among,
-        before: pa.Table | None,
-        found: Sequence[tuple[Group, pa.Table]],
+        self, chosen: Mapping[str, TagSpec], among: Among, before: pa.Table | None, *, lowest: bool
     ) -> pa.Table:
         """What was measured anew, else what stood in tags; days since a day grow by themselves."""
         assert self._changes.before is not None
@@ -400,23 +412,32 @@ class Measuring:
         for name in (*chosen, *inputs):
             old, grows = before[name], passed and isinstance(self._specs[name], DaysSince)
             columns[name] = pc.add(old, passed) if grows else old
-        for counts in self._counts:
-            more = align_rows(cut_range(counts, among), names)
-            for name in more.column_names:
+        placed = self._place(names, among, lowest=lowest)
+        for more in placed[: len(self._counts)]:
+            for name in more.rows.column_names:
                 if name in columns:
-                    columns[name] = pc.add(columns[name], pc.fill_null(more[name], 0))
+                    columns[name] = pc.add(columns[name], more.spread(name, len(names)))
         parts = []
-        for group, measured in found:
-            part = cut_range(measured, among)
-            if part.num_rows and any(name in columns for name in (*part.column_names, *group.derived)):
-                there = find_rows(names, part["customer_id"])
-                if pc.sum(there).as_py() != part.num_rows:
-                    # ``before`` holds a few customers of the range.
-                    part = part.filter(find_rows(part["customer_id"], names))
-                parts.append((group, part, there))
-                columns |= put_over({n: columns[n] for n in part.column_names if n in columns}, part, there)
+        for (group, _), part in zip(self._measured, placed[len(self._counts) :], strict=True):
+            rows = part.rows
+            if rows.num_rows and any(name in columns for name in (*rows.column_names, *group.derived)):
+                there = part.mark(len(names))
+                parts.append((group, rows, there))
+                columns |= put_over({n: columns[n] for n in rows.column_names if n in columns}, rows, there)
         columns |= self._derive(columns, parts)
         return pa.table({"customer_id": names, **{name: columns[name] for name in chosen}})
+
+    def _place(self, names: pa.ChunkedArray, among: Among, *, lowest: bool) -> list[Placed]:
+        """What was counted, then what was measured of ``names``, who are the customers of a range, or few of them."""
+        measured = self._others if lowest else self._measured
+        tables = [*self._counts, *(table for _, table in measured)]
+        everybody = (self._lowest if lowest else self.everybody)["customer_id"]
+        start, end = find_range(everybody, among)
+        if len(names) != end - start:
+            return place_rows(tables, names)
+        if lowest not in self._placed:
+            self._placed[lowest] = place_rows(tables, everybody)
+        return [one.cut(start, end) for one in self._placed[lowest]]
 
     def _derive(
         self,
@@ -429,19 +450,22 @@ class Measuring:
         """
         found: dict[str, pa.ChunkedArray] = {}
         for name, one in self._refresh.derived.items():
-            if name in columns and set(one.figures) <= set(columns):
-                found[name] = one.work_out(*(columns[figure] for figure in one.figures))
+            if name in columns and set(one.columns) <= set(columns):
+                found[name] = one.work_out(columns)
         for group, part, there in parts:
             wanted = {name: one for name, one in group.derived.items() if name in columns}
             if wanted:
-                known = {figure for one in wanted.values() for figure in one.figures if figure in columns}
-                rows = pa.table({figure: columns[figure] for figure in known}).filter(there)
+                known = {column for one in wanted.values() for column in one.columns if column in columns}
+                rows = pa.table({column: columns[column] for column in known}).filter(there)
                 figures = {**{n: part[n] for n in part.column_names}, **{n: rows[n] for n in known}}
-                upper = {
-                    name: one.work_out(*(figures[f] for f in one.figures)) for name, one in wanted.items()
-                }
+                upper = {name: one.work_out(figures) for name, one in wanted.items()}
                 found |= put_over({name: columns[name] for name in wanted}, pa.table(upper), there)
         return found
+
+
+def _name_affected(number: int) -> str:
+    """The relation of the people of the group of this number."""
+    return f"affected_{number}"
 
 
 def _leave_out(table: pa.Table, people: pa.ChunkedArray) -> pa.Table:

@@ -530,8 +530,9 @@ def _attribute_of(tag: Tag) -> str:
 
 def _count_known(tags: Iterable[Tag], part: pa.Table) -> dict[str, int]:
     """For how many customers of ``part`` each of the tags that stand there is known."""
-    there = [tag.name for tag in tags if tag.name in part.column_names]
-    return {name: len(part) - part.column(name).null_count for name in there}
+    there = set(part.column_names)
+    names = [tag.name for tag in tags if tag.name in there]
+    return {name: len(part) - part.column(name).null_count for name in names}
 
 
 def _fit_spec(spec: TagSpec, support: Support) -> TagSpec:
