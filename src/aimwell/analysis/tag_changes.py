@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from aimwell.analysis.support import Support
 from aimwell.core.text import Text, say
-from aimwell.engine.layers import Layers, read_layers
+from aimwell.engine.layers import Layers, read_bounds
 from aimwell.engine.manifest import list_changes
 from aimwell.engine.specification import TagSpec
 from aimwell.engine.specification_json import tag_to_json
@@ -120,17 +119,11 @@ def fingerprint_tags(specs: Mapping[str, TagSpec], *layout: Any) -> str:
 
 def find_changes(store: Store, run: Run, layers: Layers) -> Changes:
     """Compare the snapshot of ``run`` with what the newest tags, in files that lie in ``layers``, rest on."""
-    lying = read_layers(layers, "customer_id", ("as_of", "run_id"))
-    if not any(layer.num_rows for layer in lying):
+    days, runs = read_bounds(layers, "as_of"), read_bounds(layers, "run_id")
+    if days is None or runs is None:
         return Changes(reason=say("there were no tags yet."))
     # Runs that patched tags left the others' rows with the run that computed them; ids of runs grow with time.
-    values = {
-        name: [
-            one for layer in lying if name in layer.column_names for one in pc.unique(layer[name]).to_pylist()
-        ]
-        for name in ("as_of", "run_id")
-    }
-    written = {"run_id": max(values["run_id"]), "as_of": min(values["as_of"])}
+    written = {"run_id": runs[1], "as_of": days[0]}
     with store.begin() as connection:
         earlier = (
             connection.execute(sa.select(RUNS).where(RUNS.c.run_id == written["run_id"])).mappings().first()

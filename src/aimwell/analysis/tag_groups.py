@@ -1,9 +1,9 @@
 """How tags are brought up to date: which are measured together, counted on, or worked out from others.
 
-A count of rows in a window goes on from what it was: rows that enter are added, rows that leave taken off. A ratio or
-trend whose figures are tags is worked out from them; where only one of them is, the other alone is measured. All else
-is measured anew, tags with the same tables and edges of windows together, for those who can have changed. What was
-counted in the days before a window is the difference of two windows, where both are tags.
+A count of rows or days in a window goes on from what it was: those that enter are added, those that leave taken off.
+A ratio or trend whose figures are tags is worked out from them; where only one of them is, the other alone is measured.
+What was counted in the days before a window is the difference of two windows, where both are tags. All else is measured
+anew, tags with the same tables and edges of windows together, for those who can have changed.
 It reads no table and writes none.
 """
 
@@ -190,14 +190,14 @@ def plan_refresh(specs: Mapping[str, TagSpec], before: date | None, as_of: date)
     Tags are grouped by the tables that they are measured on; when days have passed also by the edges of their windows:
     who stands on an edge is measured anew in the tags that have this edge, and in no others.
     """
-    moved = before is not None and before < as_of
-    few = before is not None and moved and (as_of - before).days <= FEW_DAYS
-    counted = {name: spec.of for name, spec in specs.items() if few and _goes_on(spec)}  # type: ignore[union-attr]
+    passed = (as_of - before).days if before is not None else 0
+    few = before is not None and passed <= FEW_DAYS
+    counted = {name: spec.of for name, spec in specs.items() if few and passed and _goes_on(spec)}  # type: ignore[union-attr]
     derived, hidden = _derive(specs) if few else ({}, {})
     groups: dict[tuple[frozenset[str], frozenset[int], bool], Group] = {}
     for name, spec in specs.items():
         looks = list_looks(spec)
-        edges = frozenset(days for look in looks for days in list_ends(look) if moved and days)
+        edges = frozenset(days for look in looks for days in list_ends(look) if passed and days)
         measured: dict[str, TagSpec] = {name: spec}
         if name in derived:
             measured = {column: hidden[column] for column in derived[name].columns if column in hidden}
@@ -250,12 +250,19 @@ def _find_figure(wanted: Aggregate, known: Mapping[Aggregate, str]) -> Figure | 
 
 
 def _goes_on(spec: TagSpec) -> bool:
-    """Whether a tag counts rows that can be told to count by themselves, in a window."""
-    if not isinstance(spec, Measure) or spec.of.function != "count" or spec.of.column is not None:
+    """Whether a tag counts rows that can be told to count by themselves, or the days with such rows, in a window."""
+    if not isinstance(spec, Measure) or spec.of.table not in BASES[spec.of.table]:
+        return False
+    is_count = spec.of.function == "count" and spec.of.column is None
+    if not is_count and not _counts_days(spec.of):
         return False
     (look,) = list_looks(spec)
     plain = len(find_plain_conditions(look)) == len(look.conditions)
-    return plain and look.window is not None and BASES[look.source] == (look.source,)
+    return plain and look.window is not None
+
+
+def _counts_days(one: Aggregate) -> bool:
+    return one.function == "count_distinct" and one.column == find_source(one.table).day
 
 
 def compile_counts(
@@ -271,12 +278,20 @@ def compile_counts(
         sums = []
         for days in (ending, ending + one.window.days):
             start, end = before - timedelta(days=days), as_of - timedelta(days=days)
-            span = [f"{day} >= {show_day(start)}", f"{day} < {show_day(end)}", *tests]
-            sums.append(f"COUNT(CASE WHEN {' AND '.join(span)} THEN 1 END)")
+            span = (f"{day} >= {show_day(start)}", f"{day} < {show_day(end)}")
+            counts = f"COUNT(CASE WHEN {' AND '.join((*span, *tests))} THEN 1 END)"
+            sums.append(_count_days(day, start, end, tests) if _counts_days(one) else counts)
         columns.append(f"CAST({sums[0]} - {sums[1]} AS BIGINT) AS {quote_name(name)}")
     return (
         f"SELECT customer_id, {', '.join(columns)} FROM {relation} GROUP BY customer_id ORDER BY customer_id"
     )
+
+
+def _count_days(day: str, start: date, end: date, tests: list[str]) -> str:
+    """How many of these few days have a row: a day enters or leaves as a whole, for no other row has it."""
+    days = (start + timedelta(days=number) for number in range((end - start).days))
+    each = (" AND ".join((f"{day} = {show_day(one)}", *tests)) for one in days)
+    return f"({' + '.join(f'MAX(CASE WHEN {test} THEN 1 ELSE 0 END)' for test in each)})"
 
 
 def list_ends(look: Look) -> set[int]:

@@ -120,8 +120,9 @@ class Measuring:
 
     def set_apart(self, people: pa.ChunkedArray) -> None:
         """From now on, rows of the lowest layer are measured for everybody but these, sorted, whom a patch holds."""
-        self._others = [(group, _leave_out(part, people)) for group, part in self._measured]
-        self._placed.pop(True, None)
+        if len(people):
+            self._others = [(group, _leave_out(part, people)) for group, part in self._measured]
+            self._placed.pop(True, None)
 
     def list_changed(self) -> set[str]:
         """The tags that can be others than before, for anybody but the customers who are set apart."""
@@ -304,7 +305,8 @@ class Measuring:
         """Whom the lowest layer holds, sorted."""
         assert self._layers is not None
         below = Layers(self._layers.base, [], [])
-        return join_layers(read_layers(below, "customer_id", ()), False, ["customer_id"])
+        found = join_layers(read_layers(below, "customer_id", ()), False, ["customer_id"])
+        return self.everybody if found["customer_id"].equals(self.everybody["customer_id"]) else found
 
     def _gather_edges(self, edges: set[tuple[str, date, date]]) -> dict[str, str]:
         """Where rows on the edges of windows are looked for: by table, in memory or, if they are many, in the table."""
@@ -435,9 +437,11 @@ class Measuring:
         start, end = find_range(everybody, among)
         if len(names) != end - start:
             return place_rows(tables, names)
-        if lowest not in self._placed:
-            self._placed[lowest] = place_rows(tables, everybody)
-        return [one.cut(start, end) for one in self._placed[lowest]]
+        # The same customers and the same rows stand in the same places.
+        differs = lowest and not (self._lowest is self.everybody and self._others is self._measured)
+        if differs not in self._placed:
+            self._placed[differs] = place_rows(tables, everybody)
+        return [one.cut(start, end) for one in self._placed[differs]]
 
     def _derive(
         self,
@@ -470,7 +474,7 @@ def _name_affected(number: int) -> str:
 
 def _leave_out(table: pa.Table, people: pa.ChunkedArray) -> pa.Table:
     """The rows of everybody else."""
-    return table.filter(pc.invert(find_rows(table["customer_id"], people))) if len(people) else table
+    return table.filter(pc.invert(find_rows(table["customer_id"], people)))
 
 
 def split_customers(names: pa.ChunkedArray, tags: int, everybody: str) -> list[Among]:

@@ -228,11 +228,11 @@ class _Computation:
             for name in needs:
                 measured = measured.append_column(name, before[name])
             part = self._rows.put_together(measured, self._known_tags.find(among, before), comparison, only)
-            hidden = find_rows(part["customer_id"], apart["customer_id"])
             written.count(self._tags, part)
-            written.count(self._tags, part.filter(hidden), less=True)
             seen = [part, before]
             if apart.num_rows:
+                hidden = find_rows(part["customer_id"], apart["customer_id"])
+                written.count(self._tags, part.filter(hidden), less=True)
                 names = ["customer_id", *(tag.name for tag in remembered)]
                 seen = [rows.select(names).filter(pc.invert(hidden)) for rows in seen]
             note_changes(written.news, remembered, *seen)

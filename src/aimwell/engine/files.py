@@ -80,7 +80,8 @@ def write_overlay(folder: Path, table: Table, data: pa.Table, run_id: str) -> Da
     texts = [one.name for one in data.schema if one.type == pa.string() and one.name not in table.key]
     # Most columns are counts and ages of days, which take half the time so, and a quarter of the place.
     numbers = [one.name for one in data.schema if one.type == pa.int64()]
-    return _write_file(folder, table, path, data, _Coding("lz4", texts, list(table.key), numbers))
+    declared = [column.name for column in table.columns if column.name in data.column_names]
+    return _write_file(folder, table, path, data, _Coding("lz4", texts, declared, numbers))
 
 
 def is_overlay(path: Path | str) -> bool:
@@ -251,7 +252,10 @@ def _write_file(
     pq.write_table(
         data,
         aside,
-        compression=coding.compression,
+        # Differences are small already: to compress them takes a third of the time, and wins nothing.
+        compression={
+            name: "none" if name in coding.differences else coding.compression for name in data.column_names
+        },
         write_statistics=coding.statistics,
         write_page_checksum=True,
         row_group_size=128 * 1024,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,18 +56,48 @@ def read_layers(
     least ``low`` and less than ``high``; each layer is sorted by key if its files are, one after the other.
     """
     wanted = [name for name in dict.fromkeys(columns) if name != key]
-    found: list[pa.Table] = []
-    left = wanted
-    for files in reversed([layers.base, *layers.overlays]):
-        there = read_schema(files)
-        own = [name for name in left if name in there]
-        left = [name for name in left if name not in there]
-        if own or files is layers.base:
-            found.insert(0, _read_files(files, key, own, low, high))
+    found = [
+        _read_files(files, key, own, low, high)
+        for files, own in _find_holders(layers, wanted)
+        if own or files is layers.base
+    ]
     if layers.patches:
         there = read_schema(layers.patches)
         found.append(_read_files(layers.patches, key, [n for n in wanted if n in there], low, high))
     return found
+
+
+def read_bounds(layers: Layers, column: str) -> tuple[Any, Any] | None:
+    """The smallest and the greatest value of ``column`` in what ``read_layers`` answers; None where there is none.
+
+    They stand in the files' footers; where they do not, the column is read.
+    """
+    holders = [files for files, own in _find_holders(layers, [column]) if own]
+    bounds = [_find_bounds(path, column) for files in (*holders, layers.patches) for path in files]
+    known = [one for one in bounds if one is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
+
+
+def _find_holders(layers: Layers, wanted: Sequence[str]) -> list[tuple[list[Path], list[str]]]:
+    """The plain files and each overlay, the lowest first, with the columns that stand in no overlay above."""
+    found: list[tuple[list[Path], list[str]]] = []
+    left = list(wanted)
+    for files in reversed([layers.base, *layers.overlays]):
+        there = read_schema(files)
+        found.insert(0, (files, [name for name in left if name in there]))
+        left = [name for name in left if name not in there]
+    return found
+
+
+def _find_bounds(path: Path, column: str) -> tuple[Any, Any] | None:
+    file = pq.ParquetFile(path, metadata=_read_footer(path))
+    place = file.schema_arrow.get_field_index(column)
+    groups = [file.metadata.row_group(number).column(place) for number in range(file.num_row_groups)]
+    known = [group.statistics for group in groups]
+    if any(one is None or not one.has_min_max for one in known):
+        bounds = pc.min_max(file.read(columns=[column])[column]).as_py()
+        return (bounds["min"], bounds["max"]) if bounds["min"] is not None else None
+    return (min(one.min for one in known), max(one.max for one in known)) if known else None
 
 
 def _read_files(
