@@ -5,7 +5,7 @@ Measured on events (with their products), and on orders where an event is compar
 
 from __future__ import annotations
 
-from aimwell.analysis.contact_tags import REDEEMED, SENT, VIEWED
+from aimwell.analysis.contact_tags import REDEEMED, SENT, VIEWED, define_days_since, define_event_count
 from aimwell.analysis.tag import Kind, Tag, count_events, count_orders, define_tag
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
@@ -35,17 +35,6 @@ def _need(*names: str) -> tuple[str, ...]:
     return tuple(f"events:{name}" for name in names)
 
 
-def _count(name: str, event: str, days: int, title: Text, description: Text) -> Tag:
-    return define_tag(
-        name, Measure(count_events(event, days)), title, description, unit="times", needs=_need(event)
-    )
-
-
-def _since(name: str, event: str, title: Text, description: Text) -> Tag:
-    spec = DaysSince("events", "last", (Condition("name", "=", event),))
-    return define_tag(name, spec, title, description, unit="days", needs=_need(event))
-
-
 def _rate(name: str, spec: TagSpec, title: Text, description: Text, needs: tuple[str, ...]) -> Tag:
     return define_tag(name, spec, title, description, unit="share", needs=needs)
 
@@ -53,21 +42,21 @@ def _rate(name: str, spec: TagSpec, title: Text, description: Text, needs: tuple
 def _define_views() -> tuple[Tag, ...]:
     viewed = (Condition("name", "=", VIEWED),)
     return (
-        _count(
+        define_event_count(
             "product_views_7d",
             VIEWED,
             7,
             say("Products viewed in {days} days", days=7),
             say("Product pages that the customer looked at in the last {days} days.", days=7),
         ),
-        _count(
+        define_event_count(
             "product_views_90d",
             VIEWED,
             90,
             say("Products viewed in {days} days", days=90),
             say("Product pages that the customer looked at in the last {days} days.", days=90),
         ),
-        _since(
+        define_days_since(
             "days_since_product_view",
             VIEWED,
             say("Days since the last product view"),
@@ -105,14 +94,14 @@ def _define_views() -> tuple[Tag, ...]:
 
 def _define_pages() -> tuple[Tag, ...]:
     return (
-        _count(
+        define_event_count(
             "page_views_30d",
             "Page Viewed",
             30,
             say("Pages viewed in {days} days", days=30),
             say("Pages of our site that the customer opened in the last {days} days.", days=30),
         ),
-        _count(
+        define_event_count(
             "searches_30d",
             "Products Searched",
             30,
@@ -125,7 +114,7 @@ def _define_pages() -> tuple[Tag, ...]:
 def _define_carts() -> tuple[Tag, ...]:
     return (
         *(
-            _count(
+            define_event_count(
                 f"cart_adds_{days}d",
                 ADDED,
                 days,
@@ -134,7 +123,7 @@ def _define_carts() -> tuple[Tag, ...]:
             )
             for days in (30, 90)
         ),
-        _since(
+        define_days_since(
             "days_since_cart_add",
             ADDED,
             say("Days since the last addition to the cart"),
@@ -155,14 +144,14 @@ def _define_carts() -> tuple[Tag, ...]:
             needs=(*_need(ADDED), "order_lines"),
             kind="associated",
         ),
-        _count(
+        define_event_count(
             "cart_removals_30d",
             "Product Removed",
             30,
             say("Taken out of the cart in {days} days", days=30),
             say("Products taken out of the cart in the last {days} days.", days=30),
         ),
-        _count(
+        define_event_count(
             "wishlist_adds_90d",
             WISHED,
             90,
@@ -175,7 +164,7 @@ def _define_carts() -> tuple[Tag, ...]:
 def _define_checkouts() -> tuple[Tag, ...]:
     return (
         *(
-            _count(
+            define_event_count(
                 f"checkouts_started_{days}d",
                 CHECKOUT,
                 days,
@@ -184,7 +173,7 @@ def _define_checkouts() -> tuple[Tag, ...]:
             )
             for days in (30, 90)
         ),
-        _count(
+        define_event_count(
             "online_orders_30d",
             COMPLETED,
             30,
@@ -278,21 +267,21 @@ def _define_visits() -> tuple[Tag, ...]:
 
 def _define_deeds() -> tuple[Tag, ...]:
     return (
-        _count(
+        define_event_count(
             "app_opens_30d",
             "Application Opened",
             30,
             say("App opened in {days} days", days=30),
             say("How often the customer opened our app in the last {days} days.", days=30),
         ),
-        _count(
+        define_event_count(
             "reviews_365d",
             "Product Reviewed",
             365,
             say("Reviews in {days} days", days=365),
             say("Products that the customer reviewed in the last {days} days.", days=365),
         ),
-        _count(
+        define_event_count(
             "shares_365d",
             "Product Shared",
             365,
@@ -304,21 +293,21 @@ def _define_deeds() -> tuple[Tag, ...]:
 
 def _define_email() -> tuple[Tag, ...]:
     return (
-        _count(
+        define_event_count(
             "email_opens_90d",
             EMAIL_OPENED,
             90,
             say("E-mails opened in {days} days", days=90),
             say("E-mails that the customer opened in the last {days} days.", days=90),
         ),
-        _count(
+        define_event_count(
             "email_clicks_90d",
             EMAIL_CLICKED,
             90,
             say("E-mails clicked in {days} days", days=90),
             say("Links in e-mails that the customer followed in the last {days} days.", days=90),
         ),
-        _since(
+        define_days_since(
             "days_since_email_open",
             EMAIL_OPENED,
             say("Days since an e-mail was opened"),
@@ -338,7 +327,7 @@ def _define_email() -> tuple[Tag, ...]:
             say("Links followed per e-mail opened in the last {days} days.", days=90),
             _need(EMAIL_CLICKED, EMAIL_OPENED),
         ),
-        _count(
+        define_event_count(
             "unsubscribes_365d",
             "Unsubscribed",
             365,

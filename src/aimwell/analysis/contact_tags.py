@@ -55,13 +55,15 @@ _TOLD = """\
     FROM customers AS d{among}"""
 
 
-def _define_event_count(name: str, event: str, days: int, title: Text, description: Text) -> Tag:
+def define_event_count(name: str, event: str, days: int, title: Text, description: Text) -> Tag:
+    """How often an event happened in the last ``days`` days."""
     # What we send ourselves is always known; what others report is known once it was reported at all.
     needs = ("customers",) if event == SENT else (f"events:{event}",)
     return define_tag(name, Measure(count_events(event, days)), title, description, unit="times", needs=needs)
 
 
-def _define_days_since(name: str, event: str, title: Text, description: Text) -> Tag:
+def define_days_since(name: str, event: str, title: Text, description: Text) -> Tag:
+    """Days since an event happened last."""
     spec = DaysSince("events", "last", (Condition("name", "=", event),))
     needs = ("customers",) if event == SENT else (f"events:{event}",)
     return define_tag(name, spec, title, description, unit="days", needs=needs)
@@ -69,7 +71,7 @@ def _define_days_since(name: str, event: str, title: Text, description: Text) ->
 
 def _define_coupons() -> tuple[Tag, ...]:
     counts = [
-        _define_event_count(
+        define_event_count(
             f"coupon_redemptions_{days}d",
             REDEEMED,
             days,
@@ -78,7 +80,7 @@ def _define_coupons() -> tuple[Tag, ...]:
         )
         for days in (90, 365)
     ]
-    since = _define_days_since(
+    since = define_days_since(
         "days_since_coupon",
         REDEEMED,
         say("Days since the last coupon"),
@@ -89,7 +91,7 @@ def _define_coupons() -> tuple[Tag, ...]:
 
 def _define_messages() -> tuple[Tag, ...]:
     received = [
-        _define_event_count(
+        define_event_count(
             f"messages_received_{days}d",
             SENT,
             days,
@@ -100,20 +102,20 @@ def _define_messages() -> tuple[Tag, ...]:
     ]
     return (
         *received,
-        _define_days_since(
+        define_days_since(
             "days_since_message",
             SENT,
             say("Days since the last message"),
             say("Days from the last marketing message to today."),
         ),
-        _define_event_count(
+        define_event_count(
             "messages_opened_90d",
             OPENED,
             90,
             say("Messages opened in {days} days", days=90),
             say("Marketing messages that were opened in the last {days} days.", days=90),
         ),
-        _define_event_count(
+        define_event_count(
             "messages_clicked_90d",
             CLICKED,
             90,
@@ -147,14 +149,14 @@ def _define_activity() -> tuple[Tag, ...]:
             unit="days",
             needs=("events",),
         ),
-        _define_event_count(
+        define_event_count(
             "product_views_30d",
             VIEWED,
             30,
             say("Products viewed in {days} days", days=30),
             say("Product pages that the customer looked at in the last {days} days.", days=30),
         ),
-        _define_event_count(
+        define_event_count(
             "complaints_365d",
             COMPLAINED,
             365,

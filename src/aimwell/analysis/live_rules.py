@@ -328,15 +328,13 @@ class LiveRules:
     def _number(self, people: Sequence[str]) -> Whole:
         """Numbers of customers, new ones for those who have none; these are where strangers are."""
         codes = self._codes
-        found = list(map(codes.get, people))
-        if None in found:
-            for place, one in enumerate(people):
-                if found[place] is None:
-                    if one not in codes:
-                        codes[one] = len(codes)
-                        self._names.append(one)
-                    found[place] = codes[one]
-        numbers = np.array(found, np.int64)
+        numbers = np.empty(len(people), np.int64)
+        for place, one in enumerate(people):
+            code = codes.get(one)
+            if code is None:
+                code = codes[one] = len(codes)
+                self._names.append(one)
+            numbers[place] = code
         grown = len(codes) - len(self._due)
         if grown > 0:
             # Room for twice as many, so that growing costs a constant for each.

@@ -267,10 +267,7 @@ def _write_edition(
 ) -> None:
     """Make every table whose files changed, drop those that are gone, and the view over all months."""
     path, there = start
-    # The worker publishes while others answer: half of the threads stay theirs.
-    settings = place.settings.engine
-    settings = settings.model_copy(update={"threads": max(1, settings.threads // 2)})
-    session = Session(settings, place.warehouse_folder, snapshot.files)
+    session = Session(place.settings.engine, place.warehouse_folder, snapshot.files)
     try:
         session.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS published")
         make_dictionaries(session)
