@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimwell.analysis.tag import count_events, count_orders, sum_lines
-from aimwell.analysis.tag_groups import Rows, plan_refresh
+from aimwell.analysis.tag_groups import Rows, compile_counts, plan_refresh
 from aimwell.engine.specification import Aggregate, Condition, Measure, TagSpec, Trend, Window
 from aimwell.engine.sql_text import Binder
 
@@ -126,3 +126,20 @@ def test_groups_that_are_united_measure_what_each_of_them_does() -> None:
     assert set(united.specs) == set(one.specs) | set(other.specs)
     assert any(group.derived for group in groups)
     assert {"name", "occurred_on"} >= united.list_columns() >= one.list_columns()
+
+
+@given(st.lists(st.integers(-40, 2), max_size=12), st.integers(1, 3))
+def test_days_with_rows_go_on_as_if_they_were_counted_anew(days: list[int], passed: int) -> None:
+    one = Aggregate("events", "count_distinct", "occurred_on", (), Window(30))
+    as_of, binder = DAY + timedelta(days=passed), Binder()
+    sql = compile_counts(
+        {"days": one}, table="events", relation="events", before=DAY, as_of=as_of, binder=binder
+    )
+    seen = [DAY + timedelta(days=number) for number in days]
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE events (customer_id VARCHAR, occurred_on DATE)")
+        for day in seen:
+            connection.execute("INSERT INTO events VALUES ('a', ?)", [day])
+        found = connection.execute(sql).fetchall()
+    then, now = (len({day for day in seen if end - timedelta(days=30) <= day < end}) for end in (DAY, as_of))
+    assert sum(row[1] for row in found) == now - then
