@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aimwell.analysis.live_state import BEFORE_ALL, LEAVES, Counts, Deeds
+from aimwell.analysis.live_state import BEFORE_ALL, LEAVES, Counts, Deeds, find_places, find_starts
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 from aimwell.engine.rule import All, Any, Measured, Not, Rule, Sequence, Step
@@ -193,12 +193,16 @@ class Machine:
         for number, leaf in enumerate(self.leaves):
             rows: Counts | Deeds = counts if isinstance(leaf, CountLeaf) else deeds
             mine = rows.leaf == number
-            place = np.searchsorted(customers, rows.customer[mine])
+            place = find_places(rows.customer[mine], customers)
             days, value = rows.day[mine], rows.value[mine]
             answers.append(leaf.holds(place, days, value, size, as_of))
-            for after in leaf.list_edges():
-                later = days + after > as_of
-                np.minimum.at(due, place[later], days[later] + after)
+            if len(place):
+                next_days = np.full(len(place), NEVER, np.int64)
+                for after in leaf.list_edges():
+                    np.minimum(next_days, days + after, out=next_days, where=days + after > as_of)
+                starts = find_starts(place)
+                named = place[starts]
+                due[named] = np.minimum(due[named], np.minimum.reduceat(next_days, starts))
         inside = [root(answers, size) for root in self._roots]
         shaped = np.column_stack(inside) if inside else np.zeros((size, 0), np.bool_)
         return shaped, np.minimum(due, NEVER).astype(np.int32)

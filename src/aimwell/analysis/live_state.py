@@ -72,7 +72,7 @@ class Counts:
         # Runs are sorted already: the stable sort merges them.
         order = np.argsort(key, kind="stable")
         key, value = key[order], value[order]
-        starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else order
+        starts = find_starts(key)
         return cls(key[starts], np.add.reduceat(value, starts) if len(key) else value)
 
     def forget(self, firsts: Whole, endless: NDArray[np.bool_], as_of: int) -> Counts:
@@ -155,9 +155,14 @@ class Deeds:
 
     def arrange(self) -> Deeds:
         """In the order of customer, leaf, instant and id."""
-        order = np.lexsort((self.at, self.key))
-        key, at = self.key[order], self.at[order]
-        same = (key[1:] == key[:-1]) & (at[1:] == at[:-1])
+        key, at = self.key, self.at
+        order = np.arange(len(key))
+        same = key[1:] == key[:-1]
+        # Most events come in the order in which they happened: then there is nothing to sort.
+        if (same & (at[1:] < at[:-1])).any():
+            order = np.lexsort((at, key))
+            key, at = key[order], at[order]
+        same &= at[1:] == at[:-1]
         if same.any():
             # Only where two happened at one instant is the id asked, for texts sort slowly.
             tied = np.flatnonzero(np.concatenate([same, [False]]) | np.concatenate([[False], same]))
@@ -165,6 +170,8 @@ class Deeds:
             ids = self.event.take(pa.array(order[tied]))
             rank[tied] = pc.rank(ids, sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
             order = order[np.lexsort((rank, at, key))]
+        elif at is self.at:
+            return self
         return self._take(order)
 
     def _take(self, rows: NDArray[np.intp]) -> Deeds:
@@ -186,10 +193,10 @@ class Run:
     def to_table(self, names: Sequence[str]) -> pa.Table:
         """Rows as the store keeps them; ``names`` has the id of each customer's number."""
         counts, deeds = self.counts, self.deeds
-        codes = np.concatenate([counts.customer, deeds.customer])
         # Only the customers of this run are named in it.
-        own = list_distinct(codes)
-        places = np.searchsorted(own, codes)
+        both = counts.customer, deeds.customer
+        own = list_distinct(np.concatenate([codes[find_starts(codes)] for codes in both]))
+        places = np.concatenate([find_places(codes, own) for codes in both])
         customer = pa.DictionaryArray.from_arrays(
             pa.array(places.astype(np.int32)), pa.array([names[code] for code in own.tolist()], pa.string())
         )
@@ -223,7 +230,21 @@ def read_run(number: int, rows: pa.Table, customers: Whole) -> Run:
 def list_distinct(values: Whole) -> Whole:
     """Each value once, sorted."""
     ordered = np.sort(values)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+    return ordered[find_starts(ordered)]
+
+
+def find_starts(ordered: Whole) -> NDArray[np.intp]:
+    """Where each value begins among sorted ones."""
+    return np.flatnonzero(
+        np.concatenate([np.ones(min(1, len(ordered)), np.bool_), ordered[1:] != ordered[:-1]])
+    )
+
+
+def find_places(ordered: Whole, among: Whole) -> NDArray[np.intp]:
+    """The place of each of some sorted values among different sorted ones: each value is looked up once."""
+    starts = find_starts(ordered)
+    sizes = np.diff(starts, append=len(ordered))
+    return np.repeat(np.searchsorted(among, ordered[starts]), sizes)
 
 
 def _find_rows(key: Whole, low: Whole, high: Whole) -> NDArray[np.intp]:
