@@ -9,6 +9,8 @@ needed for the conflict. Reads and writes no tables.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
+from math import comb
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -23,6 +25,8 @@ from aimwell.strategy.quiet import drop_solver_output
 
 EXACT_PAIRS = 6_000
 INFEASIBLE = 2
+MOST_SETS = 100
+"""Sets of one size up to which all of them are asked."""
 
 
 def check_minimums(problem: Problem) -> None:
@@ -33,12 +37,22 @@ def check_minimums(problem: Problem) -> None:
 
 
 def find_conflict(problem: Problem) -> list[Row]:
-    """A set of rows that conflicts, and no longer does when any one of them is dropped."""
+    """The smallest set of rows found that conflicts; it no longer does when any one of them is dropped.
+
+    The deletion filter ends at a set of which every row is needed, but another set may be smaller: smaller ones are
+    tried from the smallest on, as long as there are few.
+    """
     needed = list(problem.rows)
     for row in problem.rows:
         without = [other for other in needed if other is not row]
         if is_impossible(problem, tuple(without)):
             needed = without
+    for size in range(1, len(needed)):
+        if comb(len(problem.rows), size) > MOST_SETS:
+            break
+        for some in combinations(problem.rows, size):
+            if is_impossible(problem, some):
+                return list(some)
     return needed
 
 
@@ -49,6 +63,15 @@ def name_conflict(rows: list[Row]) -> Conflict:
         say("No plan can keep these limits together: {names}.", names=", ".join(row.name for row in rows)),
         remedy=say("Lower a minimum, raise a maximum, or allow more actions or customers."),
         where={"column": rows[0].name if rows else None},
+    )
+
+
+def admit_failure() -> Conflict:
+    """The error where no plan was found and nothing is proven."""
+    return Conflict(
+        "strategy.no_plan_found",
+        say("No plan was found that keeps all limits, though none is proven to be impossible."),
+        remedy=say("Lower a minimum, raise a maximum, or allow more actions or customers."),
     )
 
 

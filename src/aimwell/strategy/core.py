@@ -16,6 +16,8 @@ from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 from aimwell.strategy.quiet import drop_solver_output
 
 NODES = 150
+SOLVER_TOLERANCE = 1e-6
+"""By how much HiGHS lets a row be broken, in parts of its largest usage."""
 SECONDS = 20.0
 
 
@@ -36,14 +38,17 @@ def solve_core(
     pairs = _list_pairs(usable, slots, core, reduced)
     if not len(pairs[0]):
         return slots
-    answer = _solve(problem, slots, core, pairs, tolerance)
-    if answer is None:
-        return slots
-    candidate = place_pairs(slots, core, pairs[0][answer], pairs[1][answer], problem.slots)
-    if candidate is None or not keeps(problem, candidate):
-        return slots
-    better = not feasible or sum_value(problem, candidate) > sum_value(problem, slots)
-    return candidate if better else slots
+    # Where the solver's tolerance let a limit be broken by a trace, it is asked to stay that far away.
+    for margin in (0.0,) if feasible else (0.0, 2 * SOLVER_TOLERANCE):
+        answer = _solve(problem, slots, core, pairs, tolerance, margin)
+        if answer is None:
+            continue
+        candidate = place_pairs(slots, core, pairs[0][answer], pairs[1][answer], problem.slots)
+        if candidate is None or not keeps(problem, candidate):
+            continue
+        if not feasible or sum_value(problem, candidate) > sum_value(problem, slots):
+            return candidate
+    return slots
 
 
 def place_pairs(
@@ -83,11 +88,12 @@ def _solve(
     core: Integers,
     pairs: tuple[Integers, Integers],
     tolerance: float,
+    margin: float,
 ) -> Flags | None:
     customers, actions = pairs
     value = problem.value[customers, actions]
     earned = _sum_core(problem.value, slots, core)
-    constraints = [*limit_rows(problem, slots, core, pairs), *limit_customers(problem, core, pairs)]
+    constraints = [*limit_rows(problem, slots, core, pairs, margin), *limit_customers(problem, core, pairs)]
     # The node limit is what ends a hard core: the clock must not decide. The time limit is for emergencies.
     gap = min(1.0, tolerance / max(abs(earned), 1e-9))
     with drop_solver_output():
@@ -102,9 +108,13 @@ def _solve(
 
 
 def limit_rows(
-    problem: Problem, slots: Integers, core: Integers, pairs: tuple[Integers, Integers]
+    problem: Problem,
+    slots: Integers,
+    core: Integers,
+    pairs: tuple[Integers, Integers],
+    margin: float = 0.0,
 ) -> list[LinearConstraint]:
-    """What the rows leave to the ``pairs`` (customers, actions) of the core, scaled to about 1."""
+    """What the rows leave to the ``pairs`` (customers, actions) of the core, scaled to about 1, less ``margin``."""
     fixed = slots.copy()
     fixed[core] = -1
     constraints = []
@@ -116,7 +126,8 @@ def limit_rows(
             # solver's own rounding, which it complains of on standard output, away from the limit.
             left = np.floor(left) + 0.5 if row.sense == "at_most" else np.ceil(left) - 0.5
         scale = float(usage.max(initial=0.0)) or 1.0
-        low, high = (-np.inf, left / scale) if row.sense == "at_most" else (left / scale, np.inf)
+        left = left / scale - row.sign * margin
+        low, high = (-np.inf, left) if row.sense == "at_most" else (left, np.inf)
         constraints.append(LinearConstraint(sp.csr_matrix(usage[None, :] / scale), low, high))
     return constraints
 

@@ -8,6 +8,7 @@ scaled so that one price unit is comparable between rows. Reads and writes no ta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import linprog, minimize
@@ -21,6 +22,13 @@ SAMPLE = 4_000
 CUTS = 60
 TOLERANCE = 1e-6
 LARGE_TOLERANCE = 1e-5
+
+
+class DualFunction(Protocol):
+    """A convex function of scaled prices."""
+
+    def evaluate(self, prices: Reals) -> tuple[float, Reals]:
+        """Its value and one of its subgradients."""
 
 
 @dataclass(frozen=True)
@@ -122,23 +130,34 @@ def find_prices(
 
 
 def cut_down(
-    dual: Dual, start: Reals, *, radius: float, ceiling: float = np.inf, tolerance: float = TOLERANCE
+    dual: DualFunction,
+    start: Reals,
+    *,
+    radius: float,
+    floor: Reals | float = 0.0,
+    ceiling: Reals | float = np.inf,
+    tolerance: float = TOLERANCE,
+    cuts: int = CUTS,
 ) -> Reals:
-    """Cutting planes in a moving box around the best prices, until the model meets the dual."""
+    """Cutting planes in a moving box around the best prices, until the model meets the dual or the cuts are spent.
+
+    Prices stay between ``floor`` and ``ceiling``, each one for all rows or one for each.
+    """
     best = start
+    low, high = np.broadcast_to(floor, start.shape), np.broadcast_to(ceiling, start.shape)
     best_total, gradient = dual.evaluate(best)
-    cuts = [(best_total - float(gradient @ best), gradient)]
+    known = [(best_total - float(gradient @ best), gradient)]
     half = radius * (1.0 + float(np.max(best, initial=0.0)))
-    for _ in range(CUTS):
-        candidate, model = _minimise_model(cuts, best, half, ceiling)
+    for _ in range(cuts):
+        candidate, model = _minimise_model(known, best, half, low, high)
         if best_total - model <= tolerance * max(1e-9, abs(best_total)):
-            if not _touches_box(candidate, best, half, ceiling):
+            if not _touches_box(candidate, best, half, low, high):
                 break
             half *= 4.0
         total, gradient = dual.evaluate(candidate)
-        cuts.append((total - float(gradient @ candidate), gradient))
+        known.append((total - float(gradient @ candidate), gradient))
         if total < best_total:
-            half *= 2.0 if _touches_box(candidate, best, half, ceiling) else 1.0
+            half *= 2.0 if _touches_box(candidate, best, half, low, high) else 1.0
             best, best_total = candidate, total
         else:
             half *= 0.5
@@ -146,29 +165,29 @@ def cut_down(
 
 
 def _minimise_model(
-    cuts: list[tuple[float, Reals]], centre: Reals, half: float, ceiling: float
+    cuts: list[tuple[float, Reals]], centre: Reals, half: float, low: Reals, high: Reals
 ) -> tuple[Reals, float]:
     rows = len(centre)
     # Variables: the step from the centre, then how far the model lies below the level of the best cut.
     matrix = np.column_stack([np.array([cut[1] for cut in cuts]), -np.ones(len(cuts))])
     heights = np.array([cut[0] + cut[1] @ centre for cut in cuts])
     size = float(np.max(np.abs(heights), initial=1.0))
-    box = [(max(-half, -float(x)), min(half, ceiling - float(x))) for x in centre]
+    least, most = np.maximum(-half, low - centre), np.minimum(half, high - centre)
     solved = linprog(
         np.append(np.zeros(rows), 1.0),
         A_ub=np.where(np.arange(rows + 1) < rows, matrix / size, matrix),
         b_ub=-heights / size,
-        bounds=[*box, (None, None)],
+        bounds=[*zip(least.tolist(), most.tolist(), strict=True), (None, None)],
         method="highs",
     )
     if solved.x is None:
         return centre, float(heights.max())
-    return np.maximum(centre + solved.x[:rows], 0.0), float(solved.x[rows]) * size
+    return np.clip(centre + solved.x[:rows], low, high), float(solved.x[rows]) * size
 
 
-def _touches_box(candidate: Reals, centre: Reals, half: float, ceiling: float) -> bool:
+def _touches_box(candidate: Reals, centre: Reals, half: float, low: Reals, high: Reals) -> bool:
     moved = np.abs(candidate - centre) >= half * 0.999
-    return bool(np.any(moved & (candidate > 0) & (candidate < ceiling)))
+    return bool(np.any(moved & (candidate > low) & (candidate < high)))
 
 
 def _descend(dual: Dual, prices: Reals) -> Reals:

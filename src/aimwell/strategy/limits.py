@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import BadInput, Conflict
+from aimwell.core.money import show_money
 from aimwell.core.text import Text, say
 from aimwell.strategy.actions import Action
 from aimwell.strategy.inputs import Limit
@@ -38,3 +39,35 @@ def read_offer_title(action: Action) -> Text | str:
     """The title of the action's offer, without the channel."""
     value = dict(action.title.parameters).get("offer")
     return value if isinstance(value, Text) else action.offer
+
+
+def describe_limit(limit: Limit, currency: str) -> Text:
+    """A limit with its amount: Budget: at most $150.00."""
+    amounts: dict[str, Text | str] = {
+        "money": show_money(limit.limit, currency),
+        "minutes": say("{count} minutes", count=f"{limit.limit:,.0f}"),
+        "offers": say("{count} offers", count=f"{limit.limit:,.0f}"),
+        "contacts": say("{count} customers", count=f"{limit.limit:,.0f}"),
+    }
+    amount = amounts[limit.unit]
+    if limit.sense == "at_least":
+        return say("{limit} (at least {amount})", limit=limit.title, amount=amount)
+    return say("{limit} (at most {amount})", limit=limit.title, amount=amount)
+
+
+def retitle_conflict(conflict: Conflict, limits: Sequence[Limit], currency: str) -> Conflict:
+    """The same error with the titles and amounts of the limits that conflict in place of their names in code."""
+    names = dict(conflict.message.parameters).get("names")
+    by_name = {limit.limit_id: limit for limit in limits}
+    found = [by_name[name] for name in str(names or "").split(", ") if name in by_name]
+    if conflict.code != "strategy.contradictory_limits" or not found:
+        return conflict
+    told = describe_limit(found[0], currency)
+    for limit in found[1:]:
+        told = say("{first}; {second}", first=told, second=describe_limit(limit, currency))
+    message = (
+        say("No plan can keep this limit: {names}.", names=told)
+        if len(found) == 1
+        else say("No plan can keep these limits together: {names}.", names=told)
+    )
+    return Conflict(conflict.code, message, remedy=conflict.remedy, where=dict(conflict.where or {}))

@@ -22,7 +22,7 @@ from aimwell.strategy.certificate import (
     sum_usage,
     sum_value,
 )
-from aimwell.strategy.conflict import check_minimums, name_conflict
+from aimwell.strategy.conflict import admit_failure, check_minimums
 from aimwell.strategy.core import solve_core
 from aimwell.strategy.dual import TOLERANCE, find_prices, lower_flat_prices, measure_margins
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals
@@ -94,7 +94,7 @@ def _draft_plan(problem: Problem, usable: Flags, prices: Reals, reduced: Reals, 
 
 
 def _restart(problem: Problem, usable: Flags, prices: Reals, margins: Reals, reduced: Reals) -> Draft:
-    """Repair once more from nothing, then exactly; Conflict when neither finds a plan."""
+    """Repair once more from nothing, then exactly; Conflict when neither finds a plan, proven or not."""
     nothing = np.full((problem.customers, problem.slots), -1, dtype=np.int64)
     draft = Draft.start(problem, usable, nothing)
     if repair(draft, prices, margins):
@@ -102,7 +102,7 @@ def _restart(problem: Problem, usable: Flags, prices: Reals, margins: Reals, red
     everybody = np.arange(problem.customers)
     found = solve_core(problem, usable, nothing, everybody, reduced, tolerance=np.inf, feasible=False)
     if not keeps(problem, found):
-        raise name_conflict([row for row in problem.rows if row.limit > 0 or row.sense == "at_most"])
+        raise admit_failure()
     return Draft.start(problem, usable, found)
 
 

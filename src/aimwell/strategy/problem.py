@@ -54,6 +54,8 @@ class Problem:
             raise _refuse("shape", "value")
         if self.allowed is not None and self.allowed.shape != self.value.shape:
             raise _refuse("shape", "allowed")
+        if not self.actions:
+            raise _refuse("actions", "value")
         if not np.all(np.isfinite(self.value)):
             raise _refuse("finite", "value")
         if self.per_customer < 1:
@@ -100,13 +102,16 @@ def _check_row(row: Row, shape: tuple[int, ...]) -> None:
         raise _refuse("negative", row.name)
 
 
-def _refuse(problem: Literal["shape", "finite", "negative", "count", "repeated"], name: str) -> BadInput:
+def _refuse(
+    problem: Literal["shape", "finite", "negative", "count", "repeated", "actions"], name: str
+) -> BadInput:
     texts = {
         "shape": say("'{name}' does not have one number for each customer and action.", name=name),
         "finite": say("'{name}' holds a number that is not finite.", name=name),
         "negative": say("'{name}' holds a negative cost or usage.", name=name),
         "count": say("'{name}' must be at least 1.", name=name),
         "repeated": say("Two constraints have the same name."),
+        "actions": say("There is no action to choose from."),
     }
     return BadInput(
         f"strategy.bad_{problem}",

@@ -18,8 +18,14 @@ MOST_PAIRS = 6_000
 def solve_relaxation(problem: Problem, allowed: Flags) -> Reals | None:
     """The duals of the rows (≥ 0, money per unit); None when the solver gives no answer."""
     customers, actions = np.nonzero(allowed)
-    rows = [sp.csr_matrix(row.sign * row.usage[customers, actions][None, :]) for row in problem.rows]
-    limits = [row.sign * row.limit for row in problem.rows]
+    usages = [row.usage[customers, actions] for row in problem.rows]
+    # The solver's tolerance is absolute: unscaled, a limit of a billionth would not be seen.
+    scale = np.array([float(usage.max(initial=0.0)) or 1.0 for usage in usages])
+    rows = [
+        sp.csr_matrix(row.sign * usage[None, :] / most)
+        for row, usage, most in zip(problem.rows, usages, scale, strict=True)
+    ]
+    limits = [row.sign * row.limit / most for row, most in zip(problem.rows, scale, strict=True)]
     mine = _sum_by(customers, problem.customers)
     blocks, bounds = [*rows, mine], [np.array(limits), np.full(problem.customers, float(problem.slots))]
     if problem.slots > 1:
@@ -38,7 +44,7 @@ def solve_relaxation(problem: Problem, allowed: Flags) -> Reals | None:
     )
     if found.status != 0:
         return None
-    return np.asarray(np.maximum(-np.asarray(found.ineqlin.marginals)[: len(problem.rows)], 0.0))
+    return np.asarray(np.maximum(-np.asarray(found.ineqlin.marginals)[: len(problem.rows)], 0.0) / scale)
 
 
 def _sum_by(label: Integers, count: int) -> sp.csr_matrix:

@@ -1,0 +1,276 @@
+"""Allocate a large audience: prices from a sample, one pass that decides most, an exact end, and a certificate.
+
+1. ``prices.find_region``: the dual of a sample, with a box that holds everybody's prices.
+2. A pass over all decides whoever decides alike in the whole box, and lists the others.
+3. Prices are refined on those; where they leave the box, it is laid around them anew.
+4. The few hundred who are nearest to another choice are decided together: a linear programme, rounded, repaired and
+   improved, so that every row keeps its limit exactly.
+5. A last pass over all is the certificate: no plan earns more than ``upper_bound``.
+
+Reads and writes no tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import Bounds, milp
+
+from aimwell.core.errors import Conflict
+from aimwell.strategy.certificate import find_usable, keeps, measure_gap, reduce_values
+from aimwell.strategy.conflict import admit_failure, find_conflict, is_impossible, name_conflict
+from aimwell.strategy.core import limit_customers, limit_rows, place_pairs, solve_core
+from aimwell.strategy.dual import cut_down
+from aimwell.strategy.large.audience import Audience, LocalAudience, pose
+from aimwell.strategy.large.instance import Instance, make_problem
+from aimwell.strategy.large.passes import (
+    Choice,
+    Chosen,
+    bound,
+    choose,
+    choose_in_box,
+    make_box,
+    make_tariff,
+    measure_excess,
+    measure_rounding,
+    sum_use,
+    tally_chosen,
+)
+from aimwell.strategy.large.prices import PartDual, descend, find_region
+from aimwell.strategy.optimiser import optimise
+from aimwell.strategy.problem import Flags, Integers, Problem, Reals
+from aimwell.strategy.quiet import drop_solver_output
+from aimwell.strategy.repair import Draft, improve, repair
+
+FEW = 5_000
+"""Customers up to whom the optimiser for few is better: a rounded customer weighs more among few."""
+CORE = 600
+POLISHED = (100, 200, 400)
+"""Customers who are decided exactly, one core after the other."""
+GOOD_GAP = 5e-5
+SAMPLE = 2_000
+"""Customers who are asked which limits conflict."""
+MOST_CELLS = 50_000_000
+"""Customers × actions × rows up to which a core is made: 400 MB."""
+BOXES = 8
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Who gets what, what it earns and uses, and the proof of how good it is."""
+
+    chosen: Chosen
+    """Customers × slots: the chosen actions; −1: none."""
+    objective: float
+    upper_bound: float
+    gap: float
+    used: Reals
+    """What each row is used."""
+    prices: Reals
+    """Shadow prices, ≥ 0; money per unit of the row."""
+
+
+def allocate(instance: Instance, *, start: Reals | None = None) -> Allocation:
+    """Solve ``instance``; ``start``: prices of a similar one. Raises Conflict when its limits contradict each other."""
+    return allocate_audience(LocalAudience(instance), start=start)
+
+
+def allocate_audience(audience: Audience, *, start: Reals | None = None) -> Allocation:
+    """``allocate`` wherever the customers' matrices lie: everything but the passes over all happens here."""
+    if len(audience) <= FEW:
+        return _allocate_few(audience, start)
+    prices, draft, nearest = _find_prices(audience, start)
+    upper = _certify(audience, prices)
+    found = _settle(audience, prices, draft, nearest)
+    found = _polish(audience, prices, found, nearest, upper)
+    upper = max(upper, found.reduced)
+    gap = measure_gap(found.reduced, upper)
+    used = sum_use(audience.terms, found.counts, found.spent)
+    return Allocation(found.chosen, found.reduced, upper, gap, used, prices)
+
+
+def _allocate_few(audience: Audience, start: Reals | None) -> Allocation:
+    limits = np.array([row.limit for row in audience.terms.rows])
+    found = optimise(pose(audience, np.arange(len(audience)), limits), start=start)
+    return Allocation(
+        found.slots.astype(np.int16), found.objective, found.upper_bound, found.gap, found.used, found.prices
+    )
+
+
+def _find_prices(audience: Audience, start: Reals | None) -> tuple[Reals, Choice, Integers]:
+    """The prices, everybody's choice at them, and customers from the nearest to another choice on."""
+    terms = audience.terms
+    prices, width, scale = find_region(audience, start)
+    for _ in range(BOXES):
+        tariff, box = make_tariff(terms, prices), make_box(terms, width)
+        everybody, margins = audience.choose_in_box(tariff, box)
+        undecided = np.flatnonzero(margins < 0)
+        part = audience.take(undecided)
+        theirs = choose(part, tariff, keep=False)
+        used = sum_use(terms, everybody.counts - theirs.counts, everybody.spent - theirs.spent)
+        signs = np.array([row.sign for row in terms.rows])
+        value = everybody.reduced - theirs.reduced + float(prices @ (signs * used))
+        dual = PartDual(terms, part, 1.0, scale, value, used)
+        low, high = np.maximum(prices - width, 0.0), prices + width
+        refined = _refine(dual, prices, low, high)
+        touched = (refined >= high) | ((refined <= low) & (low > 0))
+        prices, inside = refined, not np.any(touched)
+        if inside:
+            break
+        # A limit that a sample does not reach has no price there, and none can be told from it.
+        width = np.where(touched, 8 * width, width)
+    if inside:
+        point = make_box(terms, np.zeros(len(prices)))
+        final, margins = choose_in_box(part, make_tariff(terms, prices), point)
+        everybody.chosen[undecided] = final.chosen
+        everybody.counts += final.counts - theirs.counts
+        everybody.spent += final.spent - theirs.spent
+        return prices, everybody, undecided[np.argsort(margins, kind="stable")]
+    return prices, *_choose_in_order(audience, prices)
+
+
+def _choose_in_order(audience: Audience, prices: Reals) -> tuple[Choice, Integers]:
+    """What everybody chooses, and their numbers from the nearest to another choice on."""
+    point = make_box(audience.terms, np.zeros(len(prices)))
+    found, margins = audience.choose_in_box(make_tariff(audience.terms, prices), point)
+    return found, np.argsort(margins, kind="stable")
+
+
+def _refine(dual: PartDual, prices: Reals, low: Reals, high: Reals) -> Reals:
+    """The prices inside the box at which the dual is least."""
+    if not len(prices):
+        return prices
+    floor, ceiling = low / dual.scale, high / dual.scale
+    point = descend(dual, prices / dual.scale, floor=floor, ceiling=ceiling)
+    found = cut_down(dual, point, radius=1e-3, floor=floor, ceiling=ceiling, tolerance=1e-8)
+    return np.clip(found * dual.scale, low, high)
+
+
+def _certify(audience: Audience, prices: Reals) -> float:
+    terms = audience.terms
+    best = audience.choose(make_tariff(terms, prices))
+    value, cost = terms.peaks
+    greatest = [
+        price * float(row.table.max(initial=0.0)) * (cost if row.of_cost else 1.0)
+        for price, row in zip(prices, terms.rows, strict=True)
+    ]
+    return bound(terms, prices, best.reduced, value + sum(greatest))
+
+
+def _settle(audience: Audience, prices: Reals, draft: Choice, nearest: Integers) -> Choice:
+    """Decide the core again, in place, so that every row keeps its limit; what everybody's choices add up to."""
+    chosen, terms = draft.chosen, audience.terms
+    size, cells = max(CORE, 12 * len(terms.rows)), max(1, len(terms.rows) * terms.actions)
+    while True:
+        core = _pick_core(audience, nearest, size)
+        problem = _take_core(audience, core, draft)
+        found = _decide_core(problem, prices, chosen[core].astype(np.int64))
+        if found is not None:
+            previous = chosen[core]
+            chosen[core] = found
+            settled = audience.tally(chosen)
+            if all(excess <= 0 for excess in measure_excess(terms, settled.counts, settled.spent)):
+                return settled
+            chosen[core] = previous
+        if len(core) == len(audience) or len(core) * cells >= MOST_CELLS:
+            raise _explain_failure(audience)
+        size = min(4 * size, len(audience), MOST_CELLS // cells)
+        if size > len(nearest):
+            nearest = _choose_in_order(audience, prices)[1]
+
+
+def _polish(audience: Audience, prices: Reals, settled: Choice, nearest: Integers, upper: float) -> Choice:
+    """Decide the nearest to another choice exactly, while more than ``GOOD_GAP`` is left: rounding weighs among few."""
+    for size in POLISHED:
+        left = upper - settled.reduced
+        if left <= GOOD_GAP * abs(upper):
+            break
+        core = np.sort(nearest[:size])
+        problem = _take_core(audience, core, settled)
+        usable, slots = find_usable(problem), settled.chosen[core].astype(np.int64)
+        reduced = np.where(usable, reduce_values(problem, prices), -np.inf)
+        found = solve_core(problem, usable, slots, np.arange(len(core)), reduced, tolerance=0.1 * left)
+        before = settled.chosen[core]
+        settled.chosen[core] = found
+        again = audience.tally(settled.chosen)
+        kept = all(excess <= 0 for excess in measure_excess(audience.terms, again.counts, again.spent))
+        if kept and again.reduced > settled.reduced:
+            settled = again
+        else:
+            settled.chosen[core] = before
+    return settled
+
+
+def _take_core(audience: Audience, core: Integers, whole: Choice) -> Problem:
+    """The customers of a core, with what all others leave of the limits."""
+    terms, part = audience.terms, audience.take(core)
+    own = tally_chosen(terms, part, whole.chosen[core])
+    used = sum_use(terms, whole.counts - own.counts, whole.spent - own.spent)
+    signs = np.array([row.sign for row in terms.rows])
+    # As far from the limits as rounding reaches, so that the whole is surely kept.
+    left = (
+        np.array([row.limit for row in terms.rows]) - used - 2 * signs * measure_rounding(terms, whole.spent)
+    )
+    return make_problem(terms, part.value, part.cost, part.segment, left)
+
+
+def _pick_core(audience: Audience, nearest: Integers, size: int) -> Integers:
+    """Of the customers from the nearest to another choice on, half by that alone and half from every segment."""
+    first, rest = nearest[: size // 2], nearest[size // 2 :]
+    segment = audience.read_segments(rest)
+    order = np.argsort(segment, kind="stable")
+    starts = np.searchsorted(segment[order], segment[order])
+    turn = np.empty(len(rest), dtype=np.int64)
+    turn[order] = np.arange(len(rest)) - starts
+    others = rest[np.argsort(turn, kind="stable")][: size - len(first)]
+    return np.sort(np.concatenate([first, others]))
+
+
+def _decide_core(problem: Problem, prices: Reals, slots: Integers) -> Integers | None:
+    """The actions of a core that keep its limits; None when none were found."""
+    usable = find_usable(problem)
+    reduced = np.where(usable, reduce_values(problem, prices), -np.inf)
+    draft = Draft.start(problem, usable, _round(problem, usable, reduced, slots))
+    margins = np.zeros(problem.customers)
+    if not repair(draft, prices, margins):
+        # Minimums and maximums of the same people can send single moves in a circle: all together then.
+        everybody = np.arange(problem.customers)
+        found = solve_core(problem, usable, draft.slots, everybody, reduced, tolerance=np.inf, feasible=False)
+        if not keeps(problem, found):
+            return None
+        draft = Draft.start(problem, usable, found)
+    improve(draft, np.arange(problem.customers))
+    if not keeps(problem, draft.slots) and not repair(draft, prices, margins):
+        return None
+    return draft.slots
+
+
+def _round(problem: Problem, usable: Flags, reduced: Reals, slots: Integers) -> Integers:
+    """The linear programme of the core, rounded down; the slots as they were where it has no answer."""
+    core = np.arange(problem.customers)
+    where, action = np.nonzero(usable & (reduced > -np.inf))
+    if not len(where):
+        return np.full_like(slots, -1)
+    pairs = (where, action.astype(np.int64))
+    constraints = [*limit_rows(problem, slots, core, pairs), *limit_customers(problem, core, pairs)]
+    with drop_solver_output():
+        found = milp(-problem.value[pairs], bounds=Bounds(0, 1), constraints=constraints)
+    if found.x is None:
+        return slots
+    kept = np.asarray(found.x > 0.5)
+    placed = place_pairs(slots, core, where[kept], pairs[1][kept], problem.slots)
+    return slots if placed is None else placed
+
+
+def _explain_failure(audience: Audience) -> Conflict:
+    """The limits that are proven to conflict; where nothing is proven, that no plan was found.
+
+    A sample with limits in proportion is asked: what it cannot keep, all cannot, but for the rounding of one customer.
+    """
+    sample = np.arange(0, len(audience), max(1, len(audience) // SAMPLE))
+    limits = np.array([row.limit for row in audience.terms.rows]) * len(sample) / max(1, len(audience))
+    problem = pose(audience, sample, limits)
+    if is_impossible(problem, problem.rows):
+        return name_conflict(find_conflict(problem))
+    return admit_failure()
