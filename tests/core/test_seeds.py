@@ -22,6 +22,11 @@ def test_a_draw_depends_on_salt_and_key_only(salt: str, key: str) -> None:
     assert 0 <= drawn < 1
 
 
+@given(st.text(), st.lists(st.text(), max_size=20))
+def test_many_draws_are_the_single_ones(salt: str, keys: list[str]) -> None:
+    assert draw_uniforms(salt, iter(keys)).tolist() == [draw_uniform(salt, key) for key in keys]
+
+
 def test_a_draw_is_the_same_on_every_machine_and_in_every_release() -> None:
     # First 53 bits of SHA-256("salt\x1fkey"): a change would redraw the arms of running experiments.
     assert draw_uniform("salt", "key") == 0.3862986793205848

@@ -10,7 +10,8 @@ from pytest import TempPathFactory
 
 from aimwell.deployment.channels.channel import Outcome, Receipt
 from aimwell.deployment.ledger import Ledger, Terms
-from aimwell.deployment.policy import CONTACT_STATES, REASONS, title_reason
+from aimwell.deployment.policy import REASONS, title_reason
+from aimwell.engine.ledger_tables import CONTACT_STATES
 from tests.deployment.scene import DAY, count, count_reasons, fill, intend, open_ledger, open_store
 
 

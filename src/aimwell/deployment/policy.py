@@ -14,11 +14,8 @@ from datetime import date, timedelta
 import sqlalchemy as sa
 
 from aimwell.core.text import Text, say
-from aimwell.engine.ledger_tables import CONSENT_STATES, DELIVERIES
+from aimwell.engine.ledger_tables import CONSENT_STATES, CONTACT_STATES, DELIVERIES
 from aimwell.engine.permissions import ALL_CHANNELS, ConsentState, list_suppressions
-
-# What may have reached the customer, or is about to: all of it counts towards the cap.
-CONTACT_STATES = ("leased", "intent", "sent", "in_doubt")
 
 REASONS: dict[str, Text] = {
     "suppressed": say("The customer is on the suppression list"),

@@ -11,7 +11,18 @@ import sqlalchemy as sa
 
 from aimwell.engine.store_metadata import METADATA
 
-__all__ = ["CAMPAIGNS", "CONSENT_STATES", "CONTACT_GATE", "DELIVERIES", "METADATA", "SUPPRESSIONS"]
+__all__ = [
+    "CAMPAIGNS",
+    "CONSENT_STATES",
+    "CONTACT_GATE",
+    "CONTACT_STATES",
+    "DELIVERIES",
+    "METADATA",
+    "SUPPRESSIONS",
+]
+
+CONTACT_STATES = ("leased", "intent", "sent", "in_doubt")
+"""Of a delivery: what may have reached the customer, or is about to. All of it counts towards the contact cap."""
 
 DELIVERIES = sa.Table(
     "deliveries",

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 import aimwell.engine.hot_tables  # adds its tables to METADATA
 import aimwell.engine.ledger_tables
+import aimwell.engine.live_tables
 import aimwell.engine.privacy_tables
 import aimwell.engine.segment_tables
 import aimwell.engine.store_tables  # noqa: F401  (the same)

@@ -6,6 +6,7 @@ from alembic import context
 
 import aimwell.engine.hot_tables  # adds its tables to METADATA
 import aimwell.engine.ledger_tables
+import aimwell.engine.live_tables
 import aimwell.engine.privacy_tables
 import aimwell.engine.store_tables  # noqa: F401  (the same)
 from aimwell.engine.store_metadata import METADATA

@@ -1,0 +1,61 @@
+"""The store's tables of live decisions: the plans that are decided by, what is used of their limits, and the log.
+
+Written by ``strategy.live``. Amounts are whole numbers: cents, seconds, pieces. A decision and what it takes of every
+limit are written in one transaction, so the counters are the sums of the log at every moment. (An erasure
+takes a person's rows out of the log; what they used stays used.)
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from aimwell.engine.store_metadata import METADATA
+from aimwell.engine.store_tables import Instant
+
+LIVE_PLANS = sa.Table(
+    "live_plans",
+    METADATA,
+    sa.Column("plan_id", sa.String(128), primary_key=True),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("opened_at", Instant, nullable=False),
+    # The turn of the contact gate in which it was opened: its decisions have higher ones.
+    sa.Column("opened_turn", sa.BigInteger, nullable=False),
+)
+"""What live decisions of one business day go by (``strategy.live.plan``); never changed."""
+LIVE_LIMITS = sa.Table(
+    "live_limits",
+    METADATA,
+    sa.Column("plan_id", sa.String(128), primary_key=True),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("sense", sa.String(16), nullable=False),
+    sa.Column("bound", sa.BigInteger, nullable=False),
+    sa.Column("used", sa.BigInteger, nullable=False),
+    # The last wall: whatever a program does, the database itself refuses what would break a limit.
+    sa.CheckConstraint("sense = 'at_least' OR used <= bound", name="kept"),
+    sa.CheckConstraint("used >= 0", name="not_negative"),
+)
+"""What is reserved of each limit by now."""
+LIVE_DECISIONS = sa.Table(
+    "live_decisions",
+    METADATA,
+    # The turn of the contact gate in which it was decided, so that numbers grow by commit; and its place in that batch.
+    sa.Column("batch", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("plan_id", sa.String(128), nullable=False),
+    sa.Column("request_id", sa.String(128), nullable=False),
+    sa.Column("customer_id", sa.String(255), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("segment", sa.Integer, nullable=False),
+    # Empty: no action; then the reason says why.
+    sa.Column("action_id", sa.String(255)),
+    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("choices", sa.Integer, nullable=False),
+    sa.Column("reason", sa.String(16), nullable=False),
+    sa.Column("expected_profit", sa.Float, nullable=False),
+    sa.Column("cost_cents", sa.BigInteger, nullable=False),
+    # Kept in the order of its key: it only ever grows at its end, and no page is written for a random id.
+    sqlite_with_rowid=False,
+)
+"""Every decision, with the probability of its action given all decisions before it."""

@@ -1,0 +1,1 @@
+"""The live twin of the plan: one decision at a time, at the plan's prices, from the same budgets."""

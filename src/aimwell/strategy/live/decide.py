@@ -1,0 +1,261 @@
+"""``decide(customer, context)``: the live twin of the plan.
+
+A decision is answered once it is durable. Whatever waits is decided together, one request after the other, in one
+transaction of the store that checks consent and caps, reserves money and stock, and logs the decisions with their
+probabilities (group commit): a commit waits for the disk, whatever it holds. Processes that decide at once take turns,
+so no limit is broken, and nothing is reserved by anybody who did not decide. A crash loses requests that were not
+answered, and nothing else; asked again under the same id, a request that was decided is answered as it was.
+
+Reads and writes what ``strategy.live.ledger`` does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from aimwell.core.errors import AimwellError
+from aimwell.engine.permissions import take_turn
+from aimwell.engine.store import Store
+from aimwell.strategy.live.kernels import (
+    CHOSEN,
+    FORBIDDEN,
+    NO_ACTION,
+    decide_in_order,
+    find_passed,
+    set_prices,
+)
+from aimwell.strategy.live.ledger import (
+    Memory,
+    count_deliveries,
+    find_forbidden,
+    read_decision,
+    read_used,
+    write_log,
+    write_used,
+)
+from aimwell.strategy.live.plan import LivePlan, read_plan
+from aimwell.strategy.live.requests import (
+    CODES,
+    Answer,
+    Batch,
+    Context,
+    Decision,
+    Request,
+    prepare,
+    refuse_erased,
+    refuse_hour,
+    refuse_reuse,
+)
+from aimwell.strategy.live.rounds import Pending, Rounds
+from aimwell.strategy.problem import Integers, Reals
+
+
+class LiveDecider:
+    """Decides by one plan; threads may share it, and any number of processes may have one each.
+
+    As a context manager it decides what ``decide`` and ``submit`` bring; at its end all that wait are decided.
+    """
+
+    def __init__(self, store: Store, plan_id: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.plan: LivePlan = read_plan(store, plan_id)
+        self._store = store
+        self._clock = clock
+        self._memory = Memory(store, self.plan)
+        self._limits = _LimitArrays(self.plan)
+        self._lock = threading.Lock()
+        self._rounds = Rounds()
+        self._writer = threading.Thread(target=self._write, name="live-decisions", daemon=True)
+        self.commits = 0
+
+    def __enter__(self) -> LiveDecider:
+        self._writer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rounds.end()
+        self._writer.join()
+
+    def decide(self, customer_id: str, context: Context) -> Decision:
+        """The decision for one customer, durable; raises what is wrong with the request, or what the store raised."""
+        return self.submit(customer_id, context).result()
+
+    def submit(self, customer_id: str, context: Context) -> Pending:
+        """Ask, and go on: ``result`` waits until the decision is durable.
+
+        RuntimeError outside the decider's ``with`` block: nobody would answer.
+        """
+        if not self._writer.is_alive():
+            raise RuntimeError("the decider is not open")
+        if context.at_ms is None:
+            context = context._replace(at_ms=int(self._clock() * 1000))
+        return self._rounds.join((customer_id, context))
+
+    def decide_together(self, requests: Sequence[Request]) -> list[Answer]:
+        """Decide in this order, in one transaction; for each request its decision, or what is wrong with it."""
+        now_ms = int(self._clock() * 1000)
+        numbers: dict[str, int] = {}
+        own: list[Request] = []
+        own_number: list[int] = []
+        for customer, context in requests:
+            number = numbers.setdefault(context.request_id, len(numbers))
+            own_number.append(number)
+            if number == len(own):
+                stamped = context if context.at_ms is not None else context._replace(at_ms=now_ms)
+                own.append((customer, stamped))
+        answers: list[Answer | None] = [None] * len(own)
+        batch = prepare(self.plan, own, answers)
+        if batch is not None:
+            with self._lock:
+                self._commit(batch, answers)
+        told = [answer for answer in answers if answer is not None]
+        if len(own) == len(requests):
+            return told
+        seen: set[int] = set()
+        return [
+            told[number]
+            if number not in seen and not seen.add(number)  # type: ignore[func-returns-value]
+            else _tell_again(told[number], customer)
+            for number, (customer, _) in zip(own_number, requests, strict=True)
+        ]
+
+    def read_prices(self, at_ms: int | None = None) -> dict[str, float]:
+        """The price of each limit at an instant (now), money per unit, at what all processes have used by now."""
+        plan, limits = self.plan, self._limits
+        prices = np.empty(len(plan.limits))
+        at = int(self._clock() * 1000) if at_ms is None else at_ms
+        with self._store.snapshot() as connection:
+            used = read_used(connection, plan.plan_id)
+        passed = find_passed(at, plan.starts_ms, plan.ends_ms, limits.rhythm)
+        set_prices(used, limits.bounds, limits.signs, limits.base, limits.gains, passed, prices)
+        return dict(zip((limit.name for limit in plan.limits), prices.tolist(), strict=True))
+
+    def _commit(self, batch: Batch, answers: list[Answer | None]) -> None:
+        plan = self.plan
+        with self._store.begin() as connection:
+            turn = take_turn(connection)
+            self._memory.catch_up(connection, turn)
+            known = self._memory.find_requests(batch.digests)
+            for index in np.flatnonzero(known >= 0):
+                earlier = read_decision(connection, int(known[index]))
+                answers[batch.places[index]] = _tell_known(earlier, batch.customers[index])
+            inside = (batch.at >= plan.starts_ms) & (batch.at < plan.ends_ms)
+            for index in np.flatnonzero((known < 0) & ~inside):
+                answers[batch.places[index]] = refuse_hour()
+            batch = batch.take(np.flatnonzero((known < 0) & inside))
+            if not len(batch):
+                return
+            before = read_used(connection, plan.plan_id)
+            used = before.copy()
+            found = self._decide(connection, batch, used)
+            decisions = found.describe(plan, batch)
+            write_log(connection, plan, turn, decisions, batch)
+            write_used(connection, plan.plan_id, used, before)
+        # Only what was committed is remembered, and answered.
+        contacted = batch.people_digests[batch.person[found.action != NO_ACTION]]
+        self._memory.remember(turn, batch.digests, np.arange(len(batch)), contacted)
+        self.commits += 1
+        for place, decision in zip(batch.places, decisions, strict=True):
+            answers[place] = decision
+
+    def _decide(self, connection: sa.Connection, batch: Batch, used: Integers) -> _Found:
+        """Decide the batch; ``used`` moves on."""
+        plan, limits = self.plan, self._limits
+        contacts = self._memory.count_contacts(batch.people_digests)
+        contacts += count_deliveries(connection, plan, batch.people)
+        forbidden = find_forbidden(connection, plan, batch.people, int(batch.at.max()))
+        value, held = batch.value, batch.held
+        if forbidden.any():
+            theirs = forbidden[batch.person]
+            value = np.where(theirs, -np.inf, value)
+            nothing = theirs.any(axis=1) & ~np.isfinite(value).any(axis=1)
+            held = np.where(nothing & (held == CHOSEN), FORBIDDEN, held).astype(np.int8)
+        found = _Found.make_room(len(batch))
+        decide_in_order(
+            value, batch.cost, batch.segment, batch.at, batch.person, contacts, plan.cap, held, batch.draws,
+            limits.tables, limits.of_cost, limits.signs, limits.bounds, used, limits.base, limits.gains,
+            limits.rhythm, plan.starts_ms, plan.ends_ms, plan.exploration, plan.near,
+            found.action, found.best, found.probability, found.choices, found.reason,
+        )  # fmt: skip
+        return found
+
+    def _write(self) -> None:
+        while (together := self._rounds.take()) is not None:
+            try:
+                together.answers = self.decide_together(together.requests)
+            except BaseException as error:
+                # Nothing was decided, or it is not known: whoever asks again under the same id learns which.
+                together.error = error
+            together.done.set()
+
+
+class _LimitArrays:
+    """A plan's limits as kernels read them."""
+
+    def __init__(self, plan: LivePlan) -> None:
+        limits = plan.limits
+        shape = (len(limits), plan.segments, len(plan.actions))
+        self.tables = np.array([limit.table for limit in limits], dtype=np.int64).reshape(shape)
+        self.of_cost = np.array([limit.of_cost for limit in limits], dtype=np.bool_)
+        self.signs = np.array([limit.sign for limit in limits], dtype=np.int64)
+        self.bounds = np.array([limit.bound for limit in limits], dtype=np.int64)
+        self.base = np.array([limit.price for limit in limits], dtype=np.float64)
+        self.gains = np.array([limit.gain for limit in limits], dtype=np.float64)
+        self.rhythm = np.array(plan.rhythm, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the kernel found; parallel to the batch."""
+
+    action: NDArray[np.int16]
+    best: NDArray[np.int16]
+    probability: Reals
+    choices: Integers
+    reason: NDArray[np.int8]
+
+    @classmethod
+    def make_room(cls, count: int) -> _Found:
+        whole, small = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int16)
+        return cls(small, small.copy(), np.empty(count), whole, np.empty(count, dtype=np.int8))
+
+    def describe(self, plan: LivePlan, batch: Batch) -> list[Decision]:
+        index, taken = np.arange(len(batch)), np.maximum(self.action, 0)
+        acted = self.action != NO_ACTION
+        profit = np.where(acted, batch.value[index, taken], 0.0)
+        cost = np.where(acted, batch.cost[index, taken], 0)
+        names = (*plan.actions, None)
+        columns = (
+            batch.request_ids,
+            batch.customers,
+            [names[action] for action in self.action.tolist()],
+            self.probability.tolist(),
+            self.choices.tolist(),
+            [CODES[code] for code in self.reason.tolist()],
+            profit.tolist(),
+            cost.tolist(),
+            [False] * len(batch),
+        )
+        return list(map(Decision._make, zip(*columns, strict=True)))
+
+
+def _tell_known(found: Decision | None, customer: str) -> Answer:
+    if found is None:
+        return refuse_erased()
+    return found if found.customer_id == customer else refuse_reuse()
+
+
+def _tell_again(answer: Answer, customer: str) -> Answer:
+    """To whoever asked twice at once."""
+    if isinstance(answer, AimwellError):
+        return answer
+    return answer._replace(repeated=True) if answer.customer_id == customer else refuse_reuse()

@@ -1,0 +1,209 @@
+"""The statements of a live decision's transaction, and what the process remembers of the log beside them.
+
+Whoever decides takes the contact gate's next turn first (``engine.permissions``): decisions of all processes, and the
+reservations of deliveries, follow one another, and the turn numbers the batch. The statements are portable (SQLite,
+PostgreSQL).
+
+Reads and writes the store's ``live_limits`` and ``live_decisions``; reads ``suppressions``, ``consent_states``,
+``deliveries`` and ``live_plans``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from aimwell.engine.ledger_tables import CONTACT_STATES
+from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS
+from aimwell.engine.permissions import ALL_CHANNELS
+from aimwell.engine.seen_ids import Digests, digest_ids
+from aimwell.engine.store import Store
+from aimwell.strategy.live.memory import DigestTable
+from aimwell.strategy.live.plan import NO_CAP, LivePlan
+from aimwell.strategy.live.requests import Batch, Decision
+from aimwell.strategy.problem import Flags, Integers
+
+_PLACES = 20
+"""Bits of a place within a batch, where a batch and a place are one number."""
+_SOME = 20_000
+_LOG = LIVE_DECISIONS.c
+
+
+class Memory:
+    """What this process knows of the log: requests of the day and the day before, and contacts in the cap's window."""
+
+    def __init__(self, store: Store, plan: LivePlan) -> None:
+        self._plan = plan
+        self._requests: dict[date, DigestTable] = defaultdict(DigestTable)
+        self._contacts: dict[date, DigestTable] = defaultdict(DigestTable)
+        self._first = plan.day - timedelta(days=max(1, plan.cap_days - 1 if plan.cap != NO_CAP else 1))
+        with store.snapshot() as connection:
+            opened = sa.select(sa.func.min(LIVE_PLANS.c.opened_turn)).where(LIVE_PLANS.c.day >= self._first)
+            self._position = int(connection.execute(opened).scalar_one())
+            newest = connection.execute(sa.select(sa.func.max(_LOG.batch))).scalar()
+            self.catch_up(connection, 1 + (self._position if newest is None else int(newest)))
+
+    def catch_up(self, connection: sa.Connection, turn: int) -> None:
+        """Learn what was committed before ``turn`` and is not known yet."""
+        columns = (
+            _LOG.batch,
+            _LOG.place,
+            _LOG.request_id,
+            _LOG.customer_id,
+            _LOG.action_id,
+            LIVE_PLANS.c.day,
+        )
+        query = (
+            sa.select(*columns)
+            .join(LIVE_PLANS, LIVE_PLANS.c.plan_id == _LOG.plan_id)
+            .where(_LOG.batch > self._position, _LOG.batch < turn, LIVE_PLANS.c.day >= self._first)
+        )
+        found = connection.execute(query.order_by(_LOG.batch, _LOG.place))
+        for rows in found.partitions(_SOME):
+            by_day: dict[date, list[Any]] = defaultdict(list)
+            for row in rows:
+                by_day[row.day].append(row)
+            for day, those in by_day.items():
+                numbers = np.array([(row.batch << _PLACES) | row.place for row in those], dtype=np.int64)
+                acted = np.array([row.action_id is not None for row in those])
+                customers = digest_ids([row.customer_id for row in those])
+                self._take_in(day, digest_ids([row.request_id for row in those]), numbers, customers[acted])
+        self._position = max(self._position, turn - 1)
+
+    def remember(self, turn: int, requests: Digests, places: Integers, contacted: Digests) -> None:
+        """Take in what this process has committed itself."""
+        self._take_in(self._plan.day, requests, (turn << _PLACES) | places, contacted)
+        self._position = turn
+
+    def _take_in(self, day: date, requests: Digests, numbers: Integers, contacted: Digests) -> None:
+        # A request that is older cannot be told from a new one: its plan's day is long over.
+        if day >= self._plan.day - timedelta(days=1):
+            self._requests[day].put(requests, numbers)
+        if self._plan.cap != NO_CAP and abs((day - self._plan.day).days) < self._plan.cap_days:
+            self._contacts[day].add(contacted)
+
+    def find_requests(self, digests: Digests) -> Integers:
+        """Where each request stands in the log (batch and place in one number); −1: nowhere yet."""
+        found = np.full(len(digests), -1, dtype=np.int64)
+        for table in self._requests.values():
+            found = np.maximum(found, table.find(digests))
+        return found
+
+    def count_contacts(self, digests: Digests) -> Integers:
+        """How often each customer was given an action in the cap's window."""
+        total = np.zeros(len(digests), dtype=np.int64)
+        for table in self._contacts.values():
+            total += np.maximum(table.find(digests), 0)
+        return total
+
+
+def read_used(connection: sa.Connection, plan_id: str) -> Integers:
+    """What is used of each limit, in the plan's order."""
+    query = (
+        sa.select(LIVE_LIMITS.c.used).where(LIVE_LIMITS.c.plan_id == plan_id).order_by(LIVE_LIMITS.c.place)
+    )
+    return np.array(connection.execute(query).scalars().all(), dtype=np.int64)
+
+
+_RESERVE = (
+    sa.update(LIVE_LIMITS)
+    .where(LIVE_LIMITS.c.plan_id == sa.bindparam("which"), LIVE_LIMITS.c.place == sa.bindparam("where"))
+    .values(used=sa.bindparam("now_used"))
+)
+
+
+def write_used(connection: sa.Connection, plan_id: str, used: Integers, before: Integers) -> None:
+    """Keep the counters that have changed."""
+    rows = [
+        {"which": plan_id, "where": int(place), "now_used": int(used[place])}
+        for place in np.flatnonzero(used != before)
+    ]
+    if rows:
+        connection.execute(_RESERVE, rows)
+
+
+def write_log(
+    connection: sa.Connection, plan: LivePlan, turn: int, decisions: Sequence[Decision], batch: Batch
+) -> None:
+    """Keep the decisions of a turn, as the driver takes rows: SQLAlchemy's own cost as much as all else."""
+    rows = [
+        (turn, place, plan.plan_id, request, customer, at, segment, *rest)
+        for place, ((request, customer, *rest, _), at, segment) in enumerate(
+            zip(decisions, batch.at.tolist(), batch.segment.tolist(), strict=True)
+        )
+    ]
+    statement, names = _write_insert(connection.dialect)
+    if names is None:
+        connection.exec_driver_sql(statement, rows)
+    else:
+        connection.exec_driver_sql(statement, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+@cache
+def _write_insert(dialect: sa.Dialect) -> tuple[str, tuple[str, ...] | None]:
+    """The driver's INSERT with all columns in their order, and the names of its values where it wants names."""
+    names = tuple(column.name for column in LIVE_DECISIONS.columns)
+    compiled = sa.insert(LIVE_DECISIONS).compile(dialect=dialect, column_keys=list(names))
+    return str(compiled), None if dialect.positional else names
+
+
+def read_decision(connection: sa.Connection, number: int) -> Decision | None:
+    """The decision at a place of the log; None when it is there no more (its customer was erased)."""
+    batch, place = number >> _PLACES, number & ((1 << _PLACES) - 1)
+    columns = [_LOG[name] for name in Decision._fields if name != "repeated"]
+    row = connection.execute(sa.select(*columns).where(_LOG.batch == batch, _LOG.place == place)).first()
+    return None if row is None else Decision(*row)._replace(repeated=True)
+
+
+def find_forbidden(connection: sa.Connection, plan: LivePlan, people: Sequence[str], now_ms: int) -> Flags:
+    """People × actions: what suppression and consent forbid. Inbound actions need no consent."""
+    place = {customer: number for number, customer in enumerate(people)}
+    channels = np.array(plan.channels or (None,) * len(plan.actions), dtype=object)
+    outbound = np.array([channel is not None for channel in channels])
+    forbidden = np.broadcast_to(outbound, (len(people), len(channels))).copy()
+    if outbound.any():
+        allowed: dict[str, list[int]] = defaultdict(list)
+        spoken = "SELECT customer_id, channel, allowed, until_ms FROM consent_states"
+        for customer, channel, said, until in _ask(connection, spoken, people):
+            if said and (until is None or until > now_ms):
+                allowed[channel].append(place[customer])
+        for channel, who in allowed.items():
+            forbidden[np.ix_(who, channels == channel)] = False
+    for customer, channel in _ask(connection, "SELECT customer_id, channel FROM suppressions", people):
+        forbidden[place[customer], (channels == channel) | (channel == ALL_CHANNELS)] = True
+    return forbidden
+
+
+def count_deliveries(connection: sa.Connection, plan: LivePlan, people: Sequence[str]) -> Integers:
+    """Contacts in the cap's window by plans that are not live, whose own contacts the log counts."""
+    counts = np.zeros(len(people), dtype=np.int64)
+    if plan.cap == NO_CAP:
+        return counts
+    place = {customer: number for number, customer in enumerate(people)}
+    span = timedelta(days=plan.cap_days)
+    for row in _ask(connection, "SELECT customer_id, plan_id, contact_on, state FROM deliveries", people):
+        day = date.fromisoformat(str(row.contact_on))
+        near = abs(day - plan.day) < span and row.state in CONTACT_STATES
+        if near and not _is_live(connection, row.plan_id):
+            counts[place[row.customer_id]] += 1
+    return counts
+
+
+def _is_live(connection: sa.Connection, plan_id: str) -> bool:
+    query = sa.select(LIVE_PLANS.c.plan_id).where(LIVE_PLANS.c.plan_id == plan_id)
+    return connection.execute(query).first() is not None
+
+
+def _ask(connection: sa.Connection, select: str, people: Sequence[str]) -> Sequence[Any]:
+    """The rows of these people. They are one value, a JSON array: hundreds of values cost more than the answer."""
+    unpack = "json_each" if connection.dialect.name == "sqlite" else "json_array_elements_text"
+    value = ":people" if connection.dialect.name == "sqlite" else "CAST(:people AS JSON)"
+    query = sa.text(f"{select} WHERE customer_id IN (SELECT value FROM {unpack}({value}))")
+    return connection.execute(query, {"people": json.dumps(people)}).all()

@@ -1,0 +1,240 @@
+"""What is asked of a live decision and what is answered, and many requests as the arrays that kernels read.
+
+Reads and writes no tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aimwell.core.errors import AimwellError, BadInput, Conflict
+from aimwell.core.seeds import draw_uniforms
+from aimwell.core.text import Text, say
+from aimwell.engine.seen_ids import Digests, digest_ids
+from aimwell.strategy.design import draw_holdout
+from aimwell.strategy.live.kernels import CHOSEN, HOLDOUT
+from aimwell.strategy.live.plan import MOST_UNITS, LivePlan
+from aimwell.strategy.problem import Integers, Reals
+
+_LONGEST_REQUEST = 128
+_LONGEST_CUSTOMER = 255
+REASONS: dict[str, Text] = {
+    "chosen": say("It earns the most at the prices of what it uses"),
+    "explored": say("Drawn among near-best actions in order to learn"),
+    "not_worth": say("No action earns more than what it uses is worth elsewhere"),
+    "limit": say("What would be worth it no longer fits into a limit"),
+    "cap": say("The contact cap is reached"),
+    "holdout": say("The customer is held out of all marketing"),
+    "forbidden": say("The customer is suppressed, or no consent is known"),
+}
+"""Why a decision came out as it did, by code; in the order of the kernels' numbers."""
+CODES = tuple(REASONS)
+
+
+class Context(NamedTuple):
+    """What is known when a customer comes: one number for each action of the plan, in its order."""
+
+    request_id: str
+    """The caller's name for this question, at most 128 characters: asked again, it is answered the same."""
+    values: Reals
+    """Expected profit of each action for this customer now, money; −infinity: not allowed."""
+    costs: Integers
+    """What each would cost, whole cents."""
+    segment: int = 0
+    at_ms: int | None = None
+    """When the customer came, ms since 1970 in UTC; None: now."""
+
+
+class Decision(NamedTuple):
+    """The answer, durable when it is given."""
+
+    request_id: str
+    customer_id: str
+    action_id: str | None
+    """None: no action."""
+    probability: float
+    """Of this action, given all decisions before it."""
+    choices: int
+    """How many near-best actions there were, the best included."""
+    reason: str
+    """A code; ``REASONS`` has the words."""
+    expected_profit: float
+    cost_cents: int
+    repeated: bool = False
+    """Whether the request had been decided before."""
+
+
+Answer: TypeAlias = Decision | AimwellError
+Request: TypeAlias = tuple[str, Context]
+"""A customer's id and the context."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests that can be read, as arrays; parallel to ``places``."""
+
+    places: list[int]
+    """Where each stands among those that were handed over."""
+    request_ids: list[str]
+    customers: list[str]
+    digests: Digests
+    value: Reals
+    cost: Integers
+    segment: Integers
+    at: Integers
+    people: list[str]
+    """The customers, each once."""
+    person: Integers
+    """The place of each request's customer among ``people``."""
+    people_digests: Digests
+    held: NDArray[np.int8]
+    draws: Reals
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, some: Integers) -> Batch:
+        """Some of the requests, in order; the people stay all."""
+        if len(some) == len(self):
+            return self
+        which = some.tolist()
+        return replace(
+            self,
+            places=[self.places[place] for place in which],
+            request_ids=[self.request_ids[place] for place in which],
+            customers=[self.customers[place] for place in which],
+            digests=self.digests[some],
+            value=self.value[some],
+            cost=self.cost[some],
+            segment=self.segment[some],
+            at=self.at[some],
+            person=self.person[some],
+            held=self.held[some],
+            draws=self.draws[some],
+        )
+
+
+def check_request(plan: LivePlan, customer_id: str, context: Context) -> AimwellError | None:
+    """What is wrong with the form of a request, if anything."""
+    shape = (len(plan.actions),)
+    # As objects: what a caller brings need not be what the annotations say.
+    values: object = context.values
+    costs: object = context.costs
+    if not (isinstance(values, np.ndarray) and values.shape == shape and values.dtype.kind == "f"):
+        return _refuse("values", say("A live decision needs one value for each action of its plan."))
+    if not (isinstance(costs, np.ndarray) and costs.shape == shape and costs.dtype.kind == "i"):
+        return _refuse("costs", say("A live decision needs one cost in whole cents for each action."))
+    if not 0 < len(context.request_id) <= _LONGEST_REQUEST or not 0 < len(customer_id) <= _LONGEST_CUSTOMER:
+        return _refuse("request_id", say("A live decision needs ids of usual length."))
+    return None
+
+
+def prepare(plan: LivePlan, requests: Sequence[Request], answers: list[Answer | None]) -> Batch | None:
+    """The requests as arrays; what is wrong with the others goes into ``answers``. None when none are left."""
+    places: list[int] = []
+    for place, (customer, context) in enumerate(requests):
+        error = check_request(plan, customer, context)
+        if error is None:
+            places.append(place)
+        else:
+            answers[place] = error
+    return _arrange(plan, requests, answers, places) if places else None
+
+
+def _arrange(
+    plan: LivePlan, requests: Sequence[Request], answers: list[Answer | None], places: list[int]
+) -> Batch | None:
+    contexts = [requests[place][1] for place in places]
+    customers = [requests[place][0] for place in places]
+    ids = [context.request_id for context in contexts]
+    index = {customer: number for number, customer in enumerate(dict.fromkeys(customers))}
+    people = list(index)
+    person = np.array([index[customer] for customer in customers], dtype=np.int64)
+    held = np.full(len(places), CHOSEN, dtype=np.int8)
+    if plan.holdout:
+        out = draw_holdout(people, salt=plan.salt, share=plan.holdout)
+        held[out[person]] = HOLDOUT
+    shape = (len(places), len(plan.actions))
+    batch = Batch(
+        places,
+        ids,
+        customers,
+        digest_ids(ids),
+        np.concatenate([context.values for context in contexts])
+        .reshape(shape)
+        .astype(np.float64, copy=False),
+        np.concatenate([context.costs for context in contexts]).reshape(shape).astype(np.int64, copy=False),
+        np.array([context.segment for context in contexts], dtype=np.int64),
+        np.array([context.at_ms for context in contexts], dtype=np.int64),
+        people,
+        person,
+        digest_ids(people),
+        held,
+        _draw(plan, ids),
+    )
+    return _drop_unusable(plan, batch, answers)
+
+
+def _drop_unusable(plan: LivePlan, batch: Batch, answers: list[Answer | None]) -> Batch | None:
+    """Leave out those whose numbers cannot be used."""
+    bad_value = ~np.all(batch.value < np.inf, axis=1)
+    bad_cost = np.any((batch.cost < 0) | (batch.cost > MOST_UNITS), axis=1)
+    bad_segment = (batch.segment < 0) | (batch.segment >= plan.segments)
+    bad = bad_value | bad_cost | bad_segment
+    for index in np.flatnonzero(bad):
+        name = "values" if bad_value[index] else "costs" if bad_cost[index] else "segment"
+        problem = say("'{name}' holds a number that cannot be used.", name=name)
+        answers[batch.places[index]] = _refuse(name, problem)
+    return batch.take(np.flatnonzero(~bad)) if not bad.all() else None
+
+
+def _draw(plan: LivePlan, ids: list[str]) -> Reals:
+    """Whether and which: two uniform numbers for each request, the second only where it is needed."""
+    draws = np.ones((len(ids), 2))
+    if plan.exploration:
+        salt = f"{plan.salt}:{plan.plan_id}:live"
+        draws[:, 0] = draw_uniforms(f"{salt}:explore", ids)
+        some = np.flatnonzero(draws[:, 0] < plan.exploration)
+        draws[some, 1] = draw_uniforms(f"{salt}:which", [ids[place] for place in some])
+    return draws
+
+
+def refuse_reuse() -> Conflict:
+    """One request id for two customers."""
+    return Conflict(
+        "strategy.request_reused",
+        say("This request id was used for another customer."),
+        remedy=say("Give every request an id of its own."),
+    )
+
+
+def refuse_erased() -> Conflict:
+    """A request that was decided for somebody who was erased since."""
+    return Conflict(
+        "strategy.decision_erased",
+        say("The decision of this request was erased together with its customer."),
+        remedy=say("Give every request an id of its own."),
+    )
+
+
+def refuse_hour() -> Conflict:
+    """A request outside the plan's day."""
+    return Conflict(
+        "strategy.live_plan_over",
+        say("The live plan is for another day than this."),
+        remedy=say("Open the plan of this day."),
+    )
+
+
+def _refuse(name: str, problem: Text) -> BadInput:
+    return BadInput(
+        "strategy.bad_live_request",
+        problem,
+        remedy=say("Correct the request; nothing was decided or reserved."),
+        where={"column": name},
+    )
