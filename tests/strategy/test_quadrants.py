@@ -17,6 +17,11 @@ def test_customers_fall_into_four_quadrants() -> None:
     }
     assert found[3].expected_profit == 3.0
     assert found[3].share == 1.0
+    assert found[3].per_chosen == 3.0
+    assert found[0].per_chosen == 0.0
+    assert len({quadrant.strategy.id for quadrant in found}) == 4
+    assert found[1].explain().render("en") == "Future potential: 1 of 1 customers are chosen (100.0 %)."
+    assert all(quadrant.strategy.render("zh") != quadrant.strategy.render("en") for quadrant in found)
 
 
 def test_nothing_known_gives_no_quadrants() -> None:

@@ -298,6 +298,25 @@ def test_commands(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> No
     assert "PRODUCE" in call("actions", *day, as_json=False)
     assert "c5" not in call("explain", "c5", *day, as_json=False) or explained["latest"]
     assert call("frontier", *day, as_json=False)
+    asked = [
+        "--base",
+        "30",
+        "--budget",
+        "x2",
+        "--without",
+        "call",
+        "--without",
+        "budget",
+        "--minimum",
+        "email=5",
+    ]
+    rows = call("compare", *asked, *day)["scenarios"]
+    assert [row["name"] for row in rows][:2] == ["base", "budget=60.00"]
+    assert len(rows) == 5
+    assert call("compare", "--base", "30", *day, as_json=False)
+    for unusable in (["--minimum", "email"], ["--budget", "xx"], ["--without", "pigeon"]):
+        found = CliRunner().invoke(app, ["compare", *unusable, *day], obj=State(workspace.path, True))
+        assert isinstance(found.exception, BadInput)
     missing = CliRunner().invoke(app, ["show", "none"], obj=State(workspace.path, True))
     assert isinstance(missing.exception, NotReady)
     for wrong in (["plan", "--wave", "big"], ["explain", "nobody", *day], ["plan", "--as-of", "soon"]):

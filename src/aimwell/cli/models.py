@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from aimwell.cli.help import App
+from aimwell.cli.models_experiment import learn_experiment
 from aimwell.cli.output import (
     add_row,
     emit,
@@ -22,6 +23,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
 app = App(help="Step 3: models.  第三步 建模")
+app.command("experiment")(learn_experiment)
 
 
 @app.command("train")

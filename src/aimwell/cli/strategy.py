@@ -1,8 +1,7 @@
-"""``aimwell strategy``: plan a wave, trace the frontier, explain a customer's action, list the actions."""
+"""``aimwell strategy``: plan a wave, trace the frontier, compare plans, explain a customer's action, list actions."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, read_money, state
+from aimwell.cli.strategy_design import design, markets
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, current_language, say
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aimwell.strategy.inputs import PlanInputs
 
 app = App(help="Step 4: offers, plan, frontier.  第四步 战略：优惠、计划、预算前沿")
+app.command(name="design")(design)
+app.command(name="markets")(markets)
 Day = Annotated[
     str | None, typer.Option("--as-of", help="First day of the plan, YYYY-MM-DD.  计划首日，YYYY-MM-DD")
 ]
@@ -75,14 +77,10 @@ def show(
 @app.command()
 def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -> None:
     """Show what each budget is expected to earn.  预算—利润前沿：各预算的期望利润"""
-    from aimwell.strategy.frontier import trace_frontier
+    from aimwell.cli.strategy_whatif import draw_frontier, make_frontier
 
-    inputs = _read_inputs(state(context).workspace, as_of, budget)
-    points = trace_frontier(inputs)
-    if not points:
-        raise _say_unknown()
-    payload = {"frontier": [point.to_dict() for point in points], "currency": inputs.currency}
-    emit(context, payload, lambda console: _show_frontier(console, payload))
+    payload = make_frontier(_read_inputs(state(context).workspace, as_of, budget))
+    emit(context, payload, lambda console: draw_frontier(console, payload))
 
 
 @app.command()
@@ -92,10 +90,47 @@ def explain(
     budget: Budget = None,
     as_of: Day = None,
 ) -> None:
-    """Show a customer's allowed actions, what each is worth, and why.  某客户可用的动作、各值多少及原因"""
-    inputs = _read_inputs(state(context).workspace, as_of, budget)
-    payload = _explain_customer(inputs, customer, _read_latest_item(state(context).workspace, customer))
-    emit(context, payload, lambda console: _show_alternatives(console, payload))
+    """Show what each action is worth for a customer, and why it was chosen or not.
+
+    某客户各动作值多少，为何选中或未选中
+    """
+    from aimwell.cli.strategy_whatif import draw_customer, explain_customer
+    from aimwell.strategy.customer_reasons import read_exclusions
+
+    workspace = state(context).workspace
+    inputs = _read_inputs(workspace, as_of, budget)
+    with workspace.read() as reader:
+        day = _choose_day(workspace, as_of)
+        exclusions = read_exclusions(reader, workspace.settings, customer, as_of=day)
+    payload = explain_customer(inputs, customer, exclusions, _read_latest_item(workspace, customer))
+    emit(context, payload, lambda console: draw_customer(console, payload))
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="Another budget: an amount, or x1.2.  另一预算：金额或倍数 x1.2")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Without a channel or limit.  去掉某渠道或约束")
+    ] = None,
+    minimum: Annotated[
+        list[str] | None,
+        typer.Option(help="PART=N: at least N customers by it.  某渠道、优惠或动作至少 N 位客户，如 sms=500"),
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="The base's budget.  基准方案的预算")] = None,
+    as_of: Day = None,
+) -> None:
+    """Compare plans side by side: other budgets, without a channel or limit, other minimums.
+
+    方案对比：换预算、去掉某渠道或约束、增加最低数量
+    """
+    from aimwell.cli.strategy_whatif import draw_comparison, make_comparison
+
+    inputs = _read_inputs(state(context).workspace, as_of, base)
+    payload = make_comparison(inputs, budgets=budget or (), without=without or (), minimums=minimum or ())
+    emit(context, payload, lambda console: draw_comparison(console, payload))
 
 
 @app.command(name="actions")
@@ -292,54 +327,6 @@ def _read_latest_item(workspace: Workspace, customer: str) -> dict[str, Any] | N
     return {**rows[0], "reason": Text.from_json(rows[0]["reason"]).both()} if rows else None
 
 
-def _explain_customer(inputs: PlanInputs, customer: str, latest: dict[str, Any] | None) -> dict[str, Any]:
-    import numpy as np
-
-    from aimwell.strategy.explain import price_usage, rank_alternatives
-    from aimwell.strategy.planner import make_rollout
-
-    if customer not in inputs.customers:
-        raise BadInput(
-            "strategy.unknown_customer",
-            say("The customer '{customer}' is not known.", customer=customer),
-            remedy=say("Look at the spelling, or add the customer's data."),
-            where={"column": "customer_id", "value": customer},
-        )
-    place = inputs.customers.index(customer)
-    ranked: tuple[Any, ...] = ()
-    if inputs.has_effects:
-        plain = replace(inputs, shares=replace(inputs.shares, exploration=0.0))
-        prices = make_rollout(plain, effort="quick").prices
-        priced = price_usage(inputs.build_rows(), prices, np.array([place]))
-        ranked = rank_alternatives(inputs, priced[:, 0] if len(priced) else priced, place)
-    alternatives = [
-        {
-            "action_id": inputs.actions[item.action].action_id,
-            "title": inputs.actions[item.action].title.both(),
-            "expected_profit": item.profit,
-            "resources": item.resources,
-            "net": item.net,
-        }
-        for item in ranked
-    ]
-    allowed = [inputs.actions[i].action_id for i in np.flatnonzero(inputs.eligible[place])]
-    return {
-        "customer_id": customer,
-        "latest": latest,
-        "allowed": allowed,
-        "alternatives": alternatives,
-        "currency": inputs.currency,
-    }
-
-
-def _say_unknown() -> NotReady:
-    return NotReady(
-        "strategy.no_effects",
-        say("No effect of any action is known yet, so no plan can be optimised."),
-        remedy=say("Run a pilot first: aimwell strategy plan --wave pilot"),
-    )
-
-
 def _show_plan(console: Console, summary: dict[str, Any]) -> None:
     profit = summary["expected_profit"]
     _show_size(console, summary, summary["arms"])
@@ -358,54 +345,13 @@ def _show_plan(console: Console, summary: dict[str, Any]) -> None:
             in_language(row["sentence"]),
         )
     console.print(table)
+    for told in summary["five_w"].values():
+        console.print(f"• {in_language(told)}", markup=False, highlight=False)
+    for row in summary["left_out"]:
+        words = f"• {in_language(row['title'])}: {in_language(row['sentence'])}"
+        console.print(words, markup=False, highlight=False)
     for example in summary["examples"][:3]:
         console.print(f"• {example['customer_id']}: {in_language(example['reason'])}", markup=False)
-
-
-def _show_frontier(console: Console, payload: dict[str, Any]) -> None:
-    currency = payload["currency"]
-    table = _make_table(
-        [
-            say("Budget"),
-            say("Expected profit"),
-            say("95 % interval"),
-            say("No plan earns more than"),
-            say("Customers"),
-        ]
-    )
-    for point in payload["frontier"]:
-        interval = f"{_money(point['lower'], currency)} … {_money(point['upper'], currency)}"
-        table.add_row(
-            _money(point["budget"], currency) + (" ◀" if point["today"] else ""),
-            _money(point["profit"], currency),
-            interval,
-            _money(point["upper_bound"], currency),
-            str(point["chosen"]),
-        )
-    console.print(table)
-
-
-def _show_alternatives(console: Console, payload: dict[str, Any]) -> None:
-    latest, currency = payload["latest"], payload["currency"]
-    if latest is not None:
-        console.print(f"{latest['plan_id']} ({latest['arm']}): {in_language(latest['reason'])}", markup=False)
-    if not payload["allowed"]:
-        console.print(
-            str(say("Nothing may be sent to this customer: consent, address or contact cap forbid it."))
-        )
-        return
-    if not payload["alternatives"]:
-        console.print(str(say("No effect is known yet for this customer's actions: run a pilot first.")))
-        return
-    table = _make_table([say("Action"), say("Expected profit"), say("Price of what it uses"), say("Left")])
-    for item in payload["alternatives"]:
-        table.add_row(
-            in_language(item["title"]),
-            _money(item["expected_profit"], currency),
-            _money(item["resources"], currency),
-            _money(item["net"], currency),
-        )
-    console.print(table)
 
 
 def _show_actions(console: Console, payload: dict[str, Any]) -> None:

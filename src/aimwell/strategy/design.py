@@ -7,8 +7,9 @@ anybody who knows the salt, and its probability is exact:
 - *Arms*: systematic sampling (Madow 1949) down a list that is ordered by stratum and action and, inside, at random:
   each customer is control with exactly the control share, and each stratum and action has its share to within one.
   The arm's probability is conditional on not being held out.
-- *Exploration*: a chosen customer is, with the exploration share e, given one of its S near-best actions uniformly;
-  an action is logged with (1 − e)·[it is the best] + e/S. A near-best action uses no more of any maximum (and no
+- *Exploration*: a chosen customer is, with the exploration share e, given one of its S near-best actions, evenly
+  (p = 1/S) or by Thompson sampling (p = the chance that it is the best of them, ``exploration``);
+  an action is logged with (1 − e)·[it is the best] + e·p. A near-best action uses no more of any maximum (and no
   less of any minimum) than the best one, so whatever is drawn keeps every constraint.
 
 Reads and writes no tables.
@@ -23,6 +24,7 @@ import numpy as np
 
 from aimwell.core.seeds import draw_uniform, draw_uniforms
 from aimwell.core.text import Text, say
+from aimwell.strategy.exploration import draw_by_chance, find_best_chances
 from aimwell.strategy.inputs import PlanInputs
 from aimwell.strategy.problem import Flags, Integers, Reals, Row
 
@@ -71,11 +73,18 @@ def explore(
     near = find_near_best(inputs, customer, action, rows)
     choices = near.sum(axis=1).astype(np.int64)
     explored = draw_uniforms(f"{salt}:explore", keys) < share
-    place = np.floor(draw_uniforms(f"{salt}:which", keys) * choices).astype(np.int64)
-    ranked = np.cumsum(near, axis=1) - 1
-    drawn = np.argmax(near & (ranked == place[:, None]), axis=1) if len(action) else action
+    which = draw_uniforms(f"{salt}:which", keys)
+    if not len(action):
+        return Exploration(action, np.zeros(0), explored, choices)
+    if inputs.exploring == "thompson":
+        chances = find_best_chances(inputs.profit[customer], inputs.error[customer], near)
+        drawn = draw_by_chance(chances, which)
+    else:
+        chances = near / np.maximum(choices, 1)[:, None]
+        ranked = np.cumsum(near, axis=1) - 1
+        drawn = np.argmax(near & (ranked == np.floor(which * choices)[:, None]), axis=1)
     final = np.where(explored, drawn, action).astype(np.int64)
-    probability = share / np.maximum(choices, 1) + (1 - share) * (final == action)
+    probability = share * chances[np.arange(len(final)), final] + (1 - share) * (final == action)
     return Exploration(final, probability, explored, choices)
 
 

@@ -123,7 +123,8 @@ def explain_use(use: LimitUse, currency: str) -> Text:
     if use.shadow_price <= 0:
         return _explain_room(use, currency)
     if use.limit.unit == "money":
-        return say("One more unit of money here would earn {price}.", price=price)
+        one = show_money(1.0, currency)
+        return say("{one} more for {limit} would earn {price}.", one=one, limit=use.limit.title, price=price)
     if use.limit.unit == "minutes":
         return say("One more call minute would earn {price}.", price=price)
     if use.limit.unit == "offers":
@@ -134,6 +135,8 @@ def explain_use(use: LimitUse, currency: str) -> Text:
 def _explain_room(use: LimitUse, currency: str) -> Text:
     left = use.limit.limit - use.used
     shown = show_money(left, currency) if use.limit.unit == "money" else f"{left:,.0f}"
+    if left <= 0:
+        return say("Used up, but more would earn nothing: whoever is left costs more than they bring.")
     return say("Not scarce: {left} are left, and more would earn nothing.", left=shown)
 
 

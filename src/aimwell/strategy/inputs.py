@@ -21,6 +21,7 @@ from aimwell.strategy.problem import Flags, Integers, Reals, Row, Sense
 Unit = Literal["money", "minutes", "offers", "contacts"]
 Method = Literal["lagrangian", "randomised"]
 Wave = Literal["pilot", "rollout"]
+Exploring = Literal["even", "thompson"]
 PRIOR_REDEMPTION = 0.1
 """Share who redeem, as long as no effects say more: a tenth is generous, so that a pilot does not overspend."""
 
@@ -86,6 +87,8 @@ class PlanInputs:
     caution: float = 0.0
     """Standard errors taken off each effect before it competes; effects are shrunken, so 0 maximises profit."""
     currency: str = "CNY"
+    exploring: Exploring = "even"
+    """How an explored action is drawn: evenly, or each as often as its posterior may be the best."""
 
     def __post_init__(self) -> None:
         shape = (len(self.customers), len(self.actions))

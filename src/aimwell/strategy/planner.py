@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.estimate import Estimate
 from aimwell.core.seeds import draw_uniforms
 from aimwell.core.text import Text, say
@@ -18,9 +18,11 @@ from aimwell.strategy.certificate import measure_excess, sum_usage
 from aimwell.strategy.conflict import name_conflict
 from aimwell.strategy.design import check_design, draw_arms, draw_holdout, explore
 from aimwell.strategy.inputs import LimitUse, PlanInputs, PlanResult
-from aimwell.strategy.optimiser import Effort, Solution, optimise
+from aimwell.strategy.limits import retitle_conflict
+from aimwell.strategy.optimiser import Effort, Solution
 from aimwell.strategy.pilot import draw_pilot
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals, Row
+from aimwell.strategy.ties import optimise_apart
 
 Z = 1.959963984540054
 METHOD = "sum of effects, errors correlated within an action"
@@ -40,7 +42,10 @@ def make_rollout(inputs: PlanInputs, *, start: Reals | None = None, effort: Effo
         )
     considered, holdout = split_audience(inputs)
     problem = build_problem(inputs, considered)
-    solution = optimise(problem, start=start, effort=effort)
+    try:
+        solution = optimise_apart(problem, start=start, effort=effort)
+    except Conflict as conflict:
+        raise retitle_conflict(conflict, inputs.limits, inputs.currency) from conflict
     rows = inputs.build_rows()
     place = np.flatnonzero(solution.action >= 0)
     customer, best = considered[place], solution.action[place]

@@ -19,6 +19,13 @@ class Quadrant:
     customers: int
     chosen: int
     expected_profit: float
+    strategy: Text
+    """What is usually done with such customers: a template, which the plan need not follow."""
+
+    @property
+    def per_chosen(self) -> float:
+        """Expected profit of one chosen customer; money."""
+        return self.expected_profit / self.chosen if self.chosen else 0.0
 
     @property
     def share(self) -> float:
@@ -34,7 +41,20 @@ class Quadrant:
             "chosen": self.chosen,
             "share": self.share,
             "expected_profit": self.expected_profit,
+            "profit_per_chosen": self.per_chosen,
+            "strategy": self.strategy.both(),
+            "sentence": self.explain().both(),
         }
+
+    def explain(self) -> Text:
+        """How the plan falls in it, in words."""
+        return say(
+            "{title}: {chosen} of {customers} customers are chosen ({percent} %).",
+            title=self.title,
+            chosen=self.chosen,
+            customers=self.customers,
+            percent=f"{100 * self.share:.1f}",
+        )
 
 
 def divide_quadrants(
@@ -78,4 +98,23 @@ def _count(name: str, members: Flags, picked: Flags, earned: Reals) -> Quadrant:
         int(members.sum()),
         int((members & picked).sum()),
         float(earned[members & picked].sum()),
+        name_strategy(name),
     )
+
+
+def name_strategy(quadrant: str) -> Text:
+    """The usual strategy for a quadrant.
+
+    Propensity says who buys anyway; only an experiment says whom an action moves.
+    """
+    templates = {
+        "low_propensity": say("Leave in peace or reach cheaply; learn with small tests what moves them."),
+        "future_potential": say(
+            "Win back: worth much, not buying now; find the offer that moves them by experiment."
+        ),
+        "high_propensity": say("Cross-sell and raise the basket; no discount for what they buy anyway."),
+        "best_customers": say(
+            "Keep: service and recognition before discounts; measure with a holdout what more brings."
+        ),
+    }
+    return templates[quadrant]

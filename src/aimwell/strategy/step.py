@@ -1,8 +1,8 @@
 """Step 4 战略: from effects and limits to a plan with its experiment.
 
 Reads ``customers``, ``consents``, ``events``, ``order_lines``, ``products``, ``tags``, ``scores``, ``effects``,
-``lessons``, ``actions``; writes ``actions`` (when there are none yet), ``constraints``, ``plans``, ``plan_items`` and
-``assignments``.
+``lessons``, ``plans``, ``actions``; writes ``actions`` (when there are none), ``constraints``, ``plans``,
+``plan_items`` and ``assignments``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from aimwell.engine.workspace import Run, Workspace
 from aimwell.stats.power import find_smallest_effect
 from aimwell.strategy.actions import Action, build_action_rows, make_actions
 from aimwell.strategy.explain import explain_plan
+from aimwell.strategy.fallback import fall_back
+from aimwell.strategy.five_w import tell_five_w
 from aimwell.strategy.frontier import trace_frontier
 from aimwell.strategy.handover import Launch, build_assignments, build_constraints, build_items, build_plan
 from aimwell.strategy.inputs import PlanInputs, PlanResult, Shares
@@ -71,15 +73,16 @@ def plan(
         actions = keep_actions(run, workspace.settings)
         inputs = read_inputs(run, workspace.settings, actions, as_of=as_of, plan_id=name, budget=budget)
         kept = _read_kept(run, name)
-        inputs = start_from_lessons(inputs, kept)
+        inputs, careful = fall_back(start_from_lessons(inputs, kept), kept)
         untried = wave == "rollout" and not inputs.has_effects
         result = make_pilot(inputs) if wave == "pilot" or untried else make_rollout(inputs)
         launch = Launch(run.id, goal, round_number, as_of, days, simulated)
         summary = _hand_over(run, inputs, result, launch)
+        summary["five_w"] = tell_five_w(inputs, result, as_of=as_of, days=days)
         summary["experiment"] = _measure_power(run, workspace.settings, result, as_of, days)
         summary["lessons"] = _read_lessons(run)
         summary["kept_share"] = measure_kept_share(kept) if inputs.has_effects else None
-    lacks = [*([_explain_fallback()] if untried else []), *result.lacks]
+    lacks = [*([_explain_fallback()] if untried else []), *careful, *result.lacks]
     return StepResult("strategy", "partial" if lacks else "done", summary, tuple(lacks))
 
 
@@ -133,7 +136,9 @@ def read_inputs(
             remedy=say("Add a customer or order file first: aimwell data add FILE --as order_lines"),
         )
     known = read_effects(queryable, audience.customers, actions, as_of=as_of)
-    stock = measure_stock(queryable, {a.offer: a.department for a in actions}, as_of=as_of)
+    # An action that gives nothing away needs no stock.
+    given = {a.offer: a.department for a in actions if a.redemption_cost > 0}
+    stock = measure_stock(queryable, given, as_of=as_of)
     wanted = settings.strategy.budget if budget is None else budget
     tiers = read_tag(queryable, "value_tier", audience.customers)
     return PlanInputs(
@@ -201,12 +206,13 @@ def _measure_power(
 
 
 def _read_kept(queryable: Queryable, plan_id: str) -> tuple[Kept, ...]:
-    """What other plans promised as a whole, and what came of it."""
+    """What other plans promised as a whole, and what came of it, in the order of their windows."""
     sql = """
-    SELECT promised, realised, standard_error
+    SELECT lessons.promised, lessons.realised, lessons.standard_error
     FROM lessons
-    WHERE action_id IS NULL AND plan_id <> $plan_id
-    ORDER BY plan_id
+    LEFT JOIN plans ON plans.plan_id = lessons.plan_id
+    WHERE lessons.action_id IS NULL AND lessons.plan_id <> $plan_id
+    ORDER BY plans.as_of NULLS FIRST, plans.round_number, lessons.plan_id
     """
     return tuple(Kept(**row) for row in queryable.query(sql, {"plan_id": plan_id}).to_pylist())
 

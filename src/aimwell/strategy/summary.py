@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from aimwell.core.text import Text, say
+from aimwell.strategy.coverage import measure_coverage
 from aimwell.strategy.explain import Reason, explain_use
 from aimwell.strategy.frontier import FrontierPoint
 from aimwell.strategy.inputs import PlanInputs, PlanResult
-from aimwell.strategy.problem import Integers
 from aimwell.strategy.quadrants import Quadrant
 
 EXAMPLES = 8
@@ -52,7 +52,9 @@ def summarise_plan(
         "explored": int(result.explored.sum()),
         "quadrants": [quadrant.to_dict() for quadrant in quadrants],
         "examples": [_show_example(inputs, result, reasons, place) for place in _pick_examples(result)],
-        "left_out": [row for tag, values in segments.items() for row in _count_left_out(result, tag, values)],
+        "left_out": [
+            row for tag, values in segments.items() for row in _count_left_out(inputs, result, tag, values)
+        ],
     }
 
 
@@ -118,27 +120,11 @@ def _show_example(
     }
 
 
-def _count_left_out(result: PlanResult, tag: str, values: Sequence[object]) -> list[dict[str, Any]]:
-    considered = [values[index] for index in result.considered]
-    out = _leave_out(result)
-    left = [values[index] for index in out]
-    rows = []
-    for value in sorted({str(value) for value in considered if value is not None}):
-        size = sum(str(other) == value for other in considered)
-        count = sum(str(other) == value for other in left)
-        rows.append(
-            {
-                "segment": f"{tag}:{value}",
-                "title": name_segment(tag, value).both(),
-                "customers": count,
-                "share": count / size,
-            }
-        )
-    return rows
-
-
-def _leave_out(result: PlanResult) -> Integers:
-    return np.setdiff1d(result.considered, result.customer)
+def _count_left_out(
+    inputs: PlanInputs, result: PlanResult, tag: str, values: Sequence[object]
+) -> list[dict[str, Any]]:
+    names = {str(value): name_segment(tag, str(value)) for value in values if value is not None}
+    return [row.to_dict() for row in measure_coverage(inputs, result, tag, values, names)]
 
 
 def name_segment(tag: str, value: str) -> Text:
