@@ -18,7 +18,7 @@ def make_alike(n: int, limit: float) -> Problem:
 @pytest.mark.parametrize("limit", [0, 1, 9_000, 15_000, 20_000, 50_000])
 def test_alike_customers_use_the_whole_limit(limit: int) -> None:
     problem = make_alike(20_000, float(limit))
-    assert has_ties(problem)
+    assert has_ties(problem.value, problem.mask)
     found = optimise_apart(problem, effort="quick")
     assert found.used[0] == min(limit, 20_000)
     assert found.objective == pytest.approx(0.27 * min(limit, 20_000))
@@ -44,7 +44,7 @@ def test_minimums_are_kept_among_alike_customers() -> None:
 
 def test_without_ties_nothing_is_touched() -> None:
     problem = make_problem(3_000, 4, seed=1)
-    assert not has_ties(problem)
+    assert not has_ties(problem.value, problem.mask)
     one, two = optimise(problem, effort="quick"), optimise_apart(problem, effort="quick")
     assert np.array_equal(one.slots, two.slots)
     assert one.upper_bound == two.upper_bound

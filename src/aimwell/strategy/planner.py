@@ -21,8 +21,8 @@ from aimwell.strategy.inputs import LimitUse, PlanInputs, PlanResult
 from aimwell.strategy.limits import retitle_conflict
 from aimwell.strategy.optimiser import Effort, Solution
 from aimwell.strategy.pilot import draw_pilot
-from aimwell.strategy.problem import Flags, Integers, Problem, Reals, Row
-from aimwell.strategy.ties import optimise_apart
+from aimwell.strategy.problem import Flags, Integers, Reals, Row
+from aimwell.strategy.scale import optimise_inputs
 
 Z = 1.959963984540054
 METHOD = "sum of effects, errors correlated within an action"
@@ -41,9 +41,8 @@ def make_rollout(inputs: PlanInputs, *, start: Reals | None = None, effort: Effo
             remedy=say("Run a pilot first: aimwell strategy plan --wave pilot"),
         )
     considered, holdout = split_audience(inputs)
-    problem = build_problem(inputs, considered)
     try:
-        solution = optimise_apart(problem, start=start, effort=effort)
+        solution = optimise_inputs(inputs, considered, start=start, effort=effort)
     except Conflict as conflict:
         raise retitle_conflict(conflict, inputs.limits, inputs.currency) from conflict
     rows = inputs.build_rows()
@@ -110,14 +109,6 @@ def split_audience(inputs: PlanInputs) -> tuple[Integers, Integers]:
     reachable = inputs.eligible.any(axis=1)
     held = draw_holdout(inputs.customers, salt=inputs.salt, share=inputs.shares.holdout)
     return np.flatnonzero(reachable & ~held), np.flatnonzero(reachable & held)
-
-
-def build_problem(inputs: PlanInputs, considered: Integers) -> Problem:
-    """The optimisation over ``considered``: expected profit, less ``caution`` standard errors."""
-    value = inputs.profit - inputs.caution * inputs.error
-    rows = tuple(replace(row, usage=row.usage[considered]) for row in inputs.build_rows())
-    allowed = (inputs.eligible & inputs.known)[considered]
-    return Problem(value[considered], rows, allowed)
 
 
 def estimate_profit(profit: Reals, error: Reals, action: Integers) -> Estimate:

@@ -21,9 +21,9 @@ from aimwell.strategy.explain import explain_use, show_signed
 from aimwell.strategy.inputs import Limit, LimitUse, PlanInputs
 from aimwell.strategy.limits import retitle_conflict
 from aimwell.strategy.optimiser import Effort, Solution
-from aimwell.strategy.planner import Z, build_problem, estimate_profit, split_audience
+from aimwell.strategy.planner import Z, estimate_profit, split_audience
 from aimwell.strategy.problem import Integers, Reals
-from aimwell.strategy.ties import optimise_apart
+from aimwell.strategy.scale import optimise_inputs
 
 BUDGET = "budget"
 FEW = 5_000
@@ -103,7 +103,7 @@ def solve(inputs: PlanInputs, *, start: Reals | None = None, effort: Effort | No
     considered, _ = split_audience(inputs)
     effort = effort or ("full" if len(considered) <= FEW else "quick")
     try:
-        solution = optimise_apart(build_problem(inputs, considered), start=start, effort=effort)
+        solution = optimise_inputs(inputs, considered, start=start, effort=effort)
     except Conflict as conflict:
         raise retitle_conflict(conflict, inputs.limits, inputs.currency) from conflict
     place = np.flatnonzero(solution.action >= 0)

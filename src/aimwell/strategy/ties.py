@@ -15,7 +15,7 @@ import numpy as np
 from aimwell.core.seeds import generator
 from aimwell.strategy.certificate import bound_profit, find_usable, keeps, measure_gap, sum_usage, sum_value
 from aimwell.strategy.optimiser import Effort, Solution, optimise
-from aimwell.strategy.problem import Problem, Reals
+from aimwell.strategy.problem import Flags, Problem, Reals
 from aimwell.strategy.repair import Draft, improve
 
 TRACE = 1e-4
@@ -27,7 +27,7 @@ FEW = 2_000
 
 def optimise_apart(problem: Problem, *, start: Reals | None = None, effort: Effort = "full") -> Solution:
     """``optimise``, with ties broken first where at least half of the customers are like another one."""
-    if not has_ties(problem):
+    if not has_ties(problem.value, problem.mask):
         return optimise(problem, start=start, effort=effort)
     random = generator(0, "strategy.ties", problem.customers)
     trace = 1.0 + TRACE * random.random((problem.customers, 1))
@@ -56,9 +56,9 @@ def optimise_apart(problem: Problem, *, start: Reals | None = None, effort: Effo
     )
 
 
-def has_ties(problem: Problem) -> bool:
-    """Whether there are many customers, at most half of whom have a best value of their own."""
-    if problem.customers <= FEW:
+def has_ties(value: Reals, allowed: Flags) -> bool:
+    """Whether there are many customers, at most half of whom have a best value of their own (customers × actions)."""
+    if len(value) <= FEW:
         return False
-    best = np.where(problem.mask, problem.value, -np.inf).max(axis=1, initial=-np.inf)
-    return bool(len(np.unique(best)) <= problem.customers // 2)
+    best = np.where(allowed, value, -np.inf).max(axis=1, initial=-np.inf)
+    return bool(len(np.unique(best)) <= len(value) // 2)

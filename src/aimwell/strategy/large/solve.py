@@ -81,7 +81,7 @@ def allocate_audience(audience: Audience, *, start: Reals | None = None) -> Allo
     if len(audience) <= FEW:
         return _allocate_few(audience, start)
     prices, draft, nearest = _find_prices(audience, start)
-    upper = _certify(audience, prices)
+    upper = certify(audience, prices)
     found = _settle(audience, prices, draft, nearest)
     found = _polish(audience, prices, found, nearest, upper)
     upper = max(upper, found.reduced)
@@ -147,7 +147,8 @@ def _refine(dual: PartDual, prices: Reals, low: Reals, high: Reals) -> Reals:
     return np.clip(found * dual.scale, low, high)
 
 
-def _certify(audience: Audience, prices: Reals) -> float:
+def certify(audience: Audience, prices: Reals) -> float:
+    """What no plan exceeds, by the dual at ``prices`` (one per row, ≥ 0); money."""
     terms = audience.terms
     best = audience.choose(make_tariff(terms, prices))
     value, cost = terms.peaks
