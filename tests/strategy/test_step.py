@@ -274,6 +274,22 @@ def test_bad_arguments_and_an_empty_workspace_are_named(workspace: Workspace) ->
     assert result.status == "partial"
 
 
+def test_what_rests_on_simulated_answers_says_so(workspace: Workspace) -> None:
+    from aimwell.cli.output import State
+    from aimwell.cli.strategy import app
+
+    fill(workspace)
+    plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1, simulated=True)
+    learn(workspace)
+    for asked in (["frontier", "--budget", "30"], ["explain", "c5"], ["compare"], ["plan"]):
+        found = CliRunner().invoke(
+            app, [*asked, "--as-of", DAY.isoformat()], obj=State(workspace.path, False)
+        )
+        assert "simulated" in found.output, asked
+    found = CliRunner().invoke(app, ["show"], obj=State(workspace.path, True))
+    assert json.loads(found.output)["rests_on_simulated"] is True
+
+
 def test_commands(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
     from aimwell.cli.output import State
     from aimwell.cli.strategy import app
@@ -292,7 +308,9 @@ def test_commands(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> No
     assert call("show")["wave"] in ("pilot", "rollout")
     assert call("show", f"r1-rollout-{DAY}")["by_action"]
     assert "r1-pilot" in call("show", f"r1-pilot-{DAY}", as_json=False)
-    assert call("frontier", "--budget", "30", *day)["frontier"][0]["profit"] == 0.0
+    real = call("frontier", "--budget", "30", *day)
+    assert real["frontier"][0]["profit"] == 0.0
+    assert not real["rests_on_simulated"]
     explained = call("explain", "c5", *day)
     assert explained["alternatives"]
     assert "PRODUCE" in call("actions", *day, as_json=False)

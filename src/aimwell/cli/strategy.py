@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -56,7 +57,8 @@ def make_plan(
         days=days,
         budget=read_money(budget),
     )
-    emit_result(context, result, lambda console: _show_plan(console, result.summary))
+    result.summary["rests_on_simulated"] = _is_simulated(workspace)
+    emit_result(context, result, lambda console: _show_expected(console, result.summary, _show_plan))
 
 
 @app.command()
@@ -71,7 +73,7 @@ def show(
     查看计划：约束、分组与各动作的用途
     """
     payload = _read_plan(state(context).workspace, plan)
-    emit(context, payload, lambda console: _show_kept_plan(console, payload))
+    _emit_expected(context, payload, _show_kept_plan)
 
 
 @app.command()
@@ -80,7 +82,7 @@ def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -
     from aimwell.cli.strategy_whatif import draw_frontier, make_frontier
 
     payload = make_frontier(_read_inputs(state(context).workspace, as_of, budget))
-    emit(context, payload, lambda console: draw_frontier(console, payload))
+    _emit_expected(context, payload, draw_frontier)
 
 
 @app.command()
@@ -103,7 +105,7 @@ def explain(
         day = _choose_day(workspace, as_of)
         exclusions = read_exclusions(reader, workspace.settings, customer, as_of=day)
     payload = explain_customer(inputs, customer, exclusions, _read_latest_item(workspace, customer))
-    emit(context, payload, lambda console: draw_customer(console, payload))
+    _emit_expected(context, payload, draw_customer)
 
 
 @app.command()
@@ -130,7 +132,7 @@ def compare(
 
     inputs = _read_inputs(state(context).workspace, as_of, base)
     payload = make_comparison(inputs, budgets=budget or (), without=without or (), minimums=minimum or ())
-    emit(context, payload, lambda console: draw_comparison(console, payload))
+    _emit_expected(context, payload, draw_comparison)
 
 
 @app.command(name="actions")
@@ -183,6 +185,29 @@ ORDER BY constraint_id
 ARMS_SQL = (
     "SELECT arm, COUNT(*) AS customers FROM assignments WHERE plan_id = $plan_id GROUP BY arm ORDER BY arm"
 )
+
+
+def _emit_expected(
+    context: typer.Context, payload: dict[str, Any], draw: Callable[[Console, dict[str, Any]], None]
+) -> None:
+    """Show what rests on effects, and say where these come from."""
+    marked = {**payload, "rests_on_simulated": _is_simulated(state(context).workspace)}
+    emit(context, marked, lambda console: _show_expected(console, marked, draw))
+
+
+def _show_expected(
+    console: Console, payload: dict[str, Any], draw: Callable[[Console, dict[str, Any]], None]
+) -> None:
+    draw(console, payload)
+    if payload["rests_on_simulated"]:
+        told = say("Customers' answers in this workspace are simulated: what is expected rests on them, too.")
+        console.print(str(told), markup=False, highlight=False)
+
+
+def _is_simulated(workspace: Workspace) -> bool:
+    """Whether effects may have been learnt from a plan whose market was simulated."""
+    with workspace.read() as reader:
+        return bool(reader.query("SELECT COUNT(*) AS n FROM plans WHERE simulated")["n"][0].as_py())
 
 
 def _read_plan(workspace: Workspace, plan_id: str | None) -> dict[str, Any]:

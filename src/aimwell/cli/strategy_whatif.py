@@ -163,7 +163,7 @@ def draw_customer(console: Console, payload: dict[str, Any]) -> None:
             add_row(table, in_language(item["title"]), *amounts)
     console.print(table)
     for item in payload["actions"]:
-        _print_words(console, f"• {in_language(item['title'])}: {in_language(item['reason'])}")
+        _print_words(console, "• " + _tell(item, "reason"))
 
 
 def make_comparison(
@@ -249,10 +249,10 @@ def draw_comparison(console: Console, payload: dict[str, Any]) -> None:
         )
     console.print(table)
     for row in payload["scenarios"]:
-        _print_words(console, f"• {in_language(row['title'])}: {in_language(row['sentence'])}")
+        _print_words(console, "• " + _tell(row, "sentence"))
         for use in row.get("constraints", ()):
             if use["shadow_price"] > 0:
-                _print_words(console, f"    {in_language(use['title'])}: {in_language(use['sentence'])}")
+                _print_words(console, "    " + _tell(use, "sentence"))
 
 
 def _show_interval(estimate: Mapping[str, Any], currency: str) -> str:
@@ -262,6 +262,10 @@ def _show_interval(estimate: Mapping[str, Any], currency: str) -> str:
 
 def _say(console: Console, text: Text) -> None:
     _print_words(console, str(text))
+
+
+def _tell(row: Mapping[str, Any], what: str) -> str:
+    return str(say("{what}: {values}", what=in_language(row["title"]), values=in_language(row[what])))
 
 
 def _print_words(console: Console, words: str) -> None:
