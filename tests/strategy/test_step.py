@@ -290,6 +290,34 @@ def test_what_rests_on_simulated_answers_says_so(workspace: Workspace) -> None:
     assert json.loads(found.output)["rests_on_simulated"] is True
 
 
+def test_rounds_are_rehearsed_and_labelled_simulated(workspace: Workspace) -> None:
+    from aimwell.cli.output import State
+    from aimwell.cli.strategy import app
+
+    def call(*arguments: str, as_json: bool = True) -> Any:
+        asked = ["simulate", *arguments, "--as-of", DAY.isoformat()]
+        found = CliRunner().invoke(app, asked, obj=State(workspace.path, as_json))
+        if found.exception is not None:
+            raise found.exception
+        return json.loads(found.stdout) if as_json else found.stdout
+
+    fill(workspace)
+    planted = call("--rounds", "2", "--markets", "2")
+    assert planted["simulated"] and not planted["fitted"]
+    plan(workspace, as_of=DAY, wave="pilot", goal="profit", round_number=1)
+    learn(workspace)
+    fitted = call("--rounds", "2", "--markets", "3", "--budget", "30")
+    assert fitted["fitted"] and (fitted["rounds"], fitted["markets"]) == (2, 3)
+    assert fitted == call("--rounds", "2", "--markets", "3", "--budget", "30")
+    assert fitted["policies"][0]["policy"] == "ours"
+    assert all(len(row["by_round"]) == 2 for row in fitted["policies"])
+    nothing = call("--rounds", "2", "--markets", "2", "--budget", "0", as_json=False)
+    assert "simulated" in nothing and "Not proven" in nothing
+    for wrong in (["--rounds", "0"], ["--markets", "1"], ["--markets", "100000"]):
+        with pytest.raises(BadInput):
+            call(*wrong)
+
+
 def test_commands(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
     from aimwell.cli.output import State
     from aimwell.cli.strategy import app

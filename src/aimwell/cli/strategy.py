@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,19 +12,20 @@ from rich.table import Table
 
 from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, read_money, state
+from aimwell.cli.plan_inputs import choose_day, read_plan_inputs
 from aimwell.cli.strategy_design import design, markets
+from aimwell.cli.strategy_simulate import simulate
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, current_language, say
 
 if TYPE_CHECKING:
-    from aimwell.engine.session import Queryable
     from aimwell.engine.workspace import Workspace
-    from aimwell.strategy.inputs import PlanInputs
 
 app = App(help="Step 4: offers, plan, frontier.  第四步 战略：优惠、计划、预算前沿")
 app.command(name="design")(design)
 app.command(name="markets")(markets)
+app.command(name="simulate")(simulate)
 Day = Annotated[
     str | None, typer.Option("--as-of", help="First day of the plan, YYYY-MM-DD.  计划首日，YYYY-MM-DD")
 ]
@@ -50,7 +50,7 @@ def make_plan(
     workspace = state(context).workspace
     result = plan(
         workspace,
-        as_of=_choose_day(workspace, as_of),
+        as_of=choose_day(workspace, as_of),
         wave=_check_wave(wave),
         goal=goal,
         round_number=round_number,
@@ -81,7 +81,7 @@ def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -
     """Show what each budget is expected to earn.  预算—利润前沿：各预算的期望利润"""
     from aimwell.cli.strategy_whatif import draw_frontier, make_frontier
 
-    payload = make_frontier(_read_inputs(state(context).workspace, as_of, budget))
+    payload = make_frontier(read_plan_inputs(state(context).workspace, as_of, budget))
     _emit_expected(context, payload, draw_frontier)
 
 
@@ -100,9 +100,9 @@ def explain(
     from aimwell.strategy.customer_reasons import read_exclusions
 
     workspace = state(context).workspace
-    inputs = _read_inputs(workspace, as_of, budget)
+    inputs = read_plan_inputs(workspace, as_of, budget)
     with workspace.read() as reader:
-        day = _choose_day(workspace, as_of)
+        day = choose_day(workspace, as_of)
         exclusions = read_exclusions(reader, workspace.settings, customer, as_of=day)
     payload = explain_customer(inputs, customer, exclusions, _read_latest_item(workspace, customer))
     _emit_expected(context, payload, draw_customer)
@@ -130,7 +130,7 @@ def compare(
     """
     from aimwell.cli.strategy_whatif import draw_comparison, make_comparison
 
-    inputs = _read_inputs(state(context).workspace, as_of, base)
+    inputs = read_plan_inputs(state(context).workspace, as_of, base)
     payload = make_comparison(inputs, budgets=budget or (), without=without or (), minimums=minimum or ())
     _emit_expected(context, payload, draw_comparison)
 
@@ -146,7 +146,7 @@ def list_actions(context: typer.Context, as_of: Day = None) -> None:
     workspace = state(context).workspace
     with workspace.read() as reader:
         kept = read_actions(reader)
-        day = _choose_day(workspace, as_of)
+        day = choose_day(workspace, as_of)
         actions = kept or propose_actions(reader, workspace.settings, as_of=day)
     rows = [{**vars(action), "title": action.title.both()} for action in actions]
     payload = {"actions": rows, "proposed": not kept, "currency": workspace.settings.business.currency}
@@ -284,43 +284,6 @@ def _show_promise(
             )
         )
     )
-
-
-def _read_inputs(workspace: Workspace, as_of: str | None, budget: str | None) -> PlanInputs:
-    from aimwell.strategy.step import propose_actions, read_actions, read_inputs
-
-    day = _choose_day(workspace, as_of)
-    with workspace.read() as reader:
-        actions = read_actions(reader) or propose_actions(reader, workspace.settings, as_of=day)
-        return read_inputs(
-            reader, workspace.settings, actions, as_of=day, plan_id="preview", budget=read_money(budget)
-        )
-
-
-def _choose_day(workspace: Workspace, given: str | None) -> date:
-    if given is not None:
-        try:
-            return date.fromisoformat(given)
-        except ValueError as error:
-            raise BadInput(
-                "strategy.bad_date",
-                say("'{value}' is not a day.", value=given),
-                remedy=say("Write it as 2025-03-31."),
-                where={"column": "as_of", "value": given},
-            ) from error
-    from aimwell.core.time import business_day, now
-
-    with workspace.read() as reader:
-        newest = _find_newest(reader)
-    return newest or business_day(now(), workspace.settings.business.zone)
-
-
-def _find_newest(reader: Queryable) -> date | None:
-    sql = (
-        "SELECT MAX(as_of) AS day FROM (SELECT as_of FROM tags UNION ALL SELECT as_of FROM effects) AS known"
-    )
-    day = reader.query(sql)["day"][0].as_py()
-    return day.date() if isinstance(day, datetime) else day
 
 
 def _check_wave(wave: str) -> Literal["pilot", "rollout"]:

@@ -99,4 +99,4 @@ def estimate_mean(values: Reals) -> Estimate:
     half = (
         (z + (z**3 + z) / (4 * max(n - 1, 1))) * float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else np.inf
     )
-    return Estimate(mean, mean - half, mean + half, n, "simulated, mean over seeds")
+    return Estimate(mean, float(mean - half), float(mean + half), n, "simulated, mean over seeds")
