@@ -49,6 +49,7 @@ _TABLES: Mapping[str, Text] = {
 _STORE: Mapping[str, Text] = {
     "consent_states": say("answers about consent, for sending"),
     "deliveries": say("ledger of deliveries"),
+    "live_decisions": say("live decisions"),
     "live_changes": say("entries into live segments and exits"),
     "live_members": say("members of live segments"),
     "suppressions": say("suppression list"),
