@@ -18,7 +18,7 @@ from rich.text import Text as Styled
 
 from aimwell.cli.pages import Page, Words
 from aimwell.core.errors import AimwellError, BadInput
-from aimwell.core.money import to_money
+from aimwell.core.money import show_money, to_money
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, current_language, say
 
@@ -119,6 +119,19 @@ def make_table(*titles: str) -> Table:
     for title in titles:
         table.add_column(title, overflow="fold")
     return table
+
+
+def make_number_table(*titles: Text) -> Table:
+    """Names on the left, numbers on the right."""
+    table = Table(show_edge=False)
+    for index, title in enumerate(titles):
+        table.add_column(str(title), justify="left" if index == 0 else "right", overflow="fold")
+    return table
+
+
+def show_amount(amount: float | Decimal, currency: str) -> str:
+    """Money as the reader writes it."""
+    return show_money(amount, currency, current_language())
 
 
 def add_row(table: Table, *cells: str | Styled) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from aimwell.cli.output import read_money
-from aimwell.core.errors import BadInput
-from aimwell.core.text import say
+from aimwell.cli.output import read_day, read_money
 
 if TYPE_CHECKING:
     from aimwell.engine.session import Queryable
@@ -29,16 +27,9 @@ def read_plan_inputs(workspace: Workspace, as_of: str | None, budget: str | None
 
 def choose_day(workspace: Workspace, given: str | None) -> date:
     """The day given, or the newest of tags and effects; BadInput for what is no day."""
-    if given is not None:
-        try:
-            return date.fromisoformat(given)
-        except ValueError as error:
-            raise BadInput(
-                "strategy.bad_date",
-                say("'{value}' is not a day.", value=given),
-                remedy=say("Write it as 2025-03-31."),
-                where={"column": "as_of", "value": given},
-            ) from error
+    day = read_day(given)
+    if day is not None:
+        return day
     from aimwell.core.time import business_day, now
 
     with workspace.read() as reader:

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from aimwell.cli.help import App
-from aimwell.cli.output import emit, emit_result, in_language, read_money, state
+from aimwell.cli.output import (
+    add_row,
+    emit,
+    emit_result,
+    in_language,
+    make_number_table,
+    read_money,
+    show_amount,
+    state,
+)
 from aimwell.cli.plan_inputs import choose_day, read_plan_inputs
 from aimwell.cli.strategy_design import design, markets
 from aimwell.cli.strategy_simulate import simulate
 from aimwell.core.errors import BadInput, NotReady
-from aimwell.core.money import show_money
-from aimwell.core.text import Text, current_language, say
+from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
     from aimwell.engine.workspace import Workspace
@@ -241,15 +248,15 @@ def _show_kept_plan(console: Console, payload: dict[str, Any]) -> None:
     error = 1.96 * payload["expected_profit_se"]
     expected = payload["expected_profit"]
     _show_promise(console, expected, expected - error, expected + error, payload["cost"], currency)
-    table = _make_table([say("Constraint"), say("Limit"), say("Used"), say("Shadow price")])
+    table = make_number_table(say("Constraint"), say("Limit"), say("Used"), say("Shadow price"))
     for row in payload["constraints"]:
-        price = _money(row["shadow_price"], currency)
-        table.add_row(in_language(row["title"]), f"{row['limit']:,.2f}", f"{row['used']:,.2f}", price)
+        price = show_amount(row["shadow_price"], currency)
+        add_row(table, in_language(row["title"]), f"{row['limit']:,.2f}", f"{row['used']:,.2f}", price)
     console.print(table)
-    table = _make_table([say("Action"), say("Treated"), say("Expected profit"), say("Cost")])
+    table = make_number_table(say("Action"), say("Treated"), say("Expected profit"), say("Cost"))
     for row in payload["by_action"]:
-        profit, cost = _money(row["expected_profit"], currency), _money(row["cost"], currency)
-        table.add_row(in_language(row["title"]), str(row["treated"]), profit, cost)
+        profit, cost = show_amount(row["expected_profit"], currency), show_amount(row["cost"], currency)
+        add_row(table, in_language(row["title"]), str(row["treated"]), profit, cost)
     console.print(table)
 
 
@@ -277,10 +284,10 @@ def _show_promise(
         str(
             say(
                 "Expected profit {profit} ({lower} to {upper}), cost {cost}.",
-                profit=_money(profit, currency),
-                lower=_money(lower, currency),
-                upper=_money(upper, currency),
-                cost=_money(cost, currency),
+                profit=show_amount(profit, currency),
+                lower=show_amount(lower, currency),
+                upper=show_amount(upper, currency),
+                cost=show_amount(cost, currency),
             )
         )
     )
@@ -324,9 +331,10 @@ def _show_plan(console: Console, summary: dict[str, Any]) -> None:
         console.print(
             str(say("No plan can be better by more than {gap} %.", gap=f"{summary['gap'] * 100:.3f}"))
         )
-    table = _make_table([say("Constraint"), say("Limit"), say("Used"), say("What it is worth")])
+    table = make_number_table(say("Constraint"), say("Limit"), say("Used"), say("What it is worth"))
     for row in summary["constraints"]:
-        table.add_row(
+        add_row(
+            table,
             in_language(row["title"]),
             f"{row['limit']:,.2f}",
             f"{row['used']:,.2f}",
@@ -346,23 +354,13 @@ def _show_actions(console: Console, payload: dict[str, Any]) -> None:
     currency = payload["currency"]
     if payload["proposed"]:
         console.print(str(say("Proposed from the data; the first plan keeps them.")))
-    table = _make_table([say("Action"), say("Unit cost"), say("Cost when redeemed"), say("Minutes")])
+    table = make_number_table(say("Action"), say("Unit cost"), say("Cost when redeemed"), say("Minutes"))
     for row in payload["actions"]:
-        table.add_row(
+        add_row(
+            table,
             in_language(row["title"]),
-            _money(row["unit_cost"], currency),
-            _money(row["redemption_cost"], currency),
+            show_amount(row["unit_cost"], currency),
+            show_amount(row["redemption_cost"], currency),
             f"{row['minutes']:g}",
         )
     console.print(table)
-
-
-def _make_table(titles: list[Text]) -> Table:
-    table = Table(show_edge=False)
-    for index, title in enumerate(titles):
-        table.add_column(str(title), justify="left" if index == 0 else "right", overflow="fold")
-    return table
-
-
-def _money(amount: float | Decimal, currency: str) -> str:
-    return show_money(amount, currency, current_language())

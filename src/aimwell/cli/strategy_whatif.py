@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from aimwell.cli.output import add_row, in_language, read_money
+from aimwell.cli.output import add_row, in_language, make_number_table, read_money, show_amount
 from aimwell.core.errors import BadInput, NotReady
-from aimwell.core.money import show_money
-from aimwell.core.text import Text, current_language, say
+from aimwell.core.text import Text, say
 from aimwell.strategy.customer_reasons import explain_actions, summarise_choice
 from aimwell.strategy.explain import price_usage, rank_alternatives
 from aimwell.strategy.frontier import describe_frontier, trace_frontier
@@ -66,7 +63,7 @@ def make_frontier(inputs: PlanInputs) -> dict[str, Any]:
 def draw_frontier(console: Console, payload: dict[str, Any]) -> None:
     """The frontier as a table, and what it says."""
     currency = payload["currency"]
-    table = _make_table(
+    table = make_number_table(
         say("Budget"),
         say("Expected profit"),
         say("95 % for all at once"),
@@ -75,14 +72,14 @@ def draw_frontier(console: Console, payload: dict[str, Any]) -> None:
         say("Customers"),
     )
     for point in payload["frontier"]:
-        band = f"{_money(point['band_lower'], currency)} … {_money(point['band_upper'], currency)}"
+        band = f"{show_amount(point['band_lower'], currency)} … {show_amount(point['band_upper'], currency)}"
         add_row(
             table,
-            _money(point["budget"], currency) + (" ◀" if point["today"] else ""),
-            _money(point["profit"], currency),
+            show_amount(point["budget"], currency) + (" ◀" if point["today"] else ""),
+            show_amount(point["profit"], currency),
             band,
             _show_gain(point, currency),
-            _money(point["upper_bound"], currency),
+            show_amount(point["upper_bound"], currency),
             str(point["chosen"]),
         )
     console.print(table)
@@ -94,8 +91,8 @@ def draw_frontier(console: Console, payload: dict[str, Any]) -> None:
 def _show_gain(point: Mapping[str, Any], currency: str) -> str:
     if point["gain"] is None or point["today"]:
         return ""
-    lower, upper = _money(point["gain_lower"], currency), _money(point["gain_upper"], currency)
-    return f"{_money(point['gain'], currency)} [{lower}, {upper}]"
+    lower, upper = show_amount(point["gain_lower"], currency), show_amount(point["gain_upper"], currency)
+    return f"{show_amount(point['gain'], currency)} [{lower}, {upper}]"
 
 
 def explain_customer(
@@ -156,10 +153,12 @@ def draw_customer(console: Console, payload: dict[str, Any]) -> None:
         _say(console, say("No effect is known yet for this customer's actions: run a pilot first."))
         return
     _print_words(console, in_language(payload["sentence"]))
-    table = _make_table(say("Action"), say("Expected profit"), say("Price of what it uses"), say("Left"))
+    table = make_number_table(
+        say("Action"), say("Expected profit"), say("Price of what it uses"), say("Left")
+    )
     for item in payload["actions"]:
         if item["expected_profit"] is not None and item["status"] != "excluded":
-            amounts = [_money(item[name], currency) for name in ("expected_profit", "resources", "net")]
+            amounts = [show_amount(item[name], currency) for name in ("expected_profit", "resources", "net")]
             add_row(table, in_language(item["title"]), *amounts)
     console.print(table)
     for item in payload["actions"]:
@@ -225,7 +224,7 @@ def _read_budget(inputs: PlanInputs, value: str) -> float:
 def draw_comparison(console: Console, payload: dict[str, Any]) -> None:
     """The scenarios as a table, what changes in words, and each one's prices."""
     currency = payload["currency"]
-    table = _make_table(
+    table = make_number_table(
         say("Scenario"),
         say("Expected profit"),
         say("Against the base"),
@@ -241,9 +240,9 @@ def draw_comparison(console: Console, payload: dict[str, Any]) -> None:
         add_row(
             table,
             in_language(row["title"]),
-            _money(row["expected_profit"]["estimate"], currency),
+            show_amount(row["expected_profit"]["estimate"], currency),
             "" if difference is None else _show_interval(difference, currency),
-            _money(row["cost"], currency),
+            show_amount(row["cost"], currency),
             str(row["chosen"]),
             "" if difference is None else f"{row['entered']} / {row['left']} / {row['switched']}",
         )
@@ -256,8 +255,8 @@ def draw_comparison(console: Console, payload: dict[str, Any]) -> None:
 
 
 def _show_interval(estimate: Mapping[str, Any], currency: str) -> str:
-    lower, upper = _money(estimate["lower"], currency), _money(estimate["upper"], currency)
-    return f"{_money(estimate['estimate'], currency)} [{lower}, {upper}]"
+    lower, upper = show_amount(estimate["lower"], currency), show_amount(estimate["upper"], currency)
+    return f"{show_amount(estimate['estimate'], currency)} [{lower}, {upper}]"
 
 
 def _say(console: Console, text: Text) -> None:
@@ -270,14 +269,3 @@ def _tell(row: Mapping[str, Any], what: str) -> str:
 
 def _print_words(console: Console, words: str) -> None:
     console.print(words, markup=False, highlight=False)
-
-
-def _make_table(*titles: Text) -> Table:
-    table = Table(show_edge=False)
-    for index, title in enumerate(titles):
-        table.add_column(str(title), justify="left" if index == 0 else "right", overflow="fold")
-    return table
-
-
-def _money(amount: float | Decimal, currency: str) -> str:
-    return show_money(amount, currency, current_language())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -111,6 +112,20 @@ def _explain_next(inputs: PlanInputs, other: Alternative) -> Text:
         price=show_money(other.resources, inputs.currency),
         limit=inputs.limits[other.scarce].title,
     )
+
+
+def describe_use(use: LimitUse, currency: str) -> dict[str, Any]:
+    """One limit of a plan, for JSON."""
+    return {
+        "id": use.limit.limit_id,
+        "title": use.limit.title.both(),
+        "sense": use.limit.sense,
+        "limit": use.limit.limit,
+        "used": use.used,
+        "unit": use.limit.unit,
+        "shadow_price": use.shadow_price,
+        "sentence": explain_use(use, currency).both(),
+    }
 
 
 def explain_use(use: LimitUse, currency: str) -> Text:

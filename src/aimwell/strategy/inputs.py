@@ -95,11 +95,11 @@ class PlanInputs:
         for name in ("eligible", "estimate", "standard_error", "redemption"):
             matrix = getattr(self, name)
             if matrix is not None and matrix.shape != shape:
-                raise _refuse_matrix(name)
+                raise refuse_effects(name)
         if self.strata and len(self.strata) != len(self.customers):
-            raise _refuse_matrix("strata")
+            raise refuse_effects("strata")
         if (self.estimate is None) != (self.standard_error is None):
-            raise _refuse_matrix("standard_error")
+            raise refuse_effects("standard_error")
         self._check_effects()
 
     def _check_effects(self) -> None:
@@ -107,12 +107,12 @@ class PlanInputs:
             return
         known = ~np.isnan(self.estimate)
         if np.any(np.isinf(self.estimate)) or not np.all(np.isfinite(self.standard_error[known])):
-            raise _refuse_matrix("estimate")
+            raise refuse_effects("estimate")
         if np.any(self.standard_error[known] < 0):
-            raise _refuse_matrix("standard_error")
+            raise refuse_effects("standard_error")
         rates = self.redemption[known] if self.redemption is not None else np.zeros(1)
         if not np.all((rates >= 0) & (rates <= 1)):
-            raise _refuse_matrix("redemption")
+            raise refuse_effects("redemption")
 
     @cached_property
     def known(self) -> Flags:
@@ -247,7 +247,8 @@ def _check_share(name: str, share: float, *, below: float) -> None:
         )
 
 
-def _refuse_matrix(name: str) -> BadInput:
+def refuse_effects(name: str) -> BadInput:
+    """What is said of effects that cannot be used; ``name``: the column."""
     return BadInput(
         "strategy.bad_effects",
         say(

@@ -18,10 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aimwell.core.errors import BadInput
 from aimwell.core.seeds import generator
-from aimwell.core.text import say
 from aimwell.stats.shrinkage import shrink_effects
+from aimwell.strategy.inputs import refuse_effects
 from aimwell.strategy.problem import Reals
 
 FITTED = 1500
@@ -117,9 +116,9 @@ def _standardise(estimate: Reals, standard_error: Reals) -> tuple[Reals, Reals, 
     """Estimates and noise variances in units of each action's spread, and that unit and centre."""
     known = np.isfinite(estimate)
     if not np.any(known):
-        raise _refuse("estimate")
+        raise refuse_effects("estimate")
     if not np.all(np.isfinite(standard_error[known])) or np.any(standard_error[known] < 0):
-        raise _refuse("standard_error")
+        raise refuse_effects("standard_error")
     count = np.maximum(known.sum(axis=0), 1)
     centre = np.where(known, estimate, 0.0).sum(axis=0) / count
     scale = np.sqrt((np.where(known, estimate - centre, 0.0) ** 2).sum(axis=0) / count)
@@ -235,15 +234,3 @@ def _condition(prior: EffectPrior, values: Reals, noise: Reals, *, whole: bool =
         summed = np.tensordot(mass, inverses[k], axes=1)
         spreads[k] = weights[k].sum() * spread - spread @ summed @ spread
     return _Given(weights, means, variances, spreads)
-
-
-def _refuse(name: str) -> BadInput:
-    return BadInput(
-        "strategy.bad_effects",
-        say(
-            "The effects' column '{name}' cannot be used: a number is missing, infinite or out of range.",
-            name=name,
-        ),
-        remedy=say("Run the models step again: aimwell models run"),
-        where={"table": "effects", "column": name},
-    )

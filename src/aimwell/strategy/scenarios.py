@@ -17,7 +17,7 @@ from aimwell.core.estimate import Estimate
 from aimwell.core.money import show_money, to_cents
 from aimwell.core.text import Text, say
 from aimwell.strategy.actions import name_channel
-from aimwell.strategy.explain import explain_use, show_signed
+from aimwell.strategy.explain import describe_use, show_signed
 from aimwell.strategy.inputs import Limit, LimitUse, PlanInputs
 from aimwell.strategy.limits import retitle_conflict
 from aimwell.strategy.optimiser import Effort, Solution
@@ -263,24 +263,11 @@ def _describe(scenario: Scenario, solved: Solved, base: Solved) -> dict[str, Any
         "switched": counts[2],
         "by_channel": _count_channels(solved),
         "by_tier": _count_tiers(scenario.inputs, entered, left, switched),
-        "constraints": [_describe_use(use, currency) for use in solved.list_uses()],
+        "constraints": [describe_use(use, currency) for use in solved.list_uses()],
         "sentence": _say_base(solved).both()
         if solved is base
         else _say_change(difference, counts, currency, base.rounding + solved.rounding).both(),
         "rounding": base.rounding + (0.0 if solved is base else solved.rounding),
-    }
-
-
-def _describe_use(use: LimitUse, currency: str) -> dict[str, Any]:
-    return {
-        "id": use.limit.limit_id,
-        "title": use.limit.title.both(),
-        "sense": use.limit.sense,
-        "limit": use.limit.limit,
-        "used": use.used,
-        "unit": use.limit.unit,
-        "shadow_price": use.shadow_price,
-        "sentence": explain_use(use, currency).both(),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from aimwell.core.text import Text, say
 from aimwell.strategy.coverage import measure_coverage
-from aimwell.strategy.explain import Reason, explain_use
+from aimwell.strategy.explain import Reason, describe_use
 from aimwell.strategy.frontier import FrontierPoint
 from aimwell.strategy.inputs import PlanInputs, PlanResult
 from aimwell.strategy.quadrants import Quadrant
@@ -60,24 +60,10 @@ def summarise_plan(
 
 def _summarise_use(inputs: PlanInputs, result: PlanResult, index: int) -> dict[str, Any]:
     use = result.uses[index]
-    return {
-        "id": use.limit.limit_id,
-        "title": use.limit.title.both(),
-        "sense": use.limit.sense,
-        "limit": use.limit.limit,
-        "used": use.used,
-        "used_treated": use.used_treated,
-        "unit": use.limit.unit,
-        "shadow_price": use.shadow_price,
-        "kept": use.kept,
-        "sentence": _explain(inputs, result, index).both(),
-    }
-
-
-def _explain(inputs: PlanInputs, result: PlanResult, index: int) -> Text:
+    shown = {**describe_use(use, inputs.currency), "used_treated": use.used_treated, "kept": use.kept}
     if result.method == "randomised":
-        return say("Kept whoever is drawn; a randomised plan has no price for it.")
-    return explain_use(result.uses[index], inputs.currency)
+        shown["sentence"] = say("Kept whoever is drawn; a randomised plan has no price for it.").both()
+    return shown
 
 
 def _count_actions(inputs: PlanInputs, result: PlanResult) -> list[dict[str, Any]]:

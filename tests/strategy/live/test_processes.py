@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -61,14 +62,32 @@ def list_shares() -> list[list[Request]]:
     return shares
 
 
-def decide_at_once(store: Store, url: str) -> None:
-    plan = keep(store, make_scarce())
+def decide_at_once(url: str, plan: LivePlan) -> list[Decision]:
+    """What all processes were told."""
     with ProcessPoolExecutor(PROCESSES, mp_context=SPAWN) as pool:
         jobs = [
             pool.submit(work, url, plan.plan_id, share, together)
             for share, together in zip(list_shares(), (7, 13, 50), strict=True)
         ]
-        answers = [Decision(*answer) for job in jobs for answer in job.result()]
+        return [Decision(*answer) for job in jobs for answer in job.result()]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        opened = Store.open_file(tmp_path / "store.sqlite")
+    else:
+        server: Server = request.getfixturevalue("postgres")
+        server.run("CREATE DATABASE live")
+        opened = Store(server.address("live"))
+        opened.migrate()
+    yield opened
+    opened.close()
+
+
+def test_processes_never_break_a_limit_together(store: Store) -> None:
+    plan = keep(store, make_scarce())
+    answers = decide_at_once(store.url, plan)
     log = check_books(store, plan)
     assert read_counters(store, plan.plan_id)["stock"] == (41, 41)
     assert read_counters(store, plan.plan_id)["budget"][0] > 1_150
@@ -78,20 +97,6 @@ def decide_at_once(store: Store, url: str) -> None:
     assert all(logged[answer.request_id] == answer.action_id for answer in answers)
     contacted = [row["customer_id"] for row in log if row["action_id"] is not None]
     assert len(set(contacted)) == len(contacted)
-
-
-def test_processes_never_break_a_limit_together_on_sqlite(tmp_path: Path) -> None:
-    store = Store.open_file(tmp_path / "store.sqlite")
-    decide_at_once(store, store.url)
-    store.close()
-
-
-def test_processes_never_break_a_limit_together_on_postgresql(postgres: Server) -> None:  # noqa: F811
-    postgres.run("CREATE DATABASE live")
-    store = Store(postgres.address("live"))
-    store.migrate()
-    decide_at_once(store, store.url)
-    store.close()
 
 
 @pytest.mark.parametrize("after", [20])

@@ -50,7 +50,8 @@ def _read_rows(file: Path) -> list[list[str]]:
     if not file.exists():
         return []
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
+        # Whoever looked at the file in Excel and saved it has put a byte-order mark before it.
+        with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.reader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _not_ours(file) from error

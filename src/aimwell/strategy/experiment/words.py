@@ -233,7 +233,7 @@ def _describe_days(design: TestDesign) -> Text:
 
 def _describe_looks(design: TestDesign) -> Text:
     rule = design.stopping
-    limits = "; ".join(f"{limit:.2f}" if math.isfinite(limit) else "∞" for limit in rule.limits)
+    limits = ", ".join(f"{limit:.2f}" if math.isfinite(limit) else "∞" for limit in rule.limits)
     if len(rule.times) == 1:
         return say("One look, at the end; an effect is shown when |z| is above {limits}.", limits=limits)
     return say(
