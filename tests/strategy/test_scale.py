@@ -10,7 +10,7 @@ import pytest
 from aimwell.core.errors import Conflict
 from aimwell.core.text import say
 from aimwell.strategy import scale
-from aimwell.strategy.certificate import keeps
+from aimwell.strategy.certificate import bound_profit, keeps
 from aimwell.strategy.inputs import Limit, PlanInputs
 from aimwell.strategy.planner import make_rollout
 from aimwell.strategy.scale import MANY, build_instance, build_problem, optimise_inputs
@@ -45,6 +45,9 @@ def test_many_customers_are_planned_within_the_certified_gap(monkeypatch: pytest
     problem = build_problem(inputs, considered)
     assert keeps(problem, many.slots)
     assert 0 <= many.gap <= 1e-4
+    # The bound is the dual's in double precision, and no smaller.
+    dual = min(bound_profit(problem, at, problem.mask) for at in (many.prices, np.zeros_like(many.prices)))
+    assert dual * (1 - 1e-12) <= many.upper_bound <= dual * (1 + 1e-6)
     # Each plan is below the other's bound.
     assert many.objective <= few.upper_bound * (1 + 1e-12)
     assert few.objective <= many.upper_bound * (1 + 1e-12)
@@ -71,6 +74,25 @@ def test_many_alike_customers_use_the_whole_budget(budget: float) -> None:
     if budget:
         assert found.gap <= 1e-3
         assert found.used[0] >= 100 * budget - alike.cost_cents.max()
+
+
+def test_what_single_precision_hides_is_in_the_bound() -> None:
+    inputs = make_many()
+    shape = inputs.eligible.shape
+    # One money and a trace that single precision rounds away: all of it, for everybody.
+    hidden = replace(
+        inputs,
+        eligible=np.ones(shape, dtype=np.bool_),
+        estimate=1.0 + inputs.unit_cost + 5e-8 * np.ones(shape),
+        redemption=np.zeros(shape),
+        limits=(replace(inputs.limits[0], limit=100.07),),
+    )
+    considered = np.arange(shape[0])
+    problem = build_problem(hidden, considered)
+    assert np.all(build_instance(hidden, considered).value < problem.value)
+    found = optimise_inputs(hidden, considered)
+    duals = [bound_profit(problem, at, problem.mask) for at in (found.prices, np.zeros_like(found.prices))]
+    assert found.upper_bound >= min(duals) * (1 - 1e-12)
 
 
 def test_a_rollout_of_many_keeps_its_limits() -> None:

@@ -12,7 +12,7 @@ from aimwell.core.errors import BadInput, Conflict
 from aimwell.strategy.certificate import bound_profit, find_usable, keeps, sum_usage, sum_value
 from aimwell.strategy.large import passes, solve
 from aimwell.strategy.large.instance import Instance, TableRow
-from aimwell.strategy.large.passes import People, choose, make_tariff, sum_use
+from aimwell.strategy.large.passes import People, choose, choose_in_box, make_box, make_tariff, sum_use
 from aimwell.strategy.large.solve import allocate
 from aimwell.strategy.optimiser import optimise
 from tests.strategy.large.world import draw_instance, make_instance, to_problem
@@ -59,6 +59,20 @@ def test_a_pass_is_what_the_dense_dual_is(instance: Instance) -> None:
     used = [sum_usage(row, slots) for row in problem.rows]
     assert list(sum_use(instance, found.counts, found.spent)) == pytest.approx(used)
     assert find_usable(problem).shape == problem.mask.shape
+
+
+@settings(max_examples=200)
+@given(draw_instance())
+def test_whoever_has_room_in_a_box_chooses_the_same_anywhere_in_it(instance: Instance) -> None:
+    random = np.random.default_rng(instance.customers + 100 * len(instance.rows))
+    prices, width = random.random(len(instance.rows)), 0.3 * random.random(len(instance.rows))
+    people = People.all(instance)
+    found, margins = choose_in_box(people, make_tariff(instance, prices), make_box(instance, width))
+    assert np.array_equal(found.chosen, choose(people, make_tariff(instance, prices)).chosen)
+    for corner in np.sign(random.normal(size=(8, len(prices)))):
+        elsewhere = choose(people, make_tariff(instance, np.maximum(prices + corner * width, 0.0))).chosen
+        same = np.all(np.sort(elsewhere) == np.sort(found.chosen), axis=1)
+        assert np.all(same | (margins <= 1e-6))
 
 
 @pytest.mark.parametrize("slots", [1, 2])
