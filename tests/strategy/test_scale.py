@@ -79,11 +79,12 @@ def test_many_alike_customers_use_the_whole_budget(budget: float) -> None:
 def test_what_single_precision_hides_is_in_the_bound() -> None:
     inputs = make_many()
     shape = inputs.eligible.shape
-    # One money and a trace that single precision rounds away: all of it, for everybody.
+    # Halves of halves, which single precision holds, and a trace that it rounds away.
+    worth = 1.0 + np.random.default_rng(3).integers(0, 1 << 14, (shape[0], 1)) / (1 << 14) + 5e-8
     hidden = replace(
         inputs,
         eligible=np.ones(shape, dtype=np.bool_),
-        estimate=1.0 + inputs.unit_cost + 5e-8 * np.ones(shape),
+        estimate=worth + inputs.unit_cost,
         redemption=np.zeros(shape),
         limits=(replace(inputs.limits[0], limit=100.07),),
     )

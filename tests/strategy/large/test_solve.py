@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from aimwell.core.errors import BadInput, Conflict
 from aimwell.strategy.certificate import bound_profit, find_usable, keeps, sum_usage, sum_value
 from aimwell.strategy.large import passes, solve
+from aimwell.strategy.large.audience import LocalAudience
 from aimwell.strategy.large.instance import Instance, TableRow
 from aimwell.strategy.large.passes import People, choose, choose_in_box, make_box, make_tariff, sum_use
-from aimwell.strategy.large.solve import allocate
+from aimwell.strategy.large.solve import allocate, certify
 from aimwell.strategy.optimiser import optimise
 from tests.strategy.large.world import draw_instance, make_instance, to_problem
 from tests.strategy.test_optimiser import solve_whole
@@ -55,6 +56,7 @@ def test_a_pass_is_what_the_dense_dual_is(instance: Instance) -> None:
     linear = sum(price * row.sign * row.limit for price, row in zip(prices, instance.rows, strict=True))
     dense = bound_profit(problem, prices, problem.mask)
     assert found.reduced + linear == pytest.approx(dense, abs=1e-9)
+    assert found.reduced + linear <= certify(LocalAudience(instance), prices) <= dense + 1e-7
     slots = found.chosen.astype(np.int64)
     used = [sum_usage(row, slots) for row in problem.rows]
     assert list(sum_use(instance, found.counts, found.spent)) == pytest.approx(used)
