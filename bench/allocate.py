@@ -210,7 +210,7 @@ def main() -> None:
         instance = make_instance(given.customers, seed=seed, **shape)
         found, cost = measure(lambda instance=instance: allocate(instance))
         seen = tally_chosen(instance, People.all(instance), found.chosen)
-        exact &= all(excess <= 0 for excess in measure_excess(instance, seen.counts, seen.spent))
+        exact &= all(excess <= 0 for excess in measure_excess(instance, seen))
         worst = {"cpu": max(worst["cpu"], cost.cpu), "gap": max(worst["gap"], found.gap)}
         objective = found.objective
         binding = int(np.sum(found.prices > 0))

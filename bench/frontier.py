@@ -34,7 +34,7 @@ def set_budget(instance: Instance, budget: float) -> Instance:
 def is_kept(instance: Instance, found: Allocation) -> bool:
     """Whether every row keeps its limit, exactly."""
     seen = tally_chosen(instance, People.all(instance), found.chosen)
-    return all(excess <= 0 for excess in measure_excess(instance, seen.counts, seen.spent))
+    return all(excess <= 0 for excess in measure_excess(instance, seen))
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from aimwell.strategy.large import passes
 from aimwell.strategy.large.audience import LocalAudience
 from aimwell.strategy.large.blocks import write_blocks
 from aimwell.strategy.large.instance import Instance, TableRow
+from aimwell.strategy.large.passes import make_box, make_tariff
 from aimwell.strategy.large.solve import Allocation, allocate
 from aimwell.strategy.large.spark import SparkAudience, allocate_on_spark, open_blocks
 from bench import allocate as shapes
@@ -99,7 +100,7 @@ def test_a_pass_and_a_part_are_what_they_are_here(spark: Any, tmp_path: Path) ->
     write_blocks(instance, tmp_path, size=1_000)
     there: SparkAudience
     with open_blocks(spark, tmp_path, instance.rows, offers=instance.offers, per_customer=2) as there:
-        here, random = LocalAudience(instance), np.random.default_rng(1)
+        here, random = LocalAudience.of(instance), np.random.default_rng(1)
         some = random.permutation(3_000)[:700]
         mine, theirs = here.take(some), there.take(some)
         assert mine.cost is not None and theirs.cost is not None and len(theirs) == 700
@@ -107,9 +108,12 @@ def test_a_pass_and_a_part_are_what_they_are_here(spark: Any, tmp_path: Path) ->
             assert np.array_equal(getattr(mine, name), getattr(theirs, name))
         assert np.array_equal(here.read_segments(some), there.read_segments(some))
         assert len(there.take(some[:0])) == 0
-        chosen = random.integers(-1, 8, (3_000, 1)).astype(np.int16)
-        assert np.array_equal(here.tally(chosen).counts, there.tally(chosen).counts)
-        assert here.tally(chosen).spent == pytest.approx(there.tally(chosen).spent)
+        prices = random.random(len(instance.rows))
+        tariff, box = make_tariff(instance, prices), make_box(instance, 0.1 * prices)
+        (own, margins), (other, far) = here.choose_in_box(tariff, box), there.choose_in_box(tariff, box)
+        assert np.array_equal(own.chosen, other.chosen) and np.array_equal(margins, far)
+        assert np.array_equal(own.counts, other.counts) and own.earned == pytest.approx(other.earned)
+        assert own.spent == pytest.approx(other.spent)
 
 
 def test_limits_that_conflict_are_named(spark: Any, tmp_path: Path) -> None:

@@ -137,30 +137,35 @@ def cut_down(
     floor: Reals | float = 0.0,
     ceiling: Reals | float = np.inf,
     tolerance: float = TOLERANCE,
-    cuts: int = CUTS,
+    patience: int = CUTS,
 ) -> Reals:
     """Cutting planes in a moving box around the best prices, until the model meets the dual or the cuts are spent.
 
-    Prices stay between ``floor`` and ``ceiling``, each one for all rows or one for each.
+    Prices stay between ``floor`` and ``ceiling``, each one for all rows or one for each. ``patience``: how many cuts in
+    a row may find nothing that is better by more than the tolerance.
     """
     best = start
     low, high = np.broadcast_to(floor, start.shape), np.broadcast_to(ceiling, start.shape)
     best_total, gradient = dual.evaluate(best)
     known = [(best_total - float(gradient @ best), gradient)]
     half = radius * (1.0 + float(np.max(best, initial=0.0)))
-    for _ in range(cuts):
+    idle = 0
+    for _ in range(CUTS):
         candidate, model = _minimise_model(known, best, half, low, high)
         if best_total - model <= tolerance * max(1e-9, abs(best_total)):
             if not _touches_box(candidate, best, half, low, high):
                 break
             half *= 4.0
         total, gradient = dual.evaluate(candidate)
+        idle = 0 if total < best_total - tolerance * abs(best_total) else idle + 1
         known.append((total - float(gradient @ candidate), gradient))
         if total < best_total:
             half *= 2.0 if _touches_box(candidate, best, half, low, high) else 1.0
             best, best_total = candidate, total
         else:
             half *= 0.5
+        if idle >= patience:
+            break
     return best
 
 

@@ -77,7 +77,7 @@ def _optimise_many(inputs: PlanInputs, considered: Integers, start: Reals | None
     place = np.flatnonzero(slots[:, 0] >= 0)
     objective = float(value[place, slots[place, 0]].sum())
     hidden = np.where(allowed, value - instance.value, 0.0).max(axis=1, initial=0.0)
-    audience = LocalAudience(instance)
+    audience = LocalAudience.of(instance)
     bounds = [certify(audience, prices) for prices in (found.prices, np.zeros_like(found.prices))]
     upper = max(objective, min(bounds) + float(hidden.sum()))
     return Solution(slots, objective, upper, measure_gap(objective, upper), found.used, found.prices)

@@ -56,7 +56,7 @@ def test_a_pass_is_what_the_dense_dual_is(instance: Instance) -> None:
     linear = sum(price * row.sign * row.limit for price, row in zip(prices, instance.rows, strict=True))
     dense = bound_profit(problem, prices, problem.mask)
     assert found.reduced + linear == pytest.approx(dense, abs=1e-9)
-    assert found.reduced + linear <= certify(LocalAudience(instance), prices) <= dense + 1e-7
+    assert found.reduced + linear <= certify(LocalAudience.of(instance), prices) <= dense + 1e-7
     slots = found.chosen.astype(np.int64)
     used = [sum_usage(row, slots) for row in problem.rows]
     assert list(sum_use(instance, found.counts, found.spent)) == pytest.approx(used)

@@ -7,18 +7,15 @@ on Spark's machines (``spark``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 from aimwell.strategy.large.instance import Instance, Segments, Singles, Terms, make_problem
 from aimwell.strategy.large.passes import (
     Choice,
-    Chosen,
     People,
     Tariff,
     choose,
     choose_in_box,
-    tally_chosen,
 )
 from aimwell.strategy.problem import Integers, Problem, Reals
 
@@ -44,23 +41,21 @@ class Audience(Protocol):
     def choose_in_box(self, tariff: Tariff, box: Tariff) -> tuple[Choice, Singles]:
         """What everybody gets, and how far each choice is from another (``passes.choose_in_box``)."""
 
-    def tally(self, chosen: Chosen) -> Choice:
-        """What everybody's chosen actions add up to (``passes.tally_chosen``)."""
-
 
 @dataclass(frozen=True)
 class LocalAudience:
-    """Everybody of an instance in this process."""
+    """Customers whose matrices lie in this process."""
 
-    terms: Instance
+    terms: Terms
+    people: People
 
-    @cached_property
-    def people(self) -> People:
-        """Their matrices, without a copy."""
-        return People.all(self.terms)
+    @classmethod
+    def of(cls, instance: Instance) -> LocalAudience:
+        """Everybody of an instance, without a copy."""
+        return cls(instance, People.all(instance))
 
     def __len__(self) -> int:
-        return self.terms.customers
+        return len(self.people)
 
     def take(self, customers: Integers) -> People:
         """Some of them, in this order."""
@@ -68,7 +63,7 @@ class LocalAudience:
 
     def read_segments(self, customers: Integers) -> Segments:
         """The segments of some of them, in this order."""
-        return self.terms.segment[customers]
+        return self.people.segment[customers]
 
     def choose(self, tariff: Tariff) -> Choice:
         """What everybody's choice at a tariff adds up to."""
@@ -77,10 +72,6 @@ class LocalAudience:
     def choose_in_box(self, tariff: Tariff, box: Tariff) -> tuple[Choice, Singles]:
         """What everybody gets, and how far each choice is from another."""
         return choose_in_box(self.people, tariff, box)
-
-    def tally(self, chosen: Chosen) -> Choice:
-        """What everybody's chosen actions add up to."""
-        return tally_chosen(self.terms, self.people, chosen)
 
 
 def pose(audience: Audience, customers: Integers, limits: Reals) -> Problem:

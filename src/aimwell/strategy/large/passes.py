@@ -28,6 +28,8 @@ T = TypeVar("T")
 LARGEST_SUM = float(1 << 53)
 """Whole numbers up to this add up exactly."""
 EPSILON = float(np.finfo(np.float64).eps)
+REPLACED = 64
+"""Parts that are at most taken out of sums and put in again (``Choice.replace_part``)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Sums:
     counts: Integers
     spent: Reals
     total: float = 0.0
+    earned: float = 0.0
 
     @classmethod
     def start(cls, shape: tuple[int, ...]) -> Sums:
@@ -54,11 +57,16 @@ class Sums:
 
 @dataclass
 class Choice:
-    """What was chosen: by segment and action how often and at what cost; ``reduced``: the sum of reduced values."""
+    """What was chosen: by segment and action how often and at what cost; the sums of reduced values and of values."""
 
     counts: Integers
     spent: Reals
+    moved: Reals
+    """All costs that were ever added to ``spent`` or taken from it: what its rounding is measured by."""
     reduced: float
+    """At the tariff; 0 where none was given."""
+    earned: float
+    """0 where only reduced values were asked for (``choose``)."""
     chosen: Chosen
     """Customers × slots; −1: none."""
 
@@ -69,7 +77,20 @@ class Choice:
         for part in parts:
             counts += part.counts
             spent += part.spent
-        return cls(counts, spent, math.fsum(part.total for part in parts), chosen)
+        reduced, earned = math.fsum(part.total for part in parts), math.fsum(part.earned for part in parts)
+        return cls(counts, spent, spent, reduced, earned, chosen)
+
+    def replace_part(self, customers: Integers, old: Choice, new: Choice) -> Choice:
+        """The same with some customers' choice taken out and another put in; their slots are changed in place."""
+        self.chosen[customers] = new.chosen
+        return Choice(
+            self.counts - old.counts + new.counts,
+            self.spent - old.spent + new.spent,
+            self.moved + old.spent + new.spent,
+            0.0,
+            self.earned - old.earned + new.earned,
+            self.chosen,
+        )
 
 
 @dataclass(frozen=True)
@@ -145,16 +166,16 @@ def decide_block_in_box(
         (chosen, sums.counts, sums.spent, margins),
     )
     if people.slots == 1:
-        sums.total = decide_one_in_box(*common, *prices, *out)
+        sums.total, sums.earned = decide_one_in_box(*common, *prices, *out)
     else:
-        sums.total = decide_in_box(*common, people.offers, *prices, *out)
+        sums.total, sums.earned = decide_in_box(*common, people.offers, *prices, *out)
     return sums
 
 
 def tally_block(people: People, chosen: Chosen, shape: tuple[int, ...]) -> Sums:
     """What one block's chosen pairs add up to."""
     sums = Sums.start(shape)
-    sums.total = tally(people.value, *people.costs, people.segment, chosen, sums.counts, sums.spent)
+    sums.earned = tally(people.value, *people.costs, people.segment, chosen, sums.counts, sums.spent)
     return sums
 
 
@@ -183,7 +204,7 @@ def choose_in_box(people: People, tariff: Tariff, box: Tariff) -> tuple[Choice, 
 
 
 def tally_chosen(terms: Terms, people: People, chosen: Chosen) -> Choice:
-    """What the chosen pairs earn (``reduced``: the sum of their values), and how often and at what cost they come."""
+    """What the chosen pairs earn, and how often and at what cost they come."""
     shape = (terms.segments, terms.actions)
 
     def work(begin: int) -> Sums:
@@ -198,14 +219,14 @@ def sum_use(terms: Terms, counts: Integers, spent: Reals) -> Reals:
     return np.array([float(np.sum(row.table * (spent if row.of_cost else counts))) for row in terms.rows])
 
 
-def measure_excess(terms: Terms, counts: Integers, spent: Reals) -> list[Fraction]:
+def measure_excess(terms: Terms, choice: Choice) -> list[Fraction]:
     """By how much each row is broken at most: exactly where costs are whole numbers, else with what rounding can hide.
 
     At most 0 means that the row is surely kept.
     """
     found = []
-    for row, hidden in zip(terms.rows, measure_rounding(terms, spent), strict=True):
-        of = spent if row.of_cost else counts
+    for row, hidden in zip(terms.rows, measure_rounding(terms, choice.moved), strict=True):
+        of = choice.spent if row.of_cost else choice.counts
         used = np.flatnonzero((row.table.ravel() != 0) & (of.ravel() != 0))
         table, amounts = row.table.ravel()[used].tolist(), of.ravel()[used].tolist()
         total = sum((Fraction(a) * Fraction(b) for a, b in zip(table, amounts, strict=True)), Fraction(0))
@@ -213,31 +234,39 @@ def measure_excess(terms: Terms, counts: Integers, spent: Reals) -> list[Fractio
     return found
 
 
-def measure_rounding(terms: Terms, spent: Reals) -> Reals:
-    """By how much at most each row's use can differ from what ``spent`` says, or from its limit once it is used up.
+def measure_rounding(terms: Terms, moved: Reals) -> Reals:
+    """By how much at most each row's use can differ from what its sum says, or from its limit once it is used up.
 
-    0 for counts, and where all costs and what they add up to are whole numbers that doubles hold.
-
-    A sum of n numbers ≥ 0 errs by at most n ε times itself (Higham 2002, section 4.2).
+    ``moved``: the costs that were added and taken away. 0 for counts, and where all costs and what they add up to are
+    whole numbers that doubles hold. A sum of n numbers errs by at most n ε times their sizes (Higham 2002, 4.2).
     """
-    share = EPSILON * (BLOCK + terms.customers / BLOCK + 1)
+    share = EPSILON * (BLOCK + terms.customers / BLOCK + REPLACED)
     most = [
-        max(float(np.sum(row.table * spent)), abs(row.limit)) if row.of_cost else 0.0 for row in terms.rows
+        max(float(np.sum(row.table * moved)), abs(row.limit)) if row.of_cost else 0.0 for row in terms.rows
     ]
     if terms.whole_costs and max(most, default=0.0) <= LARGEST_SUM:
         return np.zeros(len(terms.rows))
     return share * np.array(most)
 
 
-def bound(terms: Terms, prices: Reals, reduced: float, largest: float) -> float:
+def measure_largest(terms: Terms, prices: Reals) -> float:
+    """The largest term of a pair's reduced value at these prices or lower ones; money."""
+    value, cost = terms.peaks
+    greatest = [float(row.table.max(initial=0.0)) * (cost if row.of_cost else 1.0) for row in terms.rows]
+    return value + math.fsum(price * most for price, most in zip(prices.tolist(), greatest, strict=True))
+
+
+def bound(terms: Terms, prices: Reals, reduced: float, *, summed: float | None = None) -> float:
     """No plan earns more: the Lagrangian dual at ``prices`` with the slack of rounding added (Everett 1963).
 
-    ``reduced``: the sum of everybody's best reduced values; ``largest``: the largest term of one of them.
+    ``reduced``: the sum of everybody's best reduced values; ``summed``: what was added up for it, without signs.
     """
     linear = [price * row.sign * row.limit for price, row in zip(prices, terms.rows, strict=True)]
-    count = len(terms.rows) + 4
-    slack = EPSILON * count * (largest * terms.per_customer * terms.customers + math.fsum(map(abs, linear)))
-    return math.fsum([reduced, *linear]) + slack + EPSILON * BLOCK * abs(reduced)
+    largest = measure_largest(terms, prices) * terms.per_customer * terms.customers
+    slack = EPSILON * (len(terms.rows) + 4) * (largest + math.fsum(map(abs, linear)))
+    return (
+        math.fsum([reduced, *linear]) + slack + EPSILON * BLOCK * abs(reduced if summed is None else summed)
+    )
 
 
 def _by_blocks(work: Callable[[int], T], count: int) -> list[T]:

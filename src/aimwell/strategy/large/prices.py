@@ -1,13 +1,15 @@
 """Prices of the rows of a large instance: the Lagrangian dual of a sample, then of those who are still undecided.
 
 Two halves of a sample give two sets of prices; how far they lie apart says how far everybody's can be. One pass over
-all customers then decides whoever decides alike in the whole of that box, and only the others are asked again: the
-exact dual of everybody at the cost of a few per cent. Steps are quasi-Newton (L-BFGS-B, Byrd et al. 1995), then
-cutting planes in a moving box (``strategy.dual.cut_down``). Reads and writes no tables.
+all customers then decides whoever decides alike in the whole of that box, and only the others are asked again: of many
+again a sample first, which leaves a smaller box and fewer undecided. So the exact dual of everybody costs a few per
+cent of its passes. Steps are quasi-Newton (L-BFGS-B, Byrd et al. 1995), then cutting planes in a moving box
+(``strategy.dual.cut_down``). Reads and writes no tables.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +17,56 @@ from scipy.optimize import Bounds, minimize
 
 from aimwell.core.seeds import generator
 from aimwell.strategy.dual import cut_down
-from aimwell.strategy.large.audience import Audience
+from aimwell.strategy.large.audience import Audience, LocalAudience
 from aimwell.strategy.large.instance import Terms
-from aimwell.strategy.large.passes import People, choose, make_tariff, sum_use
-from aimwell.strategy.problem import Reals
+from aimwell.strategy.large.passes import (
+    EPSILON,
+    Choice,
+    People,
+    bound,
+    choose,
+    make_box,
+    make_tariff,
+    measure_largest,
+    sum_use,
+    tally_chosen,
+)
+from aimwell.strategy.problem import Flags, Integers, Reals
 
 SAMPLE = 50_000
-"""Customers in each half of the sample."""
+"""Customers in each half of a sample."""
+DIRECT = 250_000
+"""Undecided customers who are asked all at once: to sample them would leave hardly fewer."""
+USUAL = 10_000
+"""Customers whose costs tell the usual one."""
 STEPS = 60
+PATIENCE = 5
+"""Cutting planes in a row that may find nothing better: of many rows, the descent leaves hardly anything to them."""
+SLIGHT = 10.0
+"""Customers by whom a limit may be missed at a price that its box holds back: the exact end makes up for them."""
+BOXES = 8
+
+
+@dataclass(frozen=True)
+class Box:
+    """Prices from ``low`` to ``high`` around a centre; money per unit, by row."""
+
+    centre: Reals
+    low: Reals
+    high: Reals
+
+    @classmethod
+    def around(cls, centre: Reals, width: Reals, *, within: Box | None = None) -> Box:
+        """A box of a width to either side, as far as the outer one reaches; prices are never below 0."""
+        floor = 0.0 if within is None else within.low
+        ceiling = np.inf if within is None else within.high
+        centre = np.clip(centre, floor, ceiling)
+        return cls(centre, np.maximum(centre - width, floor), np.minimum(centre + width, ceiling))
+
+    @property
+    def width(self) -> Reals:
+        """How far prices can be from the centre."""
+        return np.maximum(self.high - self.centre, self.centre - self.low)
 
 
 @dataclass(frozen=True)
@@ -31,36 +75,97 @@ class PartDual:
 
     terms: Terms
     people: People
-    share: float
-    """The part of the limits that is theirs, and the others' whose choice is fixed."""
     scale: Reals
     value: float
     used: Reals
+    weight: float = 1.0
+    """How many undecided customers each of them stands for."""
 
     def evaluate(self, prices: Reals) -> tuple[float, Reals]:
         """The dual and one of its subgradients, in scaled prices."""
         money = prices * self.scale
         found = choose(self.people, make_tariff(self.terms, money), keep=False)
         signs = np.array([row.sign for row in self.terms.rows])
-        limits = np.array([row.limit for row in self.terms.rows]) * self.share
-        left = signs * (limits - self.used - sum_use(self.terms, found.counts, found.spent))
+        limits = np.array([row.limit for row in self.terms.rows])
+        left = signs * (limits - self.used - self.weight * sum_use(self.terms, found.counts, found.spent))
         fixed = self.value + float(money @ (signs * (limits - self.used)))
-        return found.reduced + fixed, left * self.scale
+        return self.weight * found.reduced + fixed, left * self.scale
 
 
-def scale_prices(terms: Terms, people: People) -> Reals:
-    """Money per unit of each row at which one unit of scaled price weighs about as much as a pair's value."""
-    positive = people.value[(people.value > 0) & np.isfinite(people.value)]
-    worth = float(positive.mean(dtype=np.float64)) if positive.size else 1.0
-    cost = 1.0 if people.cost is None else float(people.cost.mean(dtype=np.float64))
+def find_touched(dual: PartDual, prices: Reals, box: Box, *, within: Box | None = None) -> Flags:
+    """Rows whose price is held by a side of the box, and not of the outer one, though beyond it they were kept better.
+
+    A limit that hardly matters has hardly a price, and a sample's says little of everybody's: it need not be found.
+    """
+    floor = 0.0 if within is None else within.low
+    ceiling = np.inf if within is None else within.high
+    _, gradient = dual.evaluate(prices / dual.scale)
+    missed = gradient / dual.scale / measure_usual_use(dual.terms, dual.people)
+    above = (prices >= box.high) & (box.high < ceiling) & (missed < -SLIGHT)
+    below = (prices <= box.low) & (box.low > floor) & (missed > SLIGHT)
+    return np.asarray(above | below)
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """Customers once a box of prices has decided most of them."""
+
+    everybody: Choice
+    """What all choose at the centre."""
+    undecided: Integers
+    """Who chooses otherwise somewhere in the box."""
+    theirs: Choice
+    """What those choose at the centre."""
+    dual: PartDual
+    """The dual of those."""
+
+    def bound(self, centre: Reals, prices: Reals, theirs: float) -> float:
+        """What no plan exceeds, by the dual at prices of the box; ``theirs``: the sum of their best reduced values."""
+        terms, dual = self.dual.terms, self.dual
+        signs = np.array([row.sign for row in terms.rows])
+        linear = float((centre + prices) @ sum_use(terms, self.everybody.counts, self.everybody.spent))
+        decided = dual.value - float(prices @ (signs * dual.used))
+        return bound(terms, prices, decided + theirs, summed=2 * (self.everybody.reduced + linear + theirs))
+
+
+def narrow(audience: Audience, box: Box, scale: Reals, *, value: float, used: Reals) -> Narrowed:
+    """One pass: who decides alike in the whole box is decided; ``value`` and ``used`` are decided already."""
+    terms = audience.terms
+    everybody, margins = audience.choose_in_box(make_tariff(terms, box.centre), make_box(terms, box.width))
+    undecided = np.flatnonzero(margins <= measure_hidden(terms, box.high))
+    part = audience.take(undecided)
+    theirs = tally_chosen(terms, part, everybody.chosen[undecided])
+    more = sum_use(terms, everybody.counts - theirs.counts, everybody.spent - theirs.spent)
+    dual = PartDual(terms, part, scale, value + everybody.earned - theirs.earned, used + more)
+    return Narrowed(everybody, undecided, theirs, dual)
+
+
+def measure_hidden(terms: Terms, prices: Reals) -> float:
+    """How far a margin can be from the true one by rounding; money."""
+    return 4 * EPSILON * (len(terms.rows) + 4) * measure_largest(terms, prices)
+
+
+def measure_usual_use(terms: Terms, people: People) -> Reals:
+    """What a pair that counts usually uses of each row; 1 where none does."""
+    cost = 1.0
+    if people.cost is not None and people.cost.size:
+        # Not the mean, which a few very dear pairs make.
+        cost = float(np.median(people.cost[:USUAL]))
     used = [
         float(row.table[row.table > 0].mean()) * (cost if row.of_cost else 1.0)
         if np.any(row.table > 0)
         else 1.0
         for row in terms.rows
     ]
-    # Of what costs nothing, any scale is as good.
-    return np.array([worth / each if each > 0 else worth for each in used])
+    # Of what costs nothing, any unit is as good.
+    return np.array([each if each > 0 else 1.0 for each in used])
+
+
+def scale_prices(terms: Terms, people: People) -> Reals:
+    """Money per unit of each row at which one unit of scaled price weighs about as much as a pair's value."""
+    positive = people.value[(people.value > 0) & np.isfinite(people.value)]
+    worth = float(positive.mean(dtype=np.float64)) if positive.size else 1.0
+    return worth / measure_usual_use(terms, people)
 
 
 def descend(
@@ -72,7 +177,7 @@ def descend(
     steps: int = STEPS,
 ) -> Reals:
     """Scaled prices near the least of the dual, between ``floor`` and ``ceiling``."""
-    size = max(1.0, float(len(dual.people)))
+    size = max(1.0, dual.weight * len(dual.people))
     best: list[tuple[float, Reals]] = []
 
     def measure(point: Reals) -> tuple[float, Reals]:
@@ -92,24 +197,78 @@ def descend(
     return best[0][1]
 
 
-def find_region(audience: Audience, start: Reals | None) -> tuple[Reals, Reals, Reals]:
-    """Prices from a sample, how far everybody's may be from them, and their scale; by row, money per unit."""
+def find_region(audience: Audience, scale: Reals, start: Reals | None) -> Box:
+    """Prices from a sample, and how far everybody's may be from them; ``start``: prices that may be near."""
     terms, count = audience.terms, len(audience)
-    random = generator(0, "strategy.large", count)
-    drawn = random.choice(count, min(count, 2 * SAMPLE), replace=False)
-    halves = [np.sort(drawn[:SAMPLE]), np.sort(drawn[SAMPLE:])]
-    parts = [audience.take(half) for half in halves if len(half)]
-    scale = scale_prices(terms, parts[0])
     if not terms.rows:
-        return np.zeros(0), np.zeros(0), scale
-    found: list[Reals] = []
-    point = np.zeros(len(terms.rows)) if start is None else start / scale
-    for people in parts:
-        part = PartDual(terms, people, len(people) / count, scale, 0.0, np.zeros(len(point)))
-        point = cut_down(part, descend(part, point), radius=0.02, tolerance=1e-5)
+        return Box.around(np.zeros(0), np.zeros(0))
+    drawn = generator(0, "strategy.large", count).choice(count, min(count, 2 * SAMPLE), replace=False)
+    halves = [half for half in (np.sort(drawn[:SAMPLE]), np.sort(drawn[SAMPLE:])) if len(half)]
+    nothing = np.zeros(len(terms.rows))
+    parts = [
+        PartDual(terms, people, scale, 0.0, nothing, count / len(people))
+        for people in map(audience.take, halves)
+    ]
+    return _compare(parts, start, None)
+
+
+def find_prices(dual: PartDual, box: Box) -> Reals:
+    """The prices in the box at which the dual is least; money per unit."""
+    count = len(dual.people)
+    if count <= DIRECT or not len(box.centre):
+        return _refine(dual, box)
+    inner = _compare(_halve(dual), box.centre, box)
+    audience = LocalAudience(dual.terms, dual.people)
+    prices = inner.centre
+    for _ in range(BOXES):
+        part = narrow(audience, inner, dual.scale, value=dual.value, used=dual.used).dual
+        prices = find_prices(part, inner) if len(part.people) < count else _refine(part, inner)
+        touched = find_touched(part, prices, inner, within=box)
+        if not np.any(touched):
+            break
+        inner = Box.around(prices, np.where(touched, 8 * inner.width, inner.width), within=box)
+    return prices
+
+
+def _halve(dual: PartDual) -> list[PartDual]:
+    """Two halves of a sample of those who are undecided."""
+    count = len(dual.people)
+    drawn = generator(0, "strategy.large.part", count).choice(count, 2 * SAMPLE, replace=False)
+    return [
+        PartDual(
+            dual.terms, dual.people.take(np.sort(half)), dual.scale, dual.value, dual.used, count / SAMPLE
+        )
+        for half in (drawn[:SAMPLE], drawn[SAMPLE:])
+    ]
+
+
+def _compare(parts: Sequence[PartDual], start: Reals | None, within: Box | None) -> Box:
+    """The box that two halves' prices span, widened by how far such prices lie from everybody's."""
+    scale = parts[0].scale
+    floor = 0.0 if within is None else within.low / scale
+    ceiling = np.inf if within is None else within.high / scale
+    point, found = np.zeros(len(scale)) if start is None else start / scale, []
+    for part in parts:
+        if start is None:
+            point = descend(part, point, floor=floor, ceiling=ceiling)
+        point = cut_down(
+            part, point, radius=0.02, floor=floor, ceiling=ceiling, tolerance=1e-5, patience=PATIENCE
+        )
         found.append(point)
     centre = np.mean(found, axis=0)
     spread = np.max(found, axis=0) - np.min(found, axis=0)
+    size = centre + float(np.mean(centre))
     # Two halves lie about 1.1 standard errors of one of them apart; a floor keeps the box from being a point.
-    width = 1.5 * spread + 2e-3 * (centre + float(np.mean(centre)))
-    return centre * scale, width * scale, scale
+    width = 2.0 * spread + 4e-3 * size
+    return Box.around(centre * scale, width * scale, within=within)
+
+
+def _refine(dual: PartDual, box: Box) -> Reals:
+    if not len(box.centre):
+        return box.centre
+    floor, ceiling = box.low / dual.scale, box.high / dual.scale
+    point = descend(dual, box.centre / dual.scale, floor=floor, ceiling=ceiling)
+    found = cut_down(
+        dual, point, radius=1e-3, floor=floor, ceiling=ceiling, tolerance=1e-8, patience=PATIENCE
+    )
+    return np.clip(found * dual.scale, box.low, box.high)

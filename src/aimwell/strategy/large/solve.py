@@ -21,14 +21,13 @@ from aimwell.core.errors import Conflict
 from aimwell.strategy.certificate import find_usable, keeps, measure_gap, reduce_values
 from aimwell.strategy.conflict import admit_failure, find_conflict, is_impossible, name_conflict
 from aimwell.strategy.core import limit_customers, limit_rows, place_pairs, solve_core
-from aimwell.strategy.dual import cut_down
 from aimwell.strategy.large.audience import Audience, LocalAudience, pose
-from aimwell.strategy.large.instance import Instance, make_problem
+from aimwell.strategy.large.instance import Instance, Terms, make_problem
 from aimwell.strategy.large.passes import (
     Choice,
     Chosen,
+    People,
     bound,
-    choose,
     choose_in_box,
     make_box,
     make_tariff,
@@ -37,7 +36,16 @@ from aimwell.strategy.large.passes import (
     sum_use,
     tally_chosen,
 )
-from aimwell.strategy.large.prices import PartDual, descend, find_region
+from aimwell.strategy.large.prices import (
+    BOXES,
+    Box,
+    Narrowed,
+    find_prices,
+    find_region,
+    find_touched,
+    narrow,
+    scale_prices,
+)
 from aimwell.strategy.optimiser import optimise
 from aimwell.strategy.problem import Flags, Integers, Problem, Reals
 from aimwell.strategy.quiet import drop_solver_output
@@ -51,9 +59,12 @@ POLISHED = (100, 200, 400)
 GOOD_GAP = 5e-5
 SAMPLE = 2_000
 """Customers who are asked which limits conflict."""
+SAMPLE_OF_SCALE = 10_000
+"""Customers who tell how much a unit of each row is worth."""
+MOST_PAIRS = 12_000
+"""Pairs that the linear programme of a core is made of."""
 MOST_CELLS = 50_000_000
 """Customers × actions × rows up to which a core is made: 400 MB."""
-BOXES = 8
 
 
 @dataclass(frozen=True)
@@ -73,21 +84,20 @@ class Allocation:
 
 def allocate(instance: Instance, *, start: Reals | None = None) -> Allocation:
     """Solve ``instance``; ``start``: prices of a similar one. Raises Conflict when its limits contradict each other."""
-    return allocate_audience(LocalAudience(instance), start=start)
+    return allocate_audience(LocalAudience.of(instance), start=start)
 
 
 def allocate_audience(audience: Audience, *, start: Reals | None = None) -> Allocation:
     """``allocate`` wherever the customers' matrices lie: everything but the passes over all happens here."""
     if len(audience) <= FEW:
         return _allocate_few(audience, start)
-    prices, draft, nearest = _find_prices(audience, start)
-    upper = certify(audience, prices)
-    found = _settle(audience, prices, draft, nearest)
-    found = _polish(audience, prices, found, nearest, upper)
-    upper = max(upper, found.reduced)
-    gap = measure_gap(found.reduced, upper)
+    draft = _find_draft(audience, start)
+    found = _settle(audience, draft.prices, draft.choice, draft.nearest)
+    found = _polish(audience, draft.prices, found, draft.nearest, draft.upper_bound)
+    upper = max(draft.upper_bound, found.earned)
+    gap = measure_gap(found.earned, upper)
     used = sum_use(audience.terms, found.counts, found.spent)
-    return Allocation(found.chosen, found.reduced, upper, gap, used, prices)
+    return Allocation(found.chosen, found.earned, upper, gap, used, draft.prices)
 
 
 def _allocate_few(audience: Audience, start: Reals | None) -> Allocation:
@@ -98,120 +108,114 @@ def _allocate_few(audience: Audience, start: Reals | None) -> Allocation:
     )
 
 
-def _find_prices(audience: Audience, start: Reals | None) -> tuple[Reals, Choice, Integers]:
-    """The prices, everybody's choice at them, and customers from the nearest to another choice on."""
+@dataclass(frozen=True)
+class _Priced:
+    """Prices, everybody's choice at them, the bound that they prove, and customers by how near another choice is."""
+
+    prices: Reals
+    choice: Choice
+    upper_bound: float
+    nearest: Integers
+
+
+def _find_draft(audience: Audience, start: Reals | None) -> _Priced:
     terms = audience.terms
-    prices, width, scale = find_region(audience, start)
+    scale = scale_prices(terms, audience.take(_spread_out(len(audience))))
+    box, nothing = find_region(audience, scale, start), np.zeros(len(terms.rows))
     for _ in range(BOXES):
-        tariff, box = make_tariff(terms, prices), make_box(terms, width)
-        everybody, margins = audience.choose_in_box(tariff, box)
-        undecided = np.flatnonzero(margins < 0)
-        part = audience.take(undecided)
-        theirs = choose(part, tariff, keep=False)
-        used = sum_use(terms, everybody.counts - theirs.counts, everybody.spent - theirs.spent)
-        signs = np.array([row.sign for row in terms.rows])
-        value = everybody.reduced - theirs.reduced + float(prices @ (signs * used))
-        dual = PartDual(terms, part, 1.0, scale, value, used)
-        low, high = np.maximum(prices - width, 0.0), prices + width
-        refined = _refine(dual, prices, low, high)
-        touched = (refined >= high) | ((refined <= low) & (low > 0))
-        prices, inside = refined, not np.any(touched)
-        if inside:
-            break
+        narrowed = narrow(audience, box, scale, value=0.0, used=nothing)
+        prices = find_prices(narrowed.dual, box)
+        touched = find_touched(narrowed.dual, prices, box)
+        if not np.any(touched):
+            return _conclude(terms, box, narrowed, prices)
         # A limit that a sample does not reach has no price there, and none can be told from it.
-        width = np.where(touched, 8 * width, width)
-    if inside:
-        point = make_box(terms, np.zeros(len(prices)))
-        final, margins = choose_in_box(part, make_tariff(terms, prices), point)
-        everybody.chosen[undecided] = final.chosen
-        everybody.counts += final.counts - theirs.counts
-        everybody.spent += final.spent - theirs.spent
-        return prices, everybody, undecided[np.argsort(margins, kind="stable")]
-    return prices, *_choose_in_order(audience, prices)
+        box = Box.around(prices, np.where(touched, 8 * box.width, box.width))
+    return _Priced(prices, *_choose_in_order(audience, prices))
 
 
-def _choose_in_order(audience: Audience, prices: Reals) -> tuple[Choice, Integers]:
-    """What everybody chooses, and their numbers from the nearest to another choice on."""
-    point = make_box(audience.terms, np.zeros(len(prices)))
-    found, margins = audience.choose_in_box(make_tariff(audience.terms, prices), point)
-    return found, np.argsort(margins, kind="stable")
+def _spread_out(count: int) -> Integers:
+    return np.arange(0, count, max(1, count // SAMPLE_OF_SCALE))
 
 
-def _refine(dual: PartDual, prices: Reals, low: Reals, high: Reals) -> Reals:
-    """The prices inside the box at which the dual is least."""
-    if not len(prices):
-        return prices
-    floor, ceiling = low / dual.scale, high / dual.scale
-    point = descend(dual, prices / dual.scale, floor=floor, ceiling=ceiling)
-    found = cut_down(dual, point, radius=1e-3, floor=floor, ceiling=ceiling, tolerance=1e-8)
-    return np.clip(found * dual.scale, low, high)
+def _conclude(terms: Terms, box: Box, narrowed: Narrowed, prices: Reals) -> _Priced:
+    """The draft at prices of the box, for which only those who were undecided are asked again."""
+    part, point = narrowed.dual.people, make_box(terms, np.zeros(len(prices)))
+    final, margins = choose_in_box(part, make_tariff(terms, prices), point)
+    choice = narrowed.everybody.replace_part(narrowed.undecided, narrowed.theirs, final)
+    upper = narrowed.bound(box.centre, prices, final.reduced)
+    return _Priced(prices, choice, upper, narrowed.undecided[np.argsort(margins, kind="stable")])
+
+
+def _choose_in_order(audience: Audience, prices: Reals) -> tuple[Choice, float, Integers]:
+    """What everybody chooses, what that proves, and their numbers from the nearest to another choice on."""
+    terms = audience.terms
+    point = make_box(terms, np.zeros(len(prices)))
+    found, margins = audience.choose_in_box(make_tariff(terms, prices), point)
+    upper = bound(terms, prices, found.reduced)
+    return found, upper, np.argsort(margins, kind="stable")
 
 
 def certify(audience: Audience, prices: Reals) -> float:
-    """What no plan exceeds, by the dual at ``prices`` (one per row, ≥ 0); money."""
-    terms = audience.terms
-    best = audience.choose(make_tariff(terms, prices))
-    value, cost = terms.peaks
-    greatest = [
-        price * float(row.table.max(initial=0.0)) * (cost if row.of_cost else 1.0)
-        for price, row in zip(prices, terms.rows, strict=True)
-    ]
-    return bound(terms, prices, best.reduced, value + sum(greatest))
+    """What no plan exceeds, by the dual at ``prices`` (one per row, ≥ 0) and a pass over all; money."""
+    found = audience.choose(make_tariff(audience.terms, prices))
+    return bound(audience.terms, prices, found.reduced)
 
 
 def _settle(audience: Audience, prices: Reals, draft: Choice, nearest: Integers) -> Choice:
     """Decide the core again, in place, so that every row keeps its limit; what everybody's choices add up to."""
-    chosen, terms = draft.chosen, audience.terms
+    terms = audience.terms
     size, cells = max(CORE, 12 * len(terms.rows)), max(1, len(terms.rows) * terms.actions)
     while True:
         core = _pick_core(audience, nearest, size)
-        problem = _take_core(audience, core, draft)
-        found = _decide_core(problem, prices, chosen[core].astype(np.int64))
+        part, own = _tally_core(audience, core, draft)
+        found = _decide_core(_take_core(terms, part, own, draft), prices, own.chosen.astype(np.int64))
         if found is not None:
-            previous = chosen[core]
-            chosen[core] = found
-            settled = audience.tally(chosen)
-            if all(excess <= 0 for excess in measure_excess(terms, settled.counts, settled.spent)):
+            settled = draft.replace_part(core, own, tally_chosen(terms, part, found.astype(np.int16)))
+            if all(excess <= 0 for excess in measure_excess(terms, settled)):
                 return settled
-            chosen[core] = previous
+            draft.chosen[core] = own.chosen
         if len(core) == len(audience) or len(core) * cells >= MOST_CELLS:
             raise _explain_failure(audience)
         size = min(4 * size, len(audience), MOST_CELLS // cells)
         if size > len(nearest):
-            nearest = _choose_in_order(audience, prices)[1]
+            nearest = _choose_in_order(audience, prices)[-1]
 
 
 def _polish(audience: Audience, prices: Reals, settled: Choice, nearest: Integers, upper: float) -> Choice:
     """Decide the nearest to another choice exactly, while more than ``GOOD_GAP`` is left: rounding weighs among few."""
+    terms = audience.terms
     for size in POLISHED:
-        left = upper - settled.reduced
+        left = upper - settled.earned
         if left <= GOOD_GAP * abs(upper):
             break
         core = np.sort(nearest[:size])
-        problem = _take_core(audience, core, settled)
-        usable, slots = find_usable(problem), settled.chosen[core].astype(np.int64)
+        part, own = _tally_core(audience, core, settled)
+        problem = _take_core(terms, part, own, settled)
+        usable, slots = find_usable(problem), own.chosen.astype(np.int64)
         reduced = np.where(usable, reduce_values(problem, prices), -np.inf)
         found = solve_core(problem, usable, slots, np.arange(len(core)), reduced, tolerance=0.1 * left)
-        before = settled.chosen[core]
-        settled.chosen[core] = found
-        again = audience.tally(settled.chosen)
-        kept = all(excess <= 0 for excess in measure_excess(audience.terms, again.counts, again.spent))
-        if kept and again.reduced > settled.reduced:
+        again = settled.replace_part(core, own, tally_chosen(terms, part, found.astype(np.int16)))
+        kept = all(excess <= 0 for excess in measure_excess(terms, again))
+        if kept and again.earned > settled.earned:
             settled = again
         else:
-            settled.chosen[core] = before
+            settled.chosen[core] = own.chosen
     return settled
 
 
-def _take_core(audience: Audience, core: Integers, whole: Choice) -> Problem:
+def _tally_core(audience: Audience, core: Integers, whole: Choice) -> tuple[People, Choice]:
+    """The customers of a core, and what their choice adds up to."""
+    part = audience.take(core)
+    return part, tally_chosen(audience.terms, part, whole.chosen[core])
+
+
+def _take_core(terms: Terms, part: People, own: Choice, whole: Choice) -> Problem:
     """The customers of a core, with what all others leave of the limits."""
-    terms, part = audience.terms, audience.take(core)
-    own = tally_chosen(terms, part, whole.chosen[core])
     used = sum_use(terms, whole.counts - own.counts, whole.spent - own.spent)
     signs = np.array([row.sign for row in terms.rows])
     # As far from the limits as rounding reaches, so that the whole is surely kept.
     left = (
-        np.array([row.limit for row in terms.rows]) - used - 2 * signs * measure_rounding(terms, whole.spent)
+        np.array([row.limit for row in terms.rows]) - used - 2 * signs * measure_rounding(terms, whole.moved)
     )
     return make_problem(terms, part.value, part.cost, part.segment, left)
 
@@ -250,7 +254,7 @@ def _decide_core(problem: Problem, prices: Reals, slots: Integers) -> Integers |
 def _round(problem: Problem, usable: Flags, reduced: Reals, slots: Integers) -> Integers:
     """The linear programme of the core, rounded down; the slots as they were where it has no answer."""
     core = np.arange(problem.customers)
-    where, action = np.nonzero(usable & (reduced > -np.inf))
+    where, action = _list_near(usable, reduced, slots)
     if not len(where):
         return np.full_like(slots, -1)
     pairs = (where, action.astype(np.int64))
@@ -262,6 +266,17 @@ def _round(problem: Problem, usable: Flags, reduced: Reals, slots: Integers) -> 
     kept = np.asarray(found.x > 0.5)
     placed = place_pairs(slots, core, where[kept], pairs[1][kept], problem.slots)
     return slots if placed is None else placed
+
+
+def _list_near(usable: Flags, reduced: Reals, slots: Integers) -> tuple[Integers, Integers]:
+    """The pairs of a core that may be chosen, and of many those that lose least, beside the draft's own."""
+    loss = np.where(usable, np.maximum(reduced.max(axis=1, initial=0.0), 0.0)[:, None] - reduced, np.inf)
+    most = float(np.partition(loss, MOST_PAIRS, axis=None)[MOST_PAIRS]) if loss.size > MOST_PAIRS else np.inf
+    near = usable & (loss <= most)
+    customers, places = np.nonzero(slots >= 0)
+    near[customers, slots[customers, places]] = True
+    where, action = np.nonzero(near & usable)
+    return where, action
 
 
 def _explain_failure(audience: Audience) -> Conflict:

@@ -35,7 +35,6 @@ from aimwell.strategy.large.passes import (
     Tariff,
     decide_block,
     decide_block_in_box,
-    tally_block,
 )
 from aimwell.strategy.large.solve import Allocation, allocate_audience
 from aimwell.strategy.problem import Integers, Reals
@@ -131,16 +130,6 @@ class SparkAudience:
         found = self._collect(decide)
         chosen, margins = (np.concatenate([part[place] for part in found]) for place in (1, 2))
         return Choice.add_up([part[0] for part in found], tariff.flat.shape, chosen), margins
-
-    def tally(self, chosen: Chosen) -> Choice:
-        """What everybody's chosen actions add up to."""
-        shape = (self.terms.segments, self.terms.actions)
-        with self._share(np.split(chosen, self._starts[1:-1])) as shared:
-
-            def add_up(block: Block) -> tuple[int, Sums]:
-                return block[0], tally_block(People.all(block[1]), shared.value[block[0]], shape)
-
-            return Choice.add_up(self._collect(add_up), shape, chosen)
 
     def _pick(self, customers: Integers, pick: Callable[[Instance, Integers], Any]) -> list[Any]:
         """What ``pick`` finds of these customers, by ascending number; None for a block without any."""
