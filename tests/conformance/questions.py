@@ -33,6 +33,7 @@ from aimwell.engine.sql_text import Query
 from aimwell.engine.views import RESOLVED
 from aimwell.engine.workspace import Reader
 from aimwell.goals.metrics import METRICS, bind_window
+from tests.conformance.goals import list_goal_questions
 from tests.conformance.random_paths import draw_cohort, draw_funnel, draw_rules, draw_series
 from tests.conformance.random_tags import draw_tags
 from tests.conformance.rules import ask_rules, list_rule_questions
@@ -60,6 +61,7 @@ def list_questions() -> Iterator[tuple[str, Question]]:
         for window in (Window(date(2024, 2, 1), AS_OF), Window(date(2023, 2, 28), date(2024, 2, 29))):
             sql = Query(metric.sql, bind_window(metric, window, 0.3))
             yield f"metric {name} of {window.days} days", ask(sql)
+    yield from list_goal_questions()
     for name, funnel in _list_funnels().items():
         yield f"funnel {name}", ask(compile_funnel(funnel))
         yield f"figures of funnel {name}", partial(_ask_funnel, funnel)

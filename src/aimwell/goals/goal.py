@@ -1,4 +1,7 @@
-"""A goal: objective family, KPI, baseline, target, window and budget; kept as a definition with versions."""
+"""A goal: objective family, KPI, baseline, target, window and budget; kept as a definition with versions.
+
+It may serve another goal (``parent``): a company's goal, or a wider campaign's.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,11 @@ from aimwell.goals.metrics import Metric, find_metric
 
 @dataclass(frozen=True)
 class Goal:
-    """What a round is for. ``target`` is the wanted relative change of the KPI against its baseline (0.05 = +5 %)."""
+    """What a round is for. ``target`` is the wanted relative change of the KPI against its baseline (0.05 = +5 %).
+
+    ``amount``: what it is to bring its parent, in the parent's unit; None: found from ``target``. ``control_share``:
+    None takes the workspace's.
+    """
 
     name: str
     metric: str
@@ -24,9 +31,22 @@ class Goal:
     days: int
     budget: Decimal
     target: float
+    parent: str | None = None
+    segment: str | None = None
+    amount: Decimal | None = None
+    control_share: float | None = None
 
     def __post_init__(self) -> None:
-        find_metric(self.metric)
+        if find_metric(self.metric).kind == "customers" and self.segment is not None:
+            raise BadInput(
+                "goals.no_segment_yet",
+                say(
+                    "New customers are in no segment before they come, so '{metric}' has none.",
+                    metric=self.metric,
+                ),
+                remedy=say("Leave the segment out, or choose another KPI."),
+                where={"column": "segment", "value": self.segment},
+            )
         if not 1 <= self.days <= 366:
             raise BadInput(
                 "goals.bad_window",
@@ -48,6 +68,13 @@ class Goal:
                 remedy=say("Give it as a share: 0.05 means 5 percent more than the baseline."),
                 where={"column": "target", "value": str(self.target)},
             )
+        if self.control_share is not None and not 0 < self.control_share < 1:
+            raise BadInput(
+                "goals.bad_control",
+                say("A control share of {share} leaves one arm empty.", share=str(self.control_share)),
+                remedy=say("Give a share between 0 and 1, such as 0.25."),
+                where={"column": "control_share", "value": str(self.control_share)},
+            )
 
     @property
     def window(self) -> Window:
@@ -61,7 +88,9 @@ class Goal:
 
     def to_body(self) -> dict[str, Any]:
         """For the store."""
-        return {**asdict(self), "start": self.start.isoformat(), "budget": str(self.budget)}
+        more = {name: value for name, value in asdict(self).items() if value is not None}
+        amount = {} if self.amount is None else {"amount": str(self.amount)}
+        return {**more, "start": self.start.isoformat(), "budget": str(self.budget), **amount}
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> Goal:
@@ -73,4 +102,8 @@ class Goal:
             days=int(body["days"]),
             budget=to_money(body["budget"]),
             target=float(body["target"]),
+            parent=body.get("parent"),
+            segment=body.get("segment"),
+            amount=to_money(body["amount"]) if "amount" in body else None,
+            control_share=body.get("control_share"),
         )

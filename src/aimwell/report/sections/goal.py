@@ -20,6 +20,7 @@ from aimwell.report.parts import (
     make_tile,
 )
 from aimwell.report.reading import Figure, Material, read_figure, read_map, read_number, read_text
+from aimwell.report.sections.goal_tree import make_company_goal
 
 _UNITS: dict[str, Unit] = {
     "money": "money",
@@ -49,6 +50,7 @@ def make_goal(material: Material) -> Html:
             "What is to be reached, from where, by when and for how much; and whether this audience can show it."
         ),
         *(cards if material.has("goal") else ()),
+        *make_company_goal(material),
         make_lacks(goal, missing),
     )
 
