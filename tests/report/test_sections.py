@@ -29,6 +29,18 @@ def test_actions_without_customers_are_left_out() -> None:
     assert "For nobody" not in render(payload, currency="USD")
 
 
+def test_what_the_promise_rests_on_is_said_where_it_is_known() -> None:
+    payload = make_payload()
+    payload["strategy"].pop("basis", None)
+    assert "What the promise rests on" not in render(payload, currency="USD")
+    payload["strategy"]["basis"] = {
+        "sentences": [{"en": "Personalising is proven.", "zh": "个性化已被证实。"}]
+    }
+    page = render(payload, currency="USD")
+    assert "What the promise rests on" in page and "承诺依据什么" in page
+    assert "Personalising is proven." in page and "个性化已被证实。" in page
+
+
 @pytest.mark.parametrize("promised", [None, {"estimate": -77.0, "lower": -77.0, "upper": -77.0}])
 def test_a_wave_that_explores_promises_nothing(promised: object) -> None:
     payload = make_payload()

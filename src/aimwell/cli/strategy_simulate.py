@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,10 @@ def simulate(
     budget: Annotated[str | None, typer.Option(help="What a round may spend.  每轮预算")] = None,
     as_of: Annotated[
         str | None, typer.Option(help="First day of the plan, YYYY-MM-DD.  计划首日，YYYY-MM-DD")
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option(help="Write profit by round as a page to this file.  将各轮利润写成图表页面"),
     ] = None,
 ) -> None:
     """Rehearse rounds with your own customers, actions and limits; all answers are simulated.
@@ -41,6 +46,10 @@ def simulate(
             progress=show_progress(context),
         )
     payload = found.to_dict()
+    if chart is not None:
+        from aimwell.loop.report import write_rehearsal
+
+        payload["chart"] = str(write_rehearsal({"cases": [payload]}, chart, currency=found.currency))
     emit(context, payload, lambda console: _draw(console, payload))
 
 
@@ -58,6 +67,9 @@ def _draw(console: Console, payload: dict[str, Any]) -> None:
     console.print(table)
     for text in payload["sentences"]:
         console.print(f"• {in_language(text)}", markup=False, highlight=False)
+    if "chart" in payload:
+        message = say("The chart (simulated) is in {file}.", file=payload["chart"])
+        console.print(str(message), markup=False, highlight=False)
 
 
 def _show(estimate: dict[str, Any], currency: str) -> str:

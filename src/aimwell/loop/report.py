@@ -13,6 +13,7 @@ from aimwell.engine.workspace import Workspace
 from aimwell.loop.payload import compile_payload
 from aimwell.loop.record import list_waves
 from aimwell.report import render
+from aimwell.report.rehearsal import render_rehearsal
 
 
 def write_report(workspace: Workspace, out: Path) -> Path:
@@ -30,6 +31,11 @@ def write_page(payload: dict[str, Any], out: Path) -> Path:
     """Write ``payload`` as a page."""
     page = render(payload, currency=payload["business"]["currency"])
     return _write_text(out, page)
+
+
+def write_rehearsal(payload: dict[str, Any], out: Path, *, currency: str) -> Path:
+    """Write the cases of a rehearsal as one self-contained page; ``payload`` as in ``report.rehearsal``."""
+    return _write_text(out, render_rehearsal(payload, currency=currency))
 
 
 def write_figures(payload: dict[str, Any], out: Path) -> Path:

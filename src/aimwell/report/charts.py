@@ -58,10 +58,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """An interval along a line: (x, lower, upper)."""
+    """An interval along a line: (x, lower, upper); ``tone`` is a colour role, or empty for the accent."""
 
     name: Both
     points: Sequence[tuple[float, ...]]
+    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,19 +96,24 @@ class Curves:
         return {"kind": self.kind, **asdict(self)}
 
     def tabulate(self, currency: str) -> tuple[list[Both], Rows]:
-        """One row a point; the interval beside it where a band holds the same place."""
-        bands = {point[0]: point for band in self.bands for point in band.points}
+        """One row a point; the interval beside it where a band holds the same place.
+
+        As many bands as lines: each is its line's. Otherwise any band speaks for all lines.
+        """
+        shared = {point[0]: point for band in self.bands for point in band.points}
+        own = [{point[0]: point for point in band.points} for band in self.bands]
+        bands = own if len(own) == len(self.lines) else [shared] * len(self.lines)
         head = [make_both(say("Series")), self.x.title, self.y.title]
         rows = [
             [line.name, *(show(v, a.unit, currency) for v, a in zip(point, (self.x, self.y), strict=False))]
             for line in self.lines
             for point in line.points
         ]
-        if bands:
+        if shared:
             head.append(make_both(say("95% interval")))
-            places = [point[0] for line in self.lines for point in line.points]
-            for row, place in zip(rows, places, strict=True):
-                found = bands.get(place)
+            places = [(at, point[0]) for at, line in enumerate(self.lines) for point in line.points]
+            for row, (at, place) in zip(rows, places, strict=True):
+                found = bands[at].get(place)
                 figure = Figure(0, found[1], found[2]) if found else Figure(0)
                 row.append(show_interval(figure, self.y.unit, currency) if found else NONE)
         return head, rows

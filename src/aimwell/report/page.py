@@ -35,17 +35,33 @@ def render(payload: Mapping[str, Any], *, currency: str) -> str:
     partial; its section then says what is lacking. ``currency`` is the ISO code of all money.
     Raises NotReady where the charts' library is not installed.
     """
-    assets, material = load_assets(), Material(payload, currency)
+    material = Material(payload, currency)
+    return compose(
+        _name_page(material),
+        currency=currency,
+        first="overview",
+        navigation=_make_navigation(),
+        top=_make_top(material),
+        body=_make_body(material),
+    )
+
+
+def compose(title: Both, *, currency: str, first: str, navigation: Html, top: Html, body: Html) -> str:
+    """A page of its parts: style, script and library inside, and a policy that forbids all else.
+
+    ``first``: the id of the section that "skip to the figures" leads to.
+    """
+    assets = load_assets()
     parts = {
         "@POLICY@": write_policy(assets),
-        "@TITLE@": str(make("title", Both(_name_page(material).en, _name_page(material).en))),
+        "@TITLE@": str(make("title", Both(title.en, title.en))),
         "@STYLE@": f"<style>{assets.style}</style>",
-        "@SKIP@": make("a", say("Skip to the figures"), class_="skip", href="#overview"),
-        "@NAVIGATION@": _make_navigation(),
-        "@TOP@": _make_top(material),
+        "@SKIP@": make("a", say("Skip to the figures"), class_="skip", href=f"#{first}"),
+        "@NAVIGATION@": navigation,
+        "@TOP@": top,
         "@TOOLS@": _make_tools(),
-        "@BODY@": _make_body(material),
-        "@SETTINGS@": embed_json(_make_settings(material)),
+        "@BODY@": body,
+        "@SETTINGS@": embed_json(_make_settings(title, currency)),
         "@LIBRARY@": f"<script>{assets.library}</script>",
         "@SCRIPT@": f"<script>{assets.script}</script>",
     }
@@ -64,7 +80,7 @@ def _name_page(material: Material) -> Both:
     return make_both(title)
 
 
-def _make_settings(material: Material) -> dict[str, Any]:
+def _make_settings(title: Both, currency: str) -> dict[str, Any]:
     """What the script must know: titles, the signs of money, and the few words that it writes itself."""
     words = {
         "truth": say("Truth (simulated)"),
@@ -75,11 +91,9 @@ def _make_settings(material: Material) -> dict[str, Any]:
         "gain": say("proven gain"),
         "loss": say("proven loss"),
     }
-    signs = {
-        language: show_money(0, material.currency, language).removesuffix("0.00") for language in ("en", "zh")
-    }
+    signs = {language: show_money(0, currency, language).removesuffix("0.00") for language in ("en", "zh")}
     return {
-        "title": _pack(_name_page(material)),
+        "title": _pack(title),
         "signs": signs,
         "words": {name: _pack(make_both(text)) for name, text in words.items()},
     }

@@ -15,7 +15,7 @@ LONG_VALUE = 56  # letters
 SIMULATED = Both("simulated 模拟", "simulated 模拟")
 
 
-def make_section(name: str, number: int | None, title: Text, lead: Text, *children: Child) -> Html:
+def make_section(name: str, number: int | None, title: Child, lead: Child, *children: Child) -> Html:
     """A section of the page: its number and name, one sentence on what it answers, and its cards."""
     badge = make("span", number, class_="number") if number else None
     heading = make("h2", badge, title, id=f"{name}-title")

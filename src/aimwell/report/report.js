@@ -143,14 +143,15 @@
     const colours = spec.lines.map((line, at) => TONES[line.tone] || PALETTE[at % PALETTE.length]);
     const lines = spec.lines.map((line, at) => ({
       type: 'line', name: say(line.name), data: line.points, showSymbol: line.dots, symbol: 'circle', symbolSize: 6,
-      z: 4, itemStyle: { color: colours[at] },
+      // The first line is what the chart is about: it lies on top.
+      z: 5 - at / 100, itemStyle: { color: colours[at] },
       lineStyle: { width: line.dashed ? 1.5 : 2.5, type: line.dashed ? 'dashed' : 'solid', color: colours[at] },
       areaStyle: line.area ? { color: colours[at], opacity: 0.08 } : undefined,
       emphasis: { disabled: true },
     }));
-    const bands = spec.bands.map((band) => drawBand(band));
+    const bands = spec.bands.map((band) => drawBand(band, spec.bands.length > 2 ? 0.08 : 0.14));
     const marks = spec.marks.map((mark) => drawMark(mark, spec));
-    const names = [...spec.lines.map((line) => say(line.name)), ...spec.bands.map((band) => say(band.name))];
+    const names = [...new Set([...spec.lines, ...spec.bands].map((one) => say(one.name)))];
     return start({
       grid: grid({ top: under(names, width) + 30 }), legend: legend(names),
       xAxis: measured(spec.x, 'x', narrow), yAxis: Object.assign(measured(spec.y, 'y', narrow), { name: say(spec.y.title), nameLocation: 'end', nameGap: 10, nameTextStyle: { align: 'left', color: SOFT, fontFamily: FONT, padding: [0, 0, 0, -4] } }),
@@ -165,7 +166,7 @@
   }
 
   // A band is one polygon: forth along the upper ends, back along the lower ones.
-  function drawBand(band) {
+  function drawBand(band, opacity) {
     return {
       type: 'custom', name: say(band.name), data: band.points, encode: { x: 0, y: [1, 2] }, clip: true, silent: true, z: 2,
       itemStyle: { color: '#bae0ff' },
@@ -173,7 +174,7 @@
         if (params.dataIndexInside > 0) return null;
         const upper = band.points.map((point) => api.coord([point[0], point[2]]));
         const lower = band.points.map((point) => api.coord([point[0], point[1]])).reverse();
-        return { type: 'polygon', shape: { points: upper.concat(lower) }, style: { fill: TONES.accent, opacity: 0.14 } };
+        return { type: 'polygon', shape: { points: upper.concat(lower) }, style: { fill: TONES[band.tone] || TONES.accent, opacity } };
       },
     };
   }

@@ -15,7 +15,7 @@ from aimwell.strategy.simulator.learning import Learner, Prior
 from aimwell.strategy.simulator.policies import KINDS, Kind, Policy, Sight
 from aimwell.strategy.simulator.rounds import MarketWorld, estimate_mean, run_rounds
 from aimwell.strategy.simulator.season import Outcome, Rules, State, play
-from aimwell.strategy.simulator.truth import Planting, fit, plant
+from aimwell.strategy.simulator.truth import Drift, Planting, fit, plant, plant_rounds
 
 REST = Rules(fatigue=1.0, attention=1.0, unsubscribe=0.0)
 
@@ -149,6 +149,39 @@ def test_the_same_seed_plays_the_same_rounds() -> None:
     assert not np.array_equal(first.profit, other.profit)
 
 
+def test_a_market_without_drift_stays_and_a_drifting_one_keeps_its_spread() -> None:
+    menu = draw_menu(50)
+    crowd = draw_crowd(50, menu, seed=0)
+    still = Drift(persistence=1.0, answered=0.0)
+    first, *later = plant_rounds(crowd, menu, seed=3, rounds=4, drift=still)
+    assert np.array_equal(first.respond, plant(crowd, menu, seed=3).respond)
+    assert all(np.allclose(truth.respond, first.respond) for truth in later)
+    moved = [plant_rounds(crowd, menu, seed=seed, rounds=8, drift=Drift(answered=0.0)) for seed in range(60)]
+    start, end = (np.log([played[at].respond[:, 0].mean() for played in moved]) for at in (0, 7))
+    assert abs(end.std() / start.std() - 1) < 0.3
+    assert abs(np.corrcoef(start, end)[0, 1] - 0.85**7) < 0.3
+
+
+def test_competitors_answer_for_so_many_rounds() -> None:
+    menu = draw_menu(20)
+    crowd = draw_crowd(20, menu, seed=0)
+    drift = Drift(persistence=1.0, answered=1.0, answer=0.5, answer_rounds=3)
+    truths = plant_rounds(crowd, menu, seed=1, rounds=6, drift=drift)
+    shares = [float(truth.respond.sum() / truths[0].respond.sum()) for truth in truths]
+    assert shares == pytest.approx([1, 0.5, 0.5, 0.5, 1, 0.5])
+
+
+def test_a_round_meets_the_truth_of_its_time() -> None:
+    world = make_world()
+    later = (
+        replace(world.truth, respond=world.truth.respond * 2),
+        replace(world.truth, respond=world.truth.respond * 3),
+    )
+    drifting = replace(world, later=later)
+    assert [drifting.find_truth(place) for place in (0, 1, 2, 9)] == [world.truth, *later, later[-1]]
+    assert world.find_truth(5) is world.truth
+
+
 def test_a_fitted_truth_gives_back_the_effects_it_was_fitted_to() -> None:
     world = make_world()
     planted = world.truth
@@ -174,6 +207,31 @@ def test_the_learner_finds_what_was_planted_and_shrinks_what_was_not_tried() -> 
     assert 0.0 < found[2] < 0.5
     draws = learner.draw(np.zeros((1, 3, 2)), random, 400)[0]
     assert draws[2].std() > 3 * draws[0].std()
+
+
+def test_weights_make_estimates_sharper_and_memory_forgets() -> None:
+    random = np.random.default_rng(4)
+    n, noise = 2_000, np.repeat([0.5, 5.0], 1_000)
+    errors: list[list[float]] = [[], []]
+    for _ in range(30):
+        action = random.integers(-1, 1, n)
+        outcome = np.where(action >= 0, 0.3, 0.0) + noise * random.standard_normal(n)
+        for place, weight in enumerate((None, 1 / noise**2 / np.mean(1 / noise**2))):
+            learner = Learner(actions=1, traits=1, habits=1, prior=Prior(0.0, 1.0, 1.0, 1.0))
+            learner.add(outcome, np.ones((n, 1)), np.zeros((n, 1)), action, weight)
+            learner.learn()
+            errors[place].append(float(learner.predict(np.zeros((1, 1, 1)))[0, 0]) - 0.3)
+    assert np.std(errors[1]) < 0.5 * np.std(errors[0])
+    action = np.tile([-1, 0], 500)
+    found = []
+    for memory in (1.0, 0.2):
+        learner = Learner(actions=1, traits=1, habits=1, prior=Prior(0.0, 1.0, 1.0, 0.1), memory=memory)
+        for effect in (0.0, 1.0):
+            learner.add(np.where(action >= 0, effect, 0.0), np.ones((1_000, 1)), np.zeros((1_000, 1)), action)
+        learner.learn()
+        found.append(float(learner.predict(np.zeros((1, 1, 1)))[0, 0]))
+    assert found[0] == pytest.approx(0.5, abs=0.05)
+    assert found[1] == pytest.approx(1 / 1.2, abs=0.05)
 
 
 def test_the_interval_of_a_launch_covers_the_truth() -> None:

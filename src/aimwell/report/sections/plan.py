@@ -119,6 +119,15 @@ def _cut(reason: str, other: str, mark: str, stop: str) -> str:
     return kept + stop if found and marked else reason
 
 
+def make_basis(strategy: Mapping[str, Any], material: Material) -> Html:
+    """What the promise rests on, and whether personalising is proven; nothing where no effect was known."""
+    told = [read_text(row) for row in read_rows(read_map(strategy.get("basis")).get("sentences"))]
+    if not told:
+        return Html("")
+    body = make("ul", *(make("li", sentence) for sentence in told))
+    return make_card(say("What the promise rests on"), body, span=12, simulated=material.simulated)
+
+
 def make_left_out(strategy: Mapping[str, Any], material: Material) -> Html:
     """Who gets nothing, by segment; nothing where nobody is left out."""
     rows = [row for row in read_rows(strategy.get("left_out")) if _count(row) > 0]

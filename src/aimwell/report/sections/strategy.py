@@ -29,7 +29,13 @@ from aimwell.report.reading import (
     read_rows,
     read_text,
 )
-from aimwell.report.sections.plan import make_arms, make_examples, make_left_out, make_plan_actions
+from aimwell.report.sections.plan import (
+    make_arms,
+    make_basis,
+    make_examples,
+    make_left_out,
+    make_plan_actions,
+)
 from aimwell.report.sections.rounds import tell_exploring
 
 
@@ -46,6 +52,7 @@ def make_strategy(material: Material) -> Html:
         _make_constraints(strategy, material, span=5 if drawn else 12),
         make_plan_actions(strategy, material),
         make_arms(strategy, material),
+        make_basis(strategy, material),
         make_examples(strategy, material),
         make_left_out(strategy, material),
     ]
@@ -141,12 +148,14 @@ def _make_constraints(strategy: Mapping[str, Any], material: Material, *, span: 
 
 def _make_constraint(row: Mapping[str, Any], material: Material) -> Html:
     limit, used = read_number(row.get("limit")), read_number(row.get("used"))
-    unit = "money" if str(row.get("unit")) in ("money", "currency", material.currency) else "count"
+    money = str(row.get("unit")) in ("money", "currency", material.currency)
     kept = row.get("kept")
     verdict = make_pill(say("kept"), "gain") if kept else make_pill(say("broken"), "loss")
-    amounts = [
-        show(value, "money" if unit == "money" else "count", material.currency) for value in (used, limit)
-    ]
+    if str(row.get("unit")) == "percent":
+        shares = [None if value is None else value / 100 for value in (used, limit)]
+        amounts = [show(share, "percent", material.currency) for share in shares]
+    else:
+        amounts = [show(value, "money" if money else "count", material.currency) for value in (used, limit)]
     sign = "≥" if str(row.get("sense")) in (">=", "at_least") else "/"
     line = make("span", amounts[0], f" {sign} ", amounts[1], class_="amounts")
     share = used / limit if used is not None and limit else 0.0

@@ -36,13 +36,14 @@ class Prior:
 class Learner:
     """Linear effects of a actions with t traits, and h habits beside them, from sums of squares."""
 
-    def __init__(self, *, actions: int, traits: int, habits: int, prior: Prior) -> None:
-        """Nothing is known yet."""
+    def __init__(self, *, actions: int, traits: int, habits: int, prior: Prior, memory: float = 1.0) -> None:
+        """Nothing is known yet. ``memory``: what a round still weighs when the next is added (1: for ever)."""
+        self.memory = memory
         self.actions, self.traits, self.habits, self.prior = actions, traits, habits, prior
         self.width = habits + (1 + traits) * (1 + actions)
         self._gram = np.zeros((self.width, self.width))
         self._moment = np.zeros(self.width)
-        self._square, self._rows = 0.0, 0
+        self._square, self._rows = 0.0, 0.0
         self._owner = np.repeat(np.arange(5), [habits, 1, traits, actions, actions * traits])
         # The effect of all: its own prior; an action's part of it: the others.
         self._start = np.array([9.0, prior.action, prior.trait, prior.action, prior.trait]) ** 2
@@ -50,14 +51,23 @@ class Learner:
         self.mean = np.zeros(self.width)
         self.mean[habits] = prior.mean
         self.covariance = np.diag(self._start[self._owner])
+        self.noise = prior.noise
+        """Standard deviation of an outcome of weight 1, as far as it is known."""
 
-    def add(self, outcome: Reals, habits: Reals, traits: Reals, action: Integers) -> None:
-        """Add rows: outcome (n), habits (n × h), traits of the message (n × t), its action (n; −1: none)."""
+    def add(
+        self, outcome: Reals, habits: Reals, traits: Reals, action: Integers, weight: Reals | None = None
+    ) -> None:
+        """Add a round: outcome (n), habits (n × h), traits of the message (n × t), its action (n; −1: none).
+
+        ``weight`` (n; mean about 1): inverse variances of the outcomes, up to a factor.
+        """
         rows = self._build(habits, traits, action)
-        self._gram += rows.T @ rows
-        self._moment += rows.T @ outcome
-        self._square += float(outcome @ outcome)
-        self._rows += len(outcome)
+        weighted = rows if weight is None else rows * weight[:, None]
+        scaled = outcome if weight is None else outcome * weight
+        self._gram = self.memory * self._gram + weighted.T @ rows
+        self._moment = self.memory * self._moment + weighted.T @ outcome
+        self._square = self.memory * self._square + float(scaled @ outcome)
+        self._rows = self.memory * self._rows + len(outcome)
 
     def learn(self) -> None:
         """Find prior variances and noise, and from them mean and covariance of all coefficients."""
@@ -76,6 +86,7 @@ class Learner:
             variances[2:] = found[2:]
             left = self._square - 2 * self.mean @ self._moment + self.mean @ self._gram @ self.mean
             noise = max(float(left + 10 * self.prior.noise**2) / (self._rows + 10), 1e-9)
+        self.noise = float(np.sqrt(noise))
 
     def predict(self, traits: Reals) -> Reals:
         """Expected effect of every action: n × a, from the traits of each message (n × a × t)."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from aimwell.core.errors import BadInput
-from aimwell.core.estimate import Estimate
+from aimwell.core.estimate import Estimate, EstimateDict
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, say
 from aimwell.engine.session import Queryable
@@ -37,6 +37,8 @@ TITLES: dict[Kind, Text] = {
     "propensity": say("The likeliest buyers first"),
     "naive_uplift": say("Differences of who was sent what, as they stand"),
 }
+STEADY = say("Markets that stay as they are")
+DRIFTING = say("Markets that drift: tastes move, competitors answer")
 MOST_MARKETS = 1_000
 MOST_ROUNDS = 60
 
@@ -50,12 +52,20 @@ class Rehearsal:
     """Whether responses come from the workspace's effects; else they are planted."""
     customers: int
     currency: str
+    title: Text = STEADY
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: means with intervals over markets, and ours less each other policy."""
+        """For JSON and the page: means with intervals over markets, and ours less each other policy, by round."""
         ours = self.profit["ours"][:, -1]
         return {
             "simulated": True,
+            "title": self.title.both(),
+            "lead": say(
+                "{count} markets, {rounds} rounds from a cold start, {customers} customers. All simulated.",
+                count=len(ours),
+                rounds=int(self.profit["ours"].shape[1]),
+                customers=f"{self.customers:,}",
+            ).both(),
             "fitted": self.fitted,
             "customers": self.customers,
             "currency": self.currency,
@@ -66,10 +76,13 @@ class Rehearsal:
                     "policy": kind,
                     "title": TITLES[kind].both(),
                     "profit": estimate_mean(totals[:, -1]).to_dict(),
-                    "by_round": totals.mean(axis=0).tolist(),
+                    "by_round": _estimate_rounds(totals),
                     "ours_less_this": None
                     if kind == "ours"
                     else estimate_mean(ours - totals[:, -1]).to_dict(),
+                    "ours_less_by_round": None
+                    if kind == "ours"
+                    else _estimate_rounds(self.profit["ours"] - totals),
                 }
                 for kind, totals in self.profit.items()
             ],
@@ -89,6 +102,10 @@ class Rehearsal:
             if kind != "ours":
                 told.append(_tell_difference(estimate_mean(ours - totals[:, -1]), kind, self.currency))
         return (*told, say("Not counted: stock, more than one action a round, habits that change."))
+
+
+def _estimate_rounds(totals: Reals) -> list[EstimateDict]:
+    return [estimate_mean(totals[:, place]).to_dict() for place in range(totals.shape[1])]
 
 
 def rehearse(

@@ -28,6 +28,12 @@ class MarketWorld:
     menu: Menu
     truth: Truth
     rules: Rules
+    later: tuple[Truth, ...] = ()
+    """Where the market drifts: what is true in the rounds after the first; the last of them stays."""
+
+    def find_truth(self, place: int) -> Truth:
+        """What is true in round ``place`` (0, 1, …)."""
+        return self.later[min(place, len(self.later)) - 1] if place and self.later else self.truth
 
 
 @dataclass(frozen=True)
@@ -42,21 +48,24 @@ class Played:
     simulated: bool = True
 
 
-def run_rounds(world: MarketWorld, kind: Kind, *, rounds: int, seed: int) -> Played:
-    """Let a policy play ``rounds`` rounds from a cold start; all policies of one seed meet the same customers."""
-    policy, state = Policy(kind, world.crowd, world.menu), State.start(len(world.crowd))
+def run_rounds(world: MarketWorld, kind: Kind, *, rounds: int, seed: int, memory: float = 1.0) -> Played:
+    """Let a policy play ``rounds`` rounds from a cold start; all policies of one seed meet the same customers.
+
+    It knows how many rounds are planned, and lets a past round weigh ``memory`` of what it did one round before.
+    """
+    policy = Policy(kind, world.crowd, world.menu, horizon=rounds, memory=memory)
+    state = State.start(len(world.crowd))
     profit, contacts, subscribed = np.zeros(rounds), np.zeros(rounds, np.int64), np.zeros(rounds, np.int64)
     for place in range(rounds):
         random = generator(seed, "policy", place)
         allowed = world.crowd.allowed & state.subscribed[:, None]
         sight = Sight(allowed, state.count_recent(world.rules), place + 1)
         withheld = random.random(len(world.crowd)) < CONTROL
-        draft = policy.plan(sight, random)
-        sent = np.where(withheld, -1, draft.action)
+        sent, _ = policy.plan(sight, random).withhold(withheld)
         found = play(
             world.crowd,
             world.menu,
-            world.truth,
+            world.find_truth(place),
             world.rules,
             state,
             sent[:, None],
@@ -75,6 +84,7 @@ def compare_policies(
     *,
     rounds: int,
     seeds: Sequence[int],
+    memory: float = 1.0,
     progress: Callable[[int], None] = lambda seed: None,
 ) -> dict[Kind, Reals]:
     """Cumulative profit of each policy: seeds × rounds; money. Seed s is the same market for every policy."""
@@ -82,7 +92,9 @@ def compare_policies(
     for seed in seeds:
         world = make_world(seed)
         for kind in kinds:
-            found[kind].append(np.cumsum(run_rounds(world, kind, rounds=rounds, seed=seed).profit))
+            found[kind].append(
+                np.cumsum(run_rounds(world, kind, rounds=rounds, seed=seed, memory=memory).profit)
+            )
         progress(seed)
     return {kind: np.array(values) for kind, values in found.items()}
 

@@ -1,8 +1,9 @@
 """What is true of the simulated market and no policy ever sees: who responds to which action, and how much.
 
 *Planted*: the response of ``strategy.market``, times an appeal of each action and a taste of each segment for each
-action, both drawn from the seed: which action is best, and for whom, is another in every market. *Fitted*: drawn from
-the posterior of the effects that the workspace's own experiments have shown. Reads and writes no table.
+action, both drawn from the seed: which action is best, and for whom, is another in every market. It stays as it is, or
+drifts from round to round. *Fitted*: drawn from the posterior of the effects that the workspace's own experiments have
+shown. Reads and writes no table.
 """
 
 from __future__ import annotations
@@ -34,6 +35,20 @@ class Planting:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How a planted market moves from round to round; stated with every result."""
+
+    persistence: float = 0.85
+    """What is left of an action's appeal and a segment's taste (logarithms) after a round; the rest is drawn anew, so
+    that they spread as wide in every round as in the first."""
+    answered: float = 0.05
+    """Chance that from a round on competitors answer an action."""
+    answer: float = 0.5
+    """Share of the response that is left while they do."""
+    answer_rounds: int = 3
+
+
+@dataclass(frozen=True)
 class Truth:
     """The responses of n customers to a actions."""
 
@@ -53,13 +68,38 @@ class Truth:
 
 def plant(crowd: Crowd, menu: Menu, *, seed: int, planting: Planting | None = None) -> Truth:
     """Responses drawn for this seed."""
-    drawn = planting or Planting()
     random = generator(seed, "truth")
-    rested = replace(crowd.people, recent_contacts=np.zeros(len(crowd)))
-    appeal = np.exp(drawn.appeal * random.standard_normal(len(menu)) - drawn.appeal**2 / 2)
+    appeal = random.standard_normal(len(menu))
     taste = random.standard_normal((len(crowd.segments), len(menu)))
-    taste = np.exp(drawn.taste * taste - drawn.taste**2 / 2)
-    respond = response_probability(Market(seed), rested, menu.actions) * appeal * taste[crowd.segment]
+    return _shape(crowd, menu, seed, planting or Planting(), appeal, taste)
+
+
+def plant_rounds(
+    crowd: Crowd, menu: Menu, *, seed: int, rounds: int, drift: Drift, planting: Planting | None = None
+) -> tuple[Truth, ...]:
+    """Responses drawn for this seed that drift: one truth a round, the first as in ``plant``."""
+    random = generator(seed, "truth")
+    appeal = random.standard_normal(len(menu))
+    taste = random.standard_normal((len(crowd.segments), len(menu)))
+    fresh = float(np.sqrt(1 - drift.persistence**2))
+    answered, truths = np.zeros(len(menu), dtype=np.int64), []
+    for place in range(rounds):
+        if place:
+            moves = generator(seed, "drift", place)
+            appeal = drift.persistence * appeal + fresh * moves.standard_normal(appeal.shape)
+            taste = drift.persistence * taste + fresh * moves.standard_normal(taste.shape)
+            begins = (answered == 0) & (moves.random(len(menu)) < drift.answered)
+            answered = np.where(begins, drift.answer_rounds, np.maximum(answered - 1, 0))
+        truth = _shape(crowd, menu, seed, planting or Planting(), appeal, taste)
+        truths.append(replace(truth, respond=truth.respond * np.where(answered > 0, drift.answer, 1.0)))
+    return tuple(truths)
+
+
+def _shape(crowd: Crowd, menu: Menu, seed: int, drawn: Planting, appeal: Reals, taste: Reals) -> Truth:
+    rested = replace(crowd.people, recent_contacts=np.zeros(len(crowd)))
+    liked = np.exp(drawn.appeal * appeal - drawn.appeal**2 / 2)
+    matched = np.exp(drawn.taste * taste - drawn.taste**2 / 2)
+    respond = response_probability(Market(seed), rested, menu.actions) * liked * matched[crowd.segment]
     return Truth(
         respond=np.minimum(MOST, drawn.strength * respond),
         redeem=free_redemption_probability(rested, menu.actions),
