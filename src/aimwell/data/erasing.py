@@ -32,7 +32,7 @@ from aimwell.engine.file_stream import write_batches
 from aimwell.engine.files import DataFile
 from aimwell.engine.session import Session
 
-KEPT_TABLES = ("order_lines", "plan_items", "assignments", "deliveries", "outcomes")
+KEPT_TABLES = ("order_lines", "plan_items", "assignments", "exposures", "deliveries", "outcomes")
 """Tables whose rows are kept without the person, so that revenue and experiments keep their totals."""
 _REASON = say("The person was erased.")
 _SUFFIX = re.compile(r"-(\d{4}-\d{2}|patch|overlay)\.parquet$")
@@ -209,6 +209,10 @@ def _stand_in(table: Table, cut: Cut) -> dict[str, str]:
         replaced |= {"ordered_at": day, "ordered_hour": "NULL"}
     if table.name == "plan_items":
         replaced["reason"] = literal(_REASON.to_json())
+    if table.name == "exposures":
+        # The caller's name for the question may tell the customer, and the instant a visit.
+        replaced["request_id"] = f"'erased-' || substring(sha256({salt} || request_id), 1, 24)"
+        replaced["decided_at"] = f"timezone({literal(cut.zone)}, CAST(decided_on AS TIMESTAMP))"
     if table.name == "deliveries":
         replaced["delivery_id"] = f"sha256(plan_id || chr(31) || {number} || chr(31) || action_id)"
     return replaced

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -23,7 +24,9 @@ from aimwell.data.person import PERSON_COLUMNS, build_patterns
 from aimwell.engine.hot_events import forget_states
 from aimwell.engine.hot_tables import HOT_BATCHES
 from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.live_tables import LIVE_TURNS
 from aimwell.engine.manifest import decode_batches, encode_batch
+from aimwell.engine.seen_ids import digest_ids, pack_digests
 from aimwell.engine.session import Session
 from aimwell.engine.store import Store
 from aimwell.engine.store_metadata import METADATA
@@ -32,6 +35,8 @@ from aimwell.engine.workspace import Workspace
 _NO_WORDS = ("table_files", "table_versions", "pending_erasures", "hot_batches", "hot_digests")
 """Tables that hold no words, and the record of the erasure itself, which goes last."""
 _CHUNK = 500
+_DIGEST = 16
+"""Bytes of a digest (``engine.seen_ids``)."""
 
 
 def count_store(workspace: Workspace, cut: Cut) -> dict[str, tuple[int, int]]:
@@ -66,6 +71,7 @@ def clear_store(connection: sa.Connection, workspace: Workspace, cut: Cut) -> No
     for table, column in list_person_tables():
         for chunk in _split(cut):
             connection.execute(sa.delete(table).where(column.in_(chunk)))
+    _overwrite_digests(connection, cut)
     for table, keys, name, value in list(_find_words(connection, cut)):
         change = sa.update(table).where(*(table.c[key] == known for key, known in keys.items()))
         connection.execute(change.values({name: value}))
@@ -130,6 +136,20 @@ def _anonymise_deliveries(connection: sa.Connection, cut: Cut) -> None:
             connection.execute(
                 sa.update(DELIVERIES).where(columns.delivery_id == row.delivery_id).values(values)
             )
+
+
+def _overwrite_digests(connection: sa.Connection, cut: Cut) -> None:
+    """Random bytes in the place of the person's digests among live contacts: they count for nobody any more."""
+    columns = LIVE_TURNS.c
+    own = {pack_digests(digest_ids([record])) for record in cut.person.records}
+    for row in connection.execute(sa.select(columns.batch, columns.contacts, columns.released)).all():
+        values = {}
+        for name, packed in (("contacts", row.contacts), ("released", row.released)):
+            parts = [packed[start : start + _DIGEST] for start in range(0, len(packed), _DIGEST)]
+            if own.intersection(parts):
+                values[name] = b"".join(os.urandom(_DIGEST) if part in own else part for part in parts)
+        if values:
+            connection.execute(sa.update(LIVE_TURNS).where(columns.batch == row.batch).values(values))
 
 
 def _clear_hot(connection: sa.Connection, workspace: Workspace, cut: Cut) -> None:

@@ -93,12 +93,6 @@ FROM latest
 ORDER BY customer_id, channel
 """
 
-JOINED_SQL = """
-SELECT identities.record_id AS record_id, identities.customer_id AS customer_id
-FROM identities
-JOIN suppressed_records ON suppressed_records.record_id = identities.record_id
-"""
-
 PRODUCTS_SQL = """
 SELECT
     recommendations.customer_id AS customer_id,

@@ -5,9 +5,9 @@ A row is reserved in the transaction that checks policy. Recovery touches only e
 crash left behind is repeated where the provider rejects repeats, asked about where it can be asked, and *in
 doubt* otherwise: counted, shown, never repeated. The audience is always the sum of the states.
 
-Writes the store's ``deliveries``, ``consent_states``, ``suppressions`` and ``contact_gate``. The statements are
-portable (SQLite, PostgreSQL). Every transaction that reserves takes the gate's next turn first: that serialises
-the contact cap over all plans and gives the fence its number.
+Writes the store's ``deliveries``, ``consent_states``, ``suppressions`` and ``contact_gate``; ``policy`` reads
+``live_turns``, too. The statements are portable (SQLite, PostgreSQL). Every transaction that reserves takes the gate's
+next turn first: that serialises the contact cap over all plans and gives the fence its number.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from aimwell.deployment.ledger_rows import (
     skip,
     split,
 )
-from aimwell.deployment.policy import Candidate, ContactRules, judge
+from aimwell.deployment.policy import Candidate, ContactRules, LiveMemory, judge
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.permissions import (
     ConsentState,
@@ -93,6 +93,7 @@ class Ledger:
         self.terms = terms or Terms()
         self.owner = owner or f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._clock = clock
+        self._live = LiveMemory()
 
     def now_ms(self) -> int:
         """The worker's clock in milliseconds."""
@@ -135,7 +136,7 @@ class Ledger:
             if held is not None:
                 return Reservation(fence, (), 0, held)
             candidates = read_queued(connection, plan_id, channel, self.now_ms(), limit)
-            verdicts = judge(connection, candidates, self._rules, self.now_ms())
+            verdicts = judge(connection, candidates, self._rules, self.now_ms(), live=self._live)
             granted = [row for row in candidates if verdicts[row.delivery_id] is None]
             self._lease(connection, granted, fence)
             skip(connection, verdicts, self.now_ms())

@@ -1,7 +1,8 @@
 """Who may be contacted: suppression, consent, a known address, the universal contact cap.
 
 ``judge`` runs in the very transaction that reserves deliveries, so that a withdrawal or another plan's contact
-is seen before, never after. Reads the store's ``suppressions``, ``consent_states`` and ``deliveries``; writes nothing.
+is seen before, never after. Contacts by live decisions count like those of campaigns. Reads the store's
+``suppressions``, ``consent_states``, ``deliveries`` and ``live_turns``; writes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from aimwell.core.text import Text, say
 from aimwell.engine.ledger_tables import CONSENT_STATES, CONTACT_STATES, DELIVERIES
+from aimwell.engine.live_contacts import LiveContacts
 from aimwell.engine.permissions import ALL_CHANNELS, ConsentState, list_suppressions
 
 REASONS: dict[str, Text] = {
@@ -63,8 +65,27 @@ def title_reason(code: str) -> Text:
     return REASONS.get(code) or say("Provider's code {code}", code=code)
 
 
+class LiveMemory:
+    """What a worker remembers of live contacts from one reservation to the next; without it they are read anew."""
+
+    def __init__(self) -> None:
+        self._known: LiveContacts | None = None
+
+    def catch_up(self, connection: sa.Connection, first: date) -> LiveContacts:
+        """All live contacts from ``first`` on, as they stand in this transaction, which holds the gate's turn."""
+        if self._known is None or self._known.first > first:
+            self._known = LiveContacts(first)
+        self._known.catch_up(connection)
+        return self._known
+
+
 def judge(
-    connection: sa.Connection, candidates: Sequence[Candidate], rules: ContactRules, now_ms: int
+    connection: sa.Connection,
+    candidates: Sequence[Candidate],
+    rules: ContactRules,
+    now_ms: int,
+    *,
+    live: LiveMemory | None = None,
 ) -> dict[str, str | None]:
     """For each delivery id: None when it may go out at ``now_ms``, else the code of the first rule that forbids it."""
     if not candidates:
@@ -72,6 +93,10 @@ def judge(
     suppressed = _find_suppressed(connection, candidates)
     consents = _find_consents(connection, candidates)
     contacts = _find_contacts(connection, candidates, rules)
+    first = min(candidate.contact_on for candidate in candidates) - timedelta(days=rules.cap_days)
+    decided = (live or LiveMemory()).catch_up(connection, first)
+    for day, customer, number in decided.count(_list_customers(candidates)):
+        contacts[customer][day] += number
     verdicts: dict[str, str | None] = {}
     for candidate in candidates:
         reason = _find_objection(candidate, suppressed, consents, now_ms)

@@ -8,20 +8,16 @@ files under ``outbox/<plan>/`` in the workspace. Launching again after a crash g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
-
-import pyarrow as pa
 
 from aimwell.core.errors import BadInput
 from aimwell.core.money import to_cents
 from aimwell.core.steps import Status, StepResult
 from aimwell.core.text import Language, Text, say
 from aimwell.deployment.audience import (
-    JOINED_SQL,
     Addressee,
     Plan,
     read_addressees,
@@ -42,7 +38,8 @@ from aimwell.deployment.policy import ContactRules
 from aimwell.deployment.sending import Worked, work
 from aimwell.deployment.summary import summarise, title_channel
 from aimwell.deployment.unsubscribe import load_secret, require_address
-from aimwell.engine.permissions import add_suppression, list_suppressions, suppress_customers
+from aimwell.engine.carried_suppressions import carry_suppressions
+from aimwell.engine.permissions import suppress_customers
 from aimwell.engine.workspace import Workspace
 
 Progress: TypeAlias = Callable[[str | Text], None]
@@ -82,7 +79,7 @@ def launch(
     _start_campaign(workspace, plan)
     ledger = open_ledger(workspace, terms=terms)
     ledger.remember_consents(consents)
-    _carry_suppressions(workspace)
+    carry_suppressions(workspace)
     ledger.enqueue([_intend(item, plan_id, as_of, prior, ways) for item in addressees])
     composer = _build_composer(workspace, plan, contents, addressees)
     worked = _work_all(ledger, plan_id, ways, composer, progress or _stay_silent)
@@ -127,23 +124,6 @@ def stop(workspace: Workspace, plan_id: str) -> int:
 def suppress(workspace: Workspace, customer_id: str, *, channel: str = "all", source: str = "cli") -> bool:
     """Never contact the customer again, on one channel or on all; False when that stood already."""
     return suppress_customers(workspace.store, [customer_id], channel=channel, source=source)
-
-
-def _carry_suppressions(workspace: Workspace) -> None:
-    """A record that was suppressed before it was joined with others suppresses the person."""
-    with workspace.store.begin() as connection:
-        entries = list_suppressions(connection)
-    if not entries:
-        return
-    with workspace.read() as reader:
-        records = sorted({entry.customer_id for entry in entries})
-        reader.register("suppressed_records", pa.table({"record_id": records}))
-        rows = reader.query(JOINED_SQL).to_pylist()
-    customers = {row["record_id"]: row["customer_id"] for row in rows}
-    with workspace.store.begin() as connection:
-        for entry in entries:
-            if entry.customer_id in customers:
-                add_suppression(connection, replace(entry, customer_id=customers[entry.customer_id]))
 
 
 def open_ledger(workspace: Workspace, *, terms: Terms | None = None) -> Ledger:

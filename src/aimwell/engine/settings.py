@@ -87,14 +87,53 @@ class ContactSettings(_Section):
     exploration_share: Share = 0.1
 
 
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class LimitSettings(_Section):
+    """One limit of every plan, beside budget, call minutes and stock: ``[[strategy.limits]]``.
+
+    Exactly one of ``at_most`` and ``at_least`` is given. What counts are contacts by ``channel``, ``offer``,
+    ``action`` and ``slot`` (all of those that are given) of customers with ``where`` and in ``segment``.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$")]
+    title: Name | None = None
+    unit: Literal["money", "minutes", "contacts", "percent"] = "money"
+    """``percent``: of all whom the actions reach, so many are of ``where`` and ``segment``."""
+    at_most: Amount | None = None
+    at_least: Amount | None = None
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The amount is for one hour, and messages go out for so many hours."""
+    channel: Name | None = None
+    offer: Name | None = None
+    action: Name | None = None
+    slot: Name | None = None
+    segment: Name | None = None
+    """A saved segment, by its name."""
+    where: dict[str, str | bool | int | float | tuple[str | bool | int | float, ...]] = Field(
+        default_factory=dict
+    )
+    """Tag, or ``customers.`` and a column → the value, or several, that count."""
+
+
 class StrategySettings(_Section):
-    """What a wave may spend."""
+    """What a wave may spend, and what else it keeps to."""
 
     budget: Cost = Decimal("1500")
     call_minutes: Annotated[float, Field(ge=0)] = 600.0
     pilot_share: Share = 0.5
     caution: Annotated[float, Field(ge=0, le=3)] = 0.0
     """Standard errors that are taken off an effect before it competes (0: expected profit)."""
+    exploration: Literal["even", "thompson"] = "even"
+    """How the explored share draws among near-best actions: evenly, or each as often as it may be the best."""
+    personalising: Literal["believed", "proven"] = "believed"
+    """Whose effects a plan uses: each customer's as believed, or, until held-out answers prove that customers differ,
+    each action's mean effect for everybody."""
+    pressure_cost: Cost = Decimal(0)
+    """Money taken off each action of a customer for every contact in the last ``contact.cap_days`` days."""
+    limits: tuple[LimitSettings, ...] = ()
 
 
 class SmtpSettings(_Section):
@@ -195,6 +234,8 @@ def _explain_problem(kind: str, name: str, context: Mapping[str, Any]) -> Text:
             return say("it is needed")
         case "string_pattern_mismatch" if name == "currency":
             return say("a currency has three capital letters, such as EUR or CNY")
+        case "string_pattern_mismatch" if name == "id":
+            return say("use letters, digits, - and _")
         case "string_pattern_mismatch":
             return say("write an amount of memory such as 2GB or 500MB")
         case "literal_error":
@@ -218,12 +259,13 @@ def write_settings(settings: Settings, file: Path) -> None:
     ]
     values = settings.model_dump(mode="json", exclude={"smtp_password"})
     lines += [f"seed = {values.pop('seed')}", ""]
-    channels = values.pop("channels")
+    channels, limits = values.pop("channels"), values["strategy"].pop("limits")
     notes = {
         "business": "margin_rate: share of revenue that is margin, where a product's own cost is unknown",
         "engine": "name: duckdb, spark or clickhouse; spark_master: where Spark runs, if not on this machine",
         "contact": "at most cap contacts in cap_days days; holdout: never contacted; control: of each plan",
-        "strategy": "budget of a wave; call_minutes: capacity of the call centre; pilot_share: of the audience",
+        "strategy": "budget of a wave; call_minutes: capacity of the call centre; pilot_share: of the audience;\n"
+        "# pressure_cost: what each contact of the last days takes off the next; more limits: [[strategy.limits]]",
         "events": "consumer_hours: a reader of the stream that is silent for so long keeps no event waiting",
         "smtp": "the password comes from the environment: AIMWELL_SMTP_PASSWORD",
     }
@@ -232,6 +274,8 @@ def write_settings(settings: Settings, file: Path) -> None:
         lines += _render_section(section, content)
     for name, content in channels.items():
         lines += _render_section(f"channels.{name}", content)
+    for content in limits:
+        lines += ["[[strategy.limits]]", *_render_section("", content)[1:]]
     file.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -245,6 +289,11 @@ def _render_value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, dict):
+        pairs = [f"{_render_value(key)} = {_render_value(one)}" for key, one in value.items()]
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_render_value, value)) + "]"
     text = str(value)
     escaped = "".join(
         f"\\{char}"

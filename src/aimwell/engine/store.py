@@ -134,9 +134,13 @@ class Store:
 
     def load_definition(self, kind: str, name: str) -> dict[str, Any] | None:
         """The newest version of a definition, or None."""
-        with self.begin() as connection:
-            latest = _latest_definition(connection, kind, name)
+        latest = self.load_latest(kind, name)
         return None if latest is None else latest[1]
+
+    def load_latest(self, kind: str, name: str) -> tuple[int, dict[str, Any]] | None:
+        """The newest version's number and the definition itself, or None."""
+        with self.begin() as connection:
+            return _latest_definition(connection, kind, name)
 
     def list_definitions(self, kind: str) -> dict[str, dict[str, Any]]:
         """The newest version of every definition of ``kind``, by name."""

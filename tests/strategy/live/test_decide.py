@@ -17,7 +17,7 @@ from aimwell.core.errors import AimwellError, BadInput, Conflict
 from aimwell.core.seeds import draw_uniforms
 from aimwell.data.erasure_store import list_person_tables
 from aimwell.engine.ledger_tables import DELIVERIES
-from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS
+from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS
 from aimwell.engine.permissions import ConsentState, remember_consents, suppress_customers
 from aimwell.engine.store import Store
 from aimwell.strategy.live.decide import LiveDecider
@@ -258,7 +258,7 @@ def test_the_books_are_right_and_it_does_not_matter_who_waits_with_whom(
 ) -> None:
     plan, requests = day
     with shared.begin() as connection:
-        for table in (LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS):
+        for table in (LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS):
             connection.execute(sa.delete(table))
     decider, answers, rest = start(shared, plan), [], list(requests)
     for size in sizes:
@@ -270,6 +270,7 @@ def test_the_books_are_right_and_it_does_not_matter_who_waits_with_whom(
     assert max(acted.values(), default=0) <= plan.cap
     with shared.begin() as connection:
         connection.execute(sa.delete(LIVE_DECISIONS))
+        connection.execute(sa.delete(LIVE_TURNS))
         connection.execute(sa.update(LIVE_LIMITS).values(used=0))
     assert decided(start(shared, plan).decide_together(requests)) == answers
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimwell.core.errors import BadInput, Conflict, NotReady
-from aimwell.strategy.live.memory import ABSENT, DigestTable
+from aimwell.engine.digest_table import ABSENT, DigestTable
 from aimwell.strategy.live.plan import LivePlan, open_plan, read_plan, take_limits, take_plan_limits
 from aimwell.strategy.planner import make_rollout
 from tests.strategy.large.world import make_instance

@@ -74,10 +74,10 @@ def read_counters(store: Store, plan_id: str = "monday") -> dict[str, tuple[int,
 
 
 def count_use(plan: LivePlan, log: list[dict[str, Any]]) -> dict[str, int]:
-    """What the log's decisions take of each limit, counted anew."""
+    """What the log's decisions take of each limit, counted anew, without what was given back."""
     total = {limit.name: 0 for limit in plan.limits}
     for row in log:
-        if row["action_id"] is None:
+        if row["state"] not in ("reserved", "confirmed"):
             continue
         action = plan.actions.index(row["action_id"])
         for limit in plan.limits:

@@ -6,7 +6,8 @@ probabilities (group commit): a commit waits for the disk, whatever it holds. Pr
 so no limit is broken, and nothing is reserved by anybody who did not decide. A crash loses requests that were not
 answered, and nothing else; asked again under the same id, a request that was decided is answered as it was.
 
-Reads and writes what ``strategy.live.ledger`` does.
+Whoever asked says afterwards whether the action was shown (``settle``); what was not is given back, and so is what
+waits for longer than the plan's ``hold_ms``. Reads and writes what ``strategy.live.ledger`` does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -33,12 +35,15 @@ from aimwell.strategy.live.kernels import (
     set_prices,
 )
 from aimwell.strategy.live.ledger import (
+    NONE,
     Memory,
     count_deliveries,
     find_forbidden,
+    is_closed,
     read_decision,
     read_used,
     write_log,
+    write_turn,
     write_used,
 )
 from aimwell.strategy.live.plan import LivePlan, read_plan
@@ -50,12 +55,17 @@ from aimwell.strategy.live.requests import (
     Decision,
     Request,
     prepare,
+    refuse_closed,
     refuse_erased,
     refuse_hour,
     refuse_reuse,
 )
 from aimwell.strategy.live.rounds import Pending, Rounds
+from aimwell.strategy.live.settle import Outcome, Settled, Settling, find_due
 from aimwell.strategy.problem import Integers, Reals
+
+SWEEP_MS = 1_000
+"""How often a process that decides looks for reservations that nobody confirmed."""
 
 
 class LiveDecider:
@@ -71,17 +81,23 @@ class LiveDecider:
         self._memory = Memory(store, self.plan)
         self._limits = _LimitArrays(self.plan)
         self._lock = threading.Lock()
+        self._swept_ms = 0
+        self.before: Integers = np.zeros(len(self.plan.limits), dtype=np.int64)
+        """What was used of each limit before the last transaction that decided."""
         self._rounds = Rounds()
         self._writer = threading.Thread(target=self._write, name="live-decisions", daemon=True)
+        self._open = False
         self.commits = 0
 
     def __enter__(self) -> LiveDecider:
         self._writer.start()
+        self._open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open = False
         self._rounds.end()
         self._writer.join()
 
@@ -94,7 +110,7 @@ class LiveDecider:
 
         RuntimeError outside the decider's ``with`` block: nobody would answer.
         """
-        if not self._writer.is_alive():
+        if not self._open:
             raise RuntimeError("the decider is not open")
         if context.at_ms is None:
             context = context._replace(at_ms=int(self._clock() * 1000))
@@ -103,15 +119,8 @@ class LiveDecider:
     def decide_together(self, requests: Sequence[Request]) -> list[Answer]:
         """Decide in this order, in one transaction; for each request its decision, or what is wrong with it."""
         now_ms = int(self._clock() * 1000)
-        numbers: dict[str, int] = {}
-        own: list[Request] = []
-        own_number: list[int] = []
-        for customer, context in requests:
-            number = numbers.setdefault(context.request_id, len(numbers))
-            own_number.append(number)
-            if number == len(own):
-                stamped = context if context.at_ms is not None else context._replace(at_ms=now_ms)
-                own.append((customer, stamped))
+        own, own_number = _leave_out_twins(requests, now_ms)
+        self._release_some(now_ms)
         answers: list[Answer | None] = [None] * len(own)
         batch = prepare(self.plan, own, answers)
         if batch is not None:
@@ -128,13 +137,54 @@ class LiveDecider:
             for number, (customer, _) in zip(own_number, requests, strict=True)
         ]
 
+    def read_used(self) -> Integers:
+        """What all processes have used of each limit by now."""
+        with self._store.snapshot() as connection:
+            return read_used(connection, self.plan.plan_id)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Settled]:
+        """Take down in one transaction what was shown and what was not; for each what stands, or what is wrong.
+
+        Safe to repeat. What was shown too late takes its share of the limits again, where there is still room.
+        """
+        with self._lock, self._store.begin() as connection:
+            turn = take_turn(connection)
+            self._memory.catch_up(connection, turn)
+            found = Settling(connection, self.plan, self._memory, int(self._clock() * 1000))
+            answers = [found.settle(outcome) for outcome in outcomes]
+            found.write(turn)
+        self._memory.remember(turn, NONE, found.contacts, found.released)
+        return answers
+
+    def release_expired(self) -> int:
+        """Give back what waits for longer than it may; how many decisions that ended."""
+        hold, now_ms = self.plan.hold_ms, int(self._clock() * 1000)
+        if hold is None:
+            return 0
+        with self._store.snapshot() as connection:
+            if find_due(connection, self.plan, now_ms - hold) is None:
+                return 0
+        with self._lock, self._store.begin() as connection:
+            turn = take_turn(connection)
+            self._memory.catch_up(connection, turn)
+            found = Settling(connection, self.plan, self._memory, now_ms)
+            ended = found.release_due(now_ms - hold)
+            found.write(turn)
+        self._memory.remember(turn, NONE, found.contacts, found.released)
+        return ended
+
+    def _release_some(self, now_ms: int) -> None:
+        # Once a second: it is a transaction of its own, and nobody counts on the very moment.
+        if self.plan.hold_ms is not None and abs(now_ms - self._swept_ms) >= SWEEP_MS:
+            self._swept_ms = now_ms
+            self.release_expired()
+
     def read_prices(self, at_ms: int | None = None) -> dict[str, float]:
         """The price of each limit at an instant (now), money per unit, at what all processes have used by now."""
         plan, limits = self.plan, self._limits
         prices = np.empty(len(plan.limits))
         at = int(self._clock() * 1000) if at_ms is None else at_ms
-        with self._store.snapshot() as connection:
-            used = read_used(connection, plan.plan_id)
+        used = self.read_used()
         passed = find_passed(at, plan.starts_ms, plan.ends_ms, limits.rhythm)
         set_prices(used, limits.bounds, limits.signs, limits.base, limits.gains, passed, prices)
         return dict(zip((limit.name for limit in plan.limits), prices.tolist(), strict=True))
@@ -151,6 +201,10 @@ class LiveDecider:
             inside = (batch.at >= plan.starts_ms) & (batch.at < plan.ends_ms)
             for index in np.flatnonzero((known < 0) & ~inside):
                 answers[batch.places[index]] = refuse_hour()
+            if is_closed(connection, plan.plan_id):
+                for index in np.flatnonzero((known < 0) & inside):
+                    answers[batch.places[index]] = refuse_closed()
+                return
             batch = batch.take(np.flatnonzero((known < 0) & inside))
             if not len(batch):
                 return
@@ -159,18 +213,20 @@ class LiveDecider:
             found = self._decide(connection, batch, used)
             decisions = found.describe(plan, batch)
             write_log(connection, plan, turn, decisions, batch)
+            contacts = batch.people_digests[batch.person[found.action != NO_ACTION]]
+            now_ms = int(self._clock() * 1000)
+            write_turn(connection, plan, turn, now_ms, requests=batch.digests, contacts=contacts)
             write_used(connection, plan.plan_id, used, before)
         # Only what was committed is remembered, and answered.
-        contacted = batch.people_digests[batch.person[found.action != NO_ACTION]]
-        self._memory.remember(turn, batch.digests, np.arange(len(batch)), contacted)
-        self.commits += 1
+        self._memory.remember(turn, batch.digests, contacts, NONE)
+        self.commits, self.before = self.commits + 1, before
         for place, decision in zip(batch.places, decisions, strict=True):
             answers[place] = decision
 
     def _decide(self, connection: sa.Connection, batch: Batch, used: Integers) -> _Found:
         """Decide the batch; ``used`` moves on."""
         plan, limits = self.plan, self._limits
-        contacts = self._memory.count_contacts(batch.people_digests)
+        contacts = self._memory.count_contacts(batch.people_digests) + batch.prior
         contacts += count_deliveries(connection, plan, batch.people)
         forbidden = find_forbidden(connection, plan, batch.people, int(batch.at.max()))
         value, held = batch.value, batch.held
@@ -245,7 +301,28 @@ class _Found:
             cost.tolist(),
             [False] * len(batch),
         )
-        return list(map(Decision._make, zip(*columns, strict=True)))
+        return list(map(_MAKE, zip(*columns, strict=True)))
+
+
+_MAKE: Callable[[tuple[object, ...]], Decision] = partial(tuple.__new__, Decision)
+"""What ``Decision._make`` does, without a call in Python for each."""
+
+
+def _leave_out_twins(requests: Sequence[Request], now_ms: int) -> tuple[list[Request], list[int]]:
+    """Each request id once, with an instant; and of all requests which of these they are (of no use where all are)."""
+    ids = {context.request_id for _, context in requests}
+    if len(ids) == len(requests) and not any(context.at_ms is None for _, context in requests):
+        return list(requests), []
+    numbers: dict[str, int] = {}
+    own: list[Request] = []
+    own_number: list[int] = []
+    for customer, context in requests:
+        number = numbers.setdefault(context.request_id, len(numbers))
+        own_number.append(number)
+        if number == len(own):
+            stamped = context if context.at_ms is not None else context._replace(at_ms=now_ms)
+            own.append((customer, stamped))
+    return own, own_number
 
 
 def _tell_known(found: Decision | None, customer: str) -> Answer:

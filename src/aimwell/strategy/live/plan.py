@@ -1,12 +1,12 @@
 """What live decisions of a day go by: actions, limits with the last plan's prices, the day's rhythm, exploration, caps.
 
-Writes the store's ``live_plans`` and ``live_limits``; reads them back. The plan of a name is never changed: whoever
-decides, in whatever process, decides by the same one.
+Writes the store's ``live_plans``, ``live_limits`` and ``live_profiles``; reads the plans back. The plan of a name is
+never changed: whoever decides, in whatever process, decides by the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
-from aimwell.engine.live_tables import LIVE_LIMITS, LIVE_PLANS
+from aimwell.engine.ledger_tables import CONTACT_GATE
+from aimwell.engine.live_tables import LIVE_LIMITS, LIVE_PLANS, LIVE_PROFILES
 from aimwell.engine.permissions import take_turn
 from aimwell.engine.store import Store
-from aimwell.strategy.inputs import PlanInputs
+from aimwell.strategy.inputs import Limit, PlanInputs
 from aimwell.strategy.large.instance import Instance
 from aimwell.strategy.problem import Integers, Reals, Sense
 
@@ -55,6 +56,10 @@ class LiveLimit:
     """By how much the price moves per share by which spending is ahead of its pace (``kernels``)."""
     sense: Sense = "at_most"
     of_cost: bool = False
+    title: str = ""
+    """For people, as ``Text.to_json`` writes it; empty: the name."""
+    unit: str = ""
+    """What a whole number of it is: cents, seconds, offers, contacts."""
 
     @property
     def sign(self) -> int:
@@ -87,6 +92,14 @@ class LivePlan:
     """Contacts of a customer in ``cap_days`` business days, over all plans, live or not."""
     cap_days: int = 1
     holdout: float = 0.0
+    hold_ms: int | None = None
+    """How long a decision waits to be confirmed before what it reserved is given back; None: for ever."""
+    source: str | None = None
+    """The plan whose limits and prices these are."""
+    action_titles: tuple[str, ...] = ()
+    """For people, as ``Text.to_json`` writes them."""
+    notices: tuple[str, ...] = ()
+    """What is not kept, or not known, in words; as ``Text.to_json`` writes them."""
 
     def __post_init__(self) -> None:
         if not self.actions or len(set(self.actions)) < len(self.actions):
@@ -100,6 +113,10 @@ class LivePlan:
                 raise _refuse(name, say("'{name}' must be at least 0 and below 1.", name=name))
         if not 0 < self.near <= 1:
             raise _refuse("near", say("'{name}' must be above 0 and at most 1.", name="near"))
+        if self.hold_ms is not None and self.hold_ms < 1:
+            raise _refuse("hold_ms", say("'{name}' must be at least 1.", name="hold_ms"))
+        if self.action_titles and len(self.action_titles) != len(self.actions):
+            raise _refuse("action_titles", say("Every action needs its title."))
         if self.cap < 1 or self.cap_days < 1:
             raise _refuse("cap", say("'{name}' must be at least 1.", name="cap"))
         steps = np.diff(np.array(self.rhythm))
@@ -149,10 +166,17 @@ class LivePlan:
         return cls(**{**body, **tuples, "day": date.fromisoformat(body["day"]), "limits": limits})
 
 
-def open_plan(store: Store, plan: LivePlan) -> None:
-    """Keep ``plan``, with nothing used of its limits; nothing happens when it stands already.
+def open_plan(
+    store: Store,
+    plan: LivePlan,
+    profiles: Iterable[list[dict[str, Any]]] = (),
+    *,
+    seen_turn: int | None = None,
+) -> None:
+    """Keep ``plan``, with nothing used of its limits, and its customers' ``profiles`` (rows of ``live_profiles``).
 
-    Raises Conflict when another plan has this name.
+    Nothing happens when it stands already. Raises Conflict when another plan has this name, or when another one was
+    opened from the same source since ``seen_turn``: both would spend what was left.
     """
     body = plan.to_json()
     with store.begin() as connection:
@@ -167,6 +191,8 @@ def open_plan(store: Store, plan: LivePlan) -> None:
                 say("There is another live plan named '{name}' already.", name=plan.plan_id),
                 remedy=say("Choose another name: what is decided by a plan cannot be changed."),
             )
+        if seen_turn is not None:
+            _check_alone(connection, plan, seen_turn)
         values = {"plan_id": plan.plan_id, "day": plan.day, "body": body}
         connection.execute(sa.insert(LIVE_PLANS), {**values, "opened_at": now(), "opened_turn": turn})
         rows = [
@@ -182,6 +208,25 @@ def open_plan(store: Store, plan: LivePlan) -> None:
         ]
         if rows:
             connection.execute(sa.insert(LIVE_LIMITS), rows)
+        for some in profiles:
+            connection.execute(sa.insert(LIVE_PROFILES), some)
+
+
+def read_turn(store: Store) -> int:
+    """The newest turn of the contact gate; 0 where nobody has taken one yet."""
+    with store.snapshot() as connection:
+        return int(connection.execute(sa.select(CONTACT_GATE.c.turn)).scalar() or 0)
+
+
+def _check_alone(connection: sa.Connection, plan: LivePlan, seen_turn: int) -> None:
+    query = sa.select(LIVE_PLANS.c.body).where(LIVE_PLANS.c.opened_turn > seen_turn)
+    for body in connection.execute(query).scalars():
+        if plan.source is not None and body.get("source") == plan.source:
+            raise Conflict(
+                "strategy.live_plan_meanwhile",
+                say("Another live day was opened from the same plan at this moment."),
+                remedy=say("Open yours again: it gets what is left then."),
+            )
 
 
 def read_plan(store: Store, plan_id: str) -> LivePlan:
@@ -195,6 +240,17 @@ def read_plan(store: Store, plan_id: str) -> LivePlan:
             remedy=say("Open one for the day first."),
         )
     return LivePlan.from_json(body)
+
+
+def close_plan(store: Store, plan_id: str) -> bool:
+    """Decide nothing by the plan any more; False when it was closed before. NotReady when there is none."""
+    read_plan(store, plan_id)
+    with store.begin() as connection:
+        take_turn(connection)
+        still_open = (LIVE_PLANS.c.plan_id == plan_id) & LIVE_PLANS.c.closed_at.is_(None)
+        return (
+            connection.execute(sa.update(LIVE_PLANS).where(still_open).values(closed_at=now())).rowcount > 0
+        )
 
 
 def take_limits(instance: Instance, prices: Reals, *, profit: float, used: Reals) -> tuple[LiveLimit, ...]:
@@ -218,32 +274,40 @@ def take_plan_limits(
 ) -> tuple[LiveLimit, ...]:
     """A plan's limits, ``share`` of each for the day, with the shadow prices that the plan was made at.
 
-    ``prices``: money per unit of the plan's rows (cents for money). Minutes are counted in seconds.
+    ``prices``: money per unit of the plan's rows (cents for money). Minutes are counted in seconds. Limits on shares
+    are left out: they take from some what they give to others, which one decision at a time cannot.
     """
-    limits = []
-    for limit, row, price in zip(inputs.limits, inputs.build_rows(), prices, strict=True):
-        counted = np.array([limit.actions is None or a.action_id in limit.actions for a in inputs.actions])
-        scale = 60 if limit.unit == "minutes" else 1
-        each = (
-            np.array([60 * a.minutes for a in inputs.actions])
-            if limit.unit == "minutes"
-            else np.ones(len(counted))
-        )
-        bound = row.limit * scale * share
-        bound = np.floor(bound + 1e-6) if row.sense == "at_most" else np.ceil(bound - 1e-6)
-        own = float(price) / scale
-        limits.append(
-            LiveLimit(
-                limit.limit_id,
-                _to_units(limit.limit_id, np.atleast_2d(np.where(counted, each, 0.0))),
-                int(bound),
-                own,
-                choose_gain(own, profit * share, float(bound)),
-                row.sense,
-                limit.unit == "money",
-            )
-        )
-    return tuple(limits)
+    return tuple(
+        take_limit(inputs, limit, row.limit, float(price), profit=profit, share=share)
+        for limit, row, price in zip(inputs.limits, inputs.build_rows(), prices, strict=True)
+        if limit.unit != "percent"
+    )
+
+
+def take_limit(
+    inputs: PlanInputs, limit: Limit, most: float, price: float, *, profit: float, share: float
+) -> LiveLimit:
+    """``share`` of one limit; ``most`` and ``price`` are in and per unit of its row (cents for money)."""
+    scale = count_scale(limit)
+    bound = most * scale * share
+    bound = np.floor(bound + 1e-6) if limit.sense == "at_most" else np.ceil(bound - 1e-6)
+    own = price / scale
+    return LiveLimit(
+        limit.limit_id,
+        _to_units(limit.limit_id, inputs.build_table(limit) * scale),
+        int(bound),
+        own,
+        choose_gain(own, profit * share, float(bound)),
+        limit.sense,
+        limit.unit == "money",
+        limit.title.to_json(),
+        {"money": "cents", "minutes": "seconds"}.get(limit.unit, limit.unit),
+    )
+
+
+def count_scale(limit: Limit) -> int:
+    """How many whole units one unit of the limit's row is: minutes are counted in seconds."""
+    return 60 if limit.unit == "minutes" else 1
 
 
 def choose_gain(price: float, profit: float, use: float) -> float:

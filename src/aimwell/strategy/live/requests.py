@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -48,6 +49,8 @@ class Context(NamedTuple):
     segment: int = 0
     at_ms: int | None = None
     """When the customer came, ms since 1970 in UTC; None: now."""
+    prior_contacts: int = 0
+    """Contacts by other systems in the cap's window: they count towards the cap."""
 
 
 class Decision(NamedTuple):
@@ -92,6 +95,8 @@ class Batch:
     person: Integers
     """The place of each request's customer among ``people``."""
     people_digests: Digests
+    prior: Integers
+    """By person: contacts by other systems."""
     held: NDArray[np.int8]
     draws: Reals
 
@@ -136,6 +141,8 @@ def check_request(plan: LivePlan, customer_id: str, context: Context) -> Aimwell
 
 def prepare(plan: LivePlan, requests: Sequence[Request], answers: list[Answer | None]) -> Batch | None:
     """The requests as arrays; what is wrong with the others goes into ``answers``. None when none are left."""
+    if _look_alright(plan, requests):
+        return _arrange(plan, requests, answers, list(range(len(requests))))
     places: list[int] = []
     for place, (customer, context) in enumerate(requests):
         error = check_request(plan, customer, context)
@@ -146,34 +153,61 @@ def prepare(plan: LivePlan, requests: Sequence[Request], answers: list[Answer | 
     return _arrange(plan, requests, answers, places) if places else None
 
 
+def _look_alright(plan: LivePlan, requests: Sequence[Request]) -> bool:
+    """Whether the form of all requests is right, by a glance at all: each by itself would cost a tenth of the time."""
+    if not requests:
+        return False
+    customers, contexts = zip(*requests, strict=True)
+    try:
+        forms = set(map(_FORM, contexts))
+        lengths = list(map(len, map(_ID, contexts)))
+        names = list(map(len, customers))
+    except (AttributeError, TypeError):
+        return False
+    shape = (len(plan.actions),)
+    return (
+        forms == {(shape, "f", shape, "i")}
+        and min(lengths) > 0
+        and max(lengths) <= _LONGEST_REQUEST
+        and min(names) > 0
+        and max(names) <= _LONGEST_CUSTOMER
+    )
+
+
+_FORM = attrgetter("values.shape", "values.dtype.kind", "costs.shape", "costs.dtype.kind")
+_ID = attrgetter("request_id")
+
+
 def _arrange(
     plan: LivePlan, requests: Sequence[Request], answers: list[Answer | None], places: list[int]
 ) -> Batch | None:
-    contexts = [requests[place][1] for place in places]
-    customers = [requests[place][0] for place in places]
-    ids = [context.request_id for context in contexts]
-    index = {customer: number for number, customer in enumerate(dict.fromkeys(customers))}
-    people = list(index)
-    person = np.array([index[customer] for customer in customers], dtype=np.int64)
+    some = requests if len(places) == len(requests) else [requests[place] for place in places]
+    customers, contexts = zip(*some, strict=True)
+    ids, values, costs, segments, at, contacts = zip(*contexts, strict=True)
+    people = list(dict.fromkeys(customers))
+    index = dict(zip(people, range(len(people)), strict=True))
+    person = np.array(list(map(index.__getitem__, customers)), dtype=np.int64)
     held = np.full(len(places), CHOSEN, dtype=np.int8)
+    prior = np.zeros(len(people), dtype=np.int64)
+    if any(contacts):
+        np.maximum.at(prior, person, np.array(contacts, dtype=np.int64))
     if plan.holdout:
         out = draw_holdout(people, salt=plan.salt, share=plan.holdout)
         held[out[person]] = HOLDOUT
     shape = (len(places), len(plan.actions))
     batch = Batch(
         places,
-        ids,
-        customers,
+        list(ids),
+        list(customers),
         digest_ids(ids),
-        np.concatenate([context.values for context in contexts])
-        .reshape(shape)
-        .astype(np.float64, copy=False),
-        np.concatenate([context.costs for context in contexts]).reshape(shape).astype(np.int64, copy=False),
-        np.array([context.segment for context in contexts], dtype=np.int64),
-        np.array([context.at_ms for context in contexts], dtype=np.int64),
+        np.concatenate(values).reshape(shape).astype(np.float64, copy=False),
+        np.concatenate(costs).reshape(shape).astype(np.int64, copy=False),
+        np.array(segments, dtype=np.int64),
+        np.array(at, dtype=np.int64),
         people,
         person,
         digest_ids(people),
+        prior,
         held,
         _draw(plan, ids),
     )
@@ -193,14 +227,14 @@ def _drop_unusable(plan: LivePlan, batch: Batch, answers: list[Answer | None]) -
     return batch.take(np.flatnonzero(~bad)) if not bad.all() else None
 
 
-def _draw(plan: LivePlan, ids: list[str]) -> Reals:
+def _draw(plan: LivePlan, ids: Sequence[str]) -> Reals:
     """Whether and which: two uniform numbers for each request, the second only where it is needed."""
     draws = np.ones((len(ids), 2))
     if plan.exploration:
         salt = f"{plan.salt}:{plan.plan_id}:live"
         draws[:, 0] = draw_uniforms(f"{salt}:explore", ids)
         some = np.flatnonzero(draws[:, 0] < plan.exploration)
-        draws[some, 1] = draw_uniforms(f"{salt}:which", [ids[place] for place in some])
+        draws[some, 1] = draw_uniforms(f"{salt}:which", [ids[place] for place in some.tolist()])
     return draws
 
 
@@ -219,6 +253,15 @@ def refuse_erased() -> Conflict:
         "strategy.decision_erased",
         say("The decision of this request was erased together with its customer."),
         remedy=say("Give every request an id of its own."),
+    )
+
+
+def refuse_closed() -> Conflict:
+    """A request by a plan that was closed."""
+    return Conflict(
+        "strategy.live_plan_closed",
+        say("The live plan was closed: nothing is decided by it any more."),
+        remedy=say("Open the plan of this day."),
     )
 
 

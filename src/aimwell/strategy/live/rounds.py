@@ -39,7 +39,8 @@ class Pending(NamedTuple):
 
         TimeoutError after ``timeout`` seconds: whether it was decided, the same request asked again tells.
         """
-        if not self.round.done.wait(timeout):
+        done = self.round.done
+        if not done.is_set() and not done.wait(timeout):
             raise TimeoutError
         if self.round.error is not None:
             raise self.round.error
@@ -60,16 +61,22 @@ class Rounds:
     def join(self, request: Request) -> Pending:
         """A place in the newest round; waits for room where too many wait. RuntimeError after the end."""
         with self._changed:
-            while not self._ended and self._is_full() and len(self._waiting) >= MOST_ROUNDS:
-                self._changed.wait()
-            if self._ended:
-                raise RuntimeError("the decider has ended")
-            if self._is_full():
-                self._waiting.append(Round())
-                self._changed.notify_all()
-            newest = self._waiting[-1]
-            newest.requests.append(request)
-            return Pending(newest, len(newest.requests) - 1)
+            waiting = self._waiting
+            if self._ended or not waiting or len(waiting[-1].requests) >= MOST_TOGETHER:
+                self._begin_round()
+            newest = waiting[-1]
+            requests = newest.requests
+            requests.append(request)
+            return Pending(newest, len(requests) - 1)
+
+    def _begin_round(self) -> None:
+        while not self._ended and self._is_full() and len(self._waiting) >= MOST_ROUNDS:
+            self._changed.wait()
+        if self._ended:
+            raise RuntimeError("the decider has ended")
+        if self._is_full():
+            self._waiting.append(Round())
+            self._changed.notify_all()
 
     def take(self) -> Round | None:
         """The oldest round, as soon as there is one; None after the end, when none is left."""

@@ -1,17 +1,21 @@
-"""What a process remembers of the log: which requests were decided, and how often a customer was contacted on a day.
+"""Whole numbers by digest, in memory: which requests were decided, how often a customer was contacted on a day.
 
 Random ids in an index of the database would write a page each; here they are 16 bytes in a table of open addressing
-(Knuth 1973, 6.4), and the log is read once at the start and then as far as others have written. Reads and writes no
-tables.
+(Knuth 1973, 6.4), filled from a log that is read once at the start and then as far as others have written. Reads and
+writes no tables.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from aimwell.engine.seen_ids import Digests
-from aimwell.strategy.problem import Integers
+
+Integers: TypeAlias = NDArray[np.int64]
 
 _compile = njit(cache=True, nogil=True)
 _SMALLEST = 1 << 10
@@ -21,7 +25,7 @@ ABSENT = -1
 
 
 class DigestTable:
-    """Whole numbers ≥ 0 by digest; 24 bytes a place, at most three fifths of them taken."""
+    """Whole numbers by digest, never ``ABSENT``; 24 bytes a place, at most three fifths of them taken."""
 
     def __init__(self) -> None:
         self._keys = np.zeros((_SMALLEST, 2), dtype=np.uint64)
@@ -42,11 +46,11 @@ class DigestTable:
         self._make_room(len(digests))
         self._count += _put(self._keys, self._numbers, digests, numbers, False)
 
-    def add(self, digests: Digests) -> None:
-        """Add one to each digest's number, which begins at 0."""
+    def add(self, digests: Digests, amount: int = 1) -> None:
+        """Add ``amount`` to each digest's number, which begins at 0."""
         self._make_room(len(digests))
-        ones = np.ones(len(digests), dtype=np.int64)
-        self._count += _put(self._keys, self._numbers, digests, ones, True)
+        amounts = np.full(len(digests), amount, dtype=np.int64)
+        self._count += _put(self._keys, self._numbers, digests, amounts, True)
 
     def _make_room(self, more: int) -> None:
         size = len(self._numbers)

@@ -1,0 +1,197 @@
+"""What a live decision needs of a customer, one row of the store: which actions are possible and what each is worth.
+
+Made when a live day is opened (``opening``), read when the customer comes. Reads and writes the store's
+``live_profiles``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.text import Text, say
+from aimwell.engine.live_tables import LIVE_PROFILES
+from aimwell.engine.store import Store
+from aimwell.strategy.inputs import PlanInputs
+from aimwell.strategy.live.plan import LivePlan
+from aimwell.strategy.live.requests import Context
+
+_CHUNK = 1_000
+_KEYS = ("channels", "actions", "profit")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What one action is worth for the customer; money."""
+
+    profit: float
+    """Expected, after all costs."""
+    error: float
+    """Its standard error."""
+    cost_cents: int
+    handicap: float
+    """What is taken off before it competes, for caution and contact pressure."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One customer on a live day. An action without a pair is not possible, or nothing is known of it."""
+
+    customer_id: str
+    segment: int
+    prior_contacts: int
+    pairs: Mapping[str, Pair]
+
+
+def build_profiles(
+    plan_id: str, inputs: PlanInputs, prior: Mapping[str, int]
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of all customers, in parts; ``prior``: contacts by other systems in the cap's window."""
+    possible = inputs.eligible & inputs.known
+    profit, error, cost = inputs.profit, inputs.error, inputs.cost_cents
+    taken = (
+        np.zeros(profit.shape) if inputs.handicap is None else np.broadcast_to(inputs.handicap, profit.shape)
+    )
+    segment = inputs.segments.number.tolist()
+    names = [action.action_id for action in inputs.actions]
+    for start in range(0, len(inputs.customers), _CHUNK):
+        rows = []
+        for place in range(start, min(start + _CHUNK, len(inputs.customers))):
+            pairs = {
+                names[a]: [
+                    _round(profit[place, a]),
+                    _round(error[place, a]),
+                    int(cost[place, a]),
+                    _round(taken[place, a]),
+                ]
+                for a in np.flatnonzero(possible[place]).tolist()
+            }
+            customer = inputs.customers[place]
+            rows.append(
+                {
+                    "plan_id": plan_id,
+                    "customer_id": customer,
+                    "segment": segment[place],
+                    "prior_contacts": int(prior.get(customer, 0)),
+                    "pairs": pairs,
+                }
+            )
+        yield rows
+
+
+def _round(amount: float) -> float:
+    return round(float(amount), 6)
+
+
+def read_profile(store: Store, plan_id: str, customer_id: str) -> Profile:
+    """The customer's profile; BadInput where the day was opened without the customer, NotReady without profiles."""
+    columns = LIVE_PROFILES.c
+    query = sa.select(LIVE_PROFILES).where(columns.plan_id == plan_id, columns.customer_id == customer_id)
+    some = sa.select(columns.customer_id).where(columns.plan_id == plan_id).limit(1)
+    with store.snapshot() as connection:
+        row = connection.execute(query).first()
+        known = row is not None or connection.execute(some).first() is not None
+    if not known:
+        raise NotReady(
+            "strategy.no_live_profiles",
+            say("The live plan '{name}' knows no customers.", name=plan_id),
+            remedy=say("Open the day from the workspace's plan: aimwell strategy live open"),
+            where={"value": plan_id},
+        )
+    if row is None:
+        raise BadInput(
+            "strategy.unknown_live_customer",
+            say(
+                "The customer '{customer}' was not known when the live day was opened.", customer=customer_id
+            ),
+            remedy=say(
+                "Check the customer's number; new customers are known to the next day that is opened."
+            ),
+            where={"column": "customer_id", "value": customer_id},
+        )
+    pairs = {name: Pair(*numbers) for name, numbers in row.pairs.items()}
+    return Profile(row.customer_id, row.segment, row.prior_contacts, pairs)
+
+
+def make_context(
+    plan: LivePlan,
+    profile: Profile,
+    request_id: str,
+    given: Mapping[str, Any] | None = None,
+    *,
+    at_ms: int | None = None,
+) -> Context:
+    """The customer's numbers as ``decide`` takes them.
+
+    ``given`` may say what is known only now: ``channels`` and ``actions`` (lists: no others are possible), ``profit``
+    (action → expected profit, money, in place of the profile's). BadInput for anything else.
+    """
+    told = check_context(plan, given or {})
+    values = np.full(len(plan.actions), -np.inf)
+    costs = np.zeros(len(plan.actions), dtype=np.int64)
+    for place, action in enumerate(plan.actions):
+        pair = profile.pairs.get(action)
+        if pair is None or not told.allows(plan, place):
+            continue
+        values[place] = told.profit.get(action, pair.profit) - pair.handicap
+        costs[place] = pair.cost_cents
+    return Context(request_id, values, costs, profile.segment, at_ms, profile.prior_contacts)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the caller knows of this moment; None: nothing is left out."""
+
+    channels: frozenset[str] | None
+    actions: frozenset[str] | None
+    profit: Mapping[str, float]
+
+    def allows(self, plan: LivePlan, place: int) -> bool:
+        """Whether the action is possible at this moment."""
+        return (self.channels is None or plan.channels[place] in self.channels) and (
+            self.actions is None or plan.actions[place] in self.actions
+        )
+
+
+def check_context(plan: LivePlan, given: Mapping[str, Any]) -> Told:
+    """``given`` as ``make_context`` reads it."""
+    for key in given:
+        if key not in _KEYS:
+            raise _refuse(str(key), say("The context has no '{key}'.", key=str(key)))
+    channels = _read_names(given, "channels", [str(channel) for channel in plan.channels])
+    actions = _read_names(given, "actions", plan.actions)
+    profit = given.get("profit", {})
+    if not isinstance(profit, Mapping):
+        raise _refuse("profit", say("'{key}' must be an object of actions and amounts.", key="profit"))
+    for action, amount in profit.items():
+        if action not in plan.actions:
+            raise _refuse("profit", say("The live plan has no '{value}'.", value=str(action)))
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not abs(amount) < 1e12:
+            raise _refuse("profit", say("'{value}' is not an amount of money.", value=str(amount)))
+    return Told(channels, actions, {action: float(amount) for action, amount in profit.items()})
+
+
+def _read_names(given: Mapping[str, Any], key: str, known: Sequence[str]) -> frozenset[str] | None:
+    names = given.get(key)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _refuse(key, say("'{key}' must be a list of names.", key=key))
+    for name in names:
+        if name not in known:
+            raise _refuse(key, say("The live plan has no '{value}'.", value=name))
+    return frozenset(names)
+
+
+def _refuse(key: str, problem: Text) -> BadInput:
+    return BadInput(
+        "strategy.bad_live_context",
+        problem,
+        remedy=say("The context may hold channels and actions (lists of names) and profit (action: amount)."),
+        where={"column": key},
+    )

@@ -1,0 +1,293 @@
+"""What becomes of an action that was decided: it was shown, it was not, or nobody said in time.
+
+A decision reserves: money, stock, and a contact of the cap. Confirmed, it keeps that for good. Cancelled, or not
+confirmed within the plan's ``hold_ms``, it gives everything back in the transaction that says so. A confirmation that
+comes too late takes it again where there is still room, and is refused where there is none: so whoever shows an action
+confirms it in time, or first. Whatever is said twice is answered as it was.
+
+Reads and writes the store's ``live_decisions``, ``live_limits``, ``live_plans`` and ``live_turns``; reads
+``live_profiles``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import sqlalchemy as sa
+
+from aimwell.core.errors import AimwellError, BadInput, Conflict
+from aimwell.core.text import say
+from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_PLANS, LIVE_PROFILES, LIVE_TURNS
+from aimwell.engine.seen_ids import Digests, digest_ids
+from aimwell.strategy.live.ledger import (
+    CANCELLED,
+    CONFIRMED,
+    EXPIRED,
+    RESERVED,
+    Memory,
+    count_deliveries,
+    find_forbidden,
+    read_used,
+    split_number,
+    write_turn,
+    write_used,
+)
+from aimwell.strategy.live.plan import LivePlan
+from aimwell.strategy.live.requests import refuse_erased
+from aimwell.strategy.problem import Integers
+
+_LOG, _TURNS = LIVE_DECISIONS.c, LIVE_TURNS.c
+_SOME = 1_000
+
+
+class Outcome(NamedTuple):
+    """Whether the action of a request was shown."""
+
+    request_id: str
+    shown: bool
+
+
+class Settlement(NamedTuple):
+    """What stands of a request."""
+
+    request_id: str
+    customer_id: str
+    action_id: str
+    state: str
+    """confirmed or cancelled; expired where it had ended before it was said that it was not shown."""
+    repeated: bool = False
+    """Whether it stood so before."""
+
+
+Settled: TypeAlias = Settlement | AimwellError
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A decision of the log as it stands within the transaction."""
+
+    batch: int
+    place: int
+    request_id: str
+    customer_id: str
+    action_id: str
+    segment: int
+    cost_cents: int
+    state: str
+
+
+class Settling:
+    """One transaction's outcomes; ``write`` keeps them. The caller holds the gate's turn."""
+
+    def __init__(self, connection: sa.Connection, plan: LivePlan, memory: Memory, now_ms: int) -> None:
+        self._connection, self._plan, self._memory, self._now_ms = connection, plan, memory, now_ms
+        self._before = read_used(connection, plan.plan_id)
+        self._used = self._before.copy()
+        self._states: dict[tuple[int, int], str] = {}
+        self._contacted: list[str] = []
+        self._released: list[str] = []
+
+    @property
+    def contacts(self) -> Digests:
+        """Who counts as contacted again."""
+        return digest_ids(self._contacted)
+
+    @property
+    def released(self) -> Digests:
+        """Whose contact did not happen."""
+        return digest_ids(self._released)
+
+    def settle(self, outcome: Outcome) -> Settled:
+        """Take one outcome down."""
+        row = self._find(outcome.request_id)
+        if isinstance(row, AimwellError):
+            return row
+        if outcome.shown:
+            return self._confirm(row)
+        return self._cancel(row)
+
+    def release_due(self, until_ms: int) -> int:
+        """Give back what was decided up to ``until_ms`` and still waits; how many decisions that were."""
+        ended, due = 0, find_due(self._connection, self._plan, until_ms)
+        while due is not None:
+            which = sa.and_(_LOG.batch > due[0], _LOG.batch <= due[1], _LOG.plan_id == self._plan.plan_id)
+            for row in self._connection.execute(_select(which & (_LOG.state == RESERVED))):
+                self._give_back(_Row(*row), EXPIRED)
+                ended += 1
+            swept = sa.update(LIVE_PLANS).where(LIVE_PLANS.c.plan_id == self._plan.plan_id)
+            self._connection.execute(swept.values(swept_turn=due[1]))
+            due = find_due(self._connection, self._plan, until_ms)
+        return ended
+
+    def write(self, turn: int) -> None:
+        """Keep the states, the counters, and what other processes must know."""
+        if not self._states:
+            return
+        rows = [
+            {"which": batch, "where": place, "now": state} for (batch, place), state in self._states.items()
+        ]
+        self._connection.execute(_SETTLE, rows)
+        write_used(self._connection, self._plan.plan_id, self._used, self._before)
+        if self._contacted or self._released:
+            write_turn(
+                self._connection, self._plan, turn, self._now_ms, contacts=self.contacts, released=self.released
+            )  # fmt: skip
+
+    def _find(self, request_id: str) -> _Row | AimwellError:
+        number = int(self._memory.find_requests(digest_ids([request_id]))[0])
+        if number < 0:
+            return _refuse_unknown(request_id)
+        batch, place = split_number(number)
+        columns = (*_COLUMNS, _LOG.plan_id)
+        query = sa.select(*columns).where(_LOG.batch == batch, _LOG.place == place)
+        found = self._connection.execute(query).first()
+        if found is None:
+            return refuse_erased()
+        if found.plan_id != self._plan.plan_id:
+            return _refuse_plan(found.plan_id)
+        if found.action_id is None:
+            return _refuse_nothing(request_id)
+        row = _Row(*found[:-1])
+        return _Row(**{**vars(row), "state": self._states.get((batch, place), row.state)})
+
+    def _confirm(self, row: _Row) -> Settled:
+        if row.state == CANCELLED:
+            return _refuse_contradiction(row.request_id)
+        if row.state == EXPIRED:
+            if not self._has_room(row):
+                return _refuse_late(row.request_id)
+            self._used += self._measure(row)
+            self._contacted.append(row.customer_id)
+        return self._end(row, CONFIRMED)
+
+    def _cancel(self, row: _Row) -> Settled:
+        if row.state == CONFIRMED:
+            return _refuse_contradiction(row.request_id)
+        if row.state == RESERVED:
+            self._give_back(row, CANCELLED)
+            return Settlement(row.request_id, row.customer_id, row.action_id, CANCELLED)
+        # Given back before; nothing to do.
+        return Settlement(row.request_id, row.customer_id, row.action_id, row.state, True)
+
+    def _end(self, row: _Row, state: str) -> Settlement:
+        if row.state != state:
+            self._states[row.batch, row.place] = state
+        return Settlement(row.request_id, row.customer_id, row.action_id, state, row.state == state)
+
+    def _give_back(self, row: _Row, state: str) -> None:
+        self._states[row.batch, row.place] = state
+        self._used -= self._measure(row)
+        self._released.append(row.customer_id)
+
+    def _measure(self, row: _Row) -> Integers:
+        """What the decision takes of each limit."""
+        action = self._plan.actions.index(row.action_id)
+        return np.array(
+            [
+                int(limit.table[row.segment, action]) * (row.cost_cents if limit.of_cost else 1)
+                for limit in self._plan.limits
+            ],
+            dtype=np.int64,
+        )
+
+    def _has_room(self, row: _Row) -> bool:
+        """Whether limits, the cap, consent and suppression still allow it."""
+        plan, people = self._plan, [row.customer_id]
+        for limit, used, more in zip(plan.limits, self._used, self._measure(row), strict=True):
+            if limit.sense == "at_most" and used + more > limit.bound:
+                return False
+        contacts = int(self._memory.count_contacts(digest_ids(people))[0])
+        contacts += self._contacted.count(row.customer_id) - self._released.count(row.customer_id)
+        contacts += int(count_deliveries(self._connection, plan, people)[0])
+        contacts += read_prior_contacts(self._connection, plan.plan_id, row.customer_id)
+        forbidden = find_forbidden(self._connection, plan, people, self._now_ms)
+        return contacts < plan.cap and not forbidden[0, plan.actions.index(row.action_id)]
+
+
+def read_prior_contacts(connection: sa.Connection, plan_id: str, customer_id: str) -> int:
+    """Contacts by other systems, as the customer's profile has them; 0 without a profile."""
+    columns = LIVE_PROFILES.c
+    query = sa.select(columns.prior_contacts).where(
+        columns.plan_id == plan_id, columns.customer_id == customer_id
+    )
+    return int(connection.execute(query).scalar() or 0)
+
+
+def find_due(connection: sa.Connection, plan: LivePlan, until_ms: int) -> tuple[int, int] | None:
+    """(after this turn, up to this one) what was decided by ``until_ms`` may still wait; None: nothing."""
+    swept = connection.execute(
+        sa.select(LIVE_PLANS.c.swept_turn).where(LIVE_PLANS.c.plan_id == plan.plan_id)
+    ).scalar_one()
+    query = (
+        sa.select(_TURNS.batch, _TURNS.at_ms)
+        .where(_TURNS.batch > swept, _TURNS.plan_id == plan.plan_id)
+        .order_by(_TURNS.batch)
+        .limit(_SOME)
+    )
+    last = None
+    for row in connection.execute(query):
+        if row.at_ms > until_ms:
+            break
+        last = int(row.batch)
+    return None if last is None else (int(swept), last)
+
+
+_COLUMNS: tuple[sa.Column[Any], ...] = tuple(_LOG[name] for name in _Row.__dataclass_fields__)
+
+
+def _select(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(*_COLUMNS).where(which).order_by(_LOG.batch, _LOG.place)
+
+
+_SETTLE = (
+    sa.update(LIVE_DECISIONS)
+    .where(_LOG.batch == sa.bindparam("which"), _LOG.place == sa.bindparam("where"))
+    .values(state=sa.bindparam("now"))
+)
+
+
+def _refuse_unknown(request_id: str) -> BadInput:
+    return BadInput(
+        "strategy.unknown_request",
+        say("Nothing was decided under this request id today or yesterday."),
+        remedy=say("Give the request id of the decision."),
+        where={"column": "request_id", "value": request_id},
+    )
+
+
+def _refuse_plan(plan_id: str) -> BadInput:
+    return BadInput(
+        "strategy.other_live_plan",
+        say("This request was decided by the live plan '{name}'.", name=plan_id),
+        remedy=say("Say so of that plan: --plan {name}", name=plan_id),
+        where={"value": plan_id},
+    )
+
+
+def _refuse_nothing(request_id: str) -> BadInput:
+    return BadInput(
+        "strategy.nothing_reserved",
+        say("The decision of this request was to do nothing: there is nothing to confirm or cancel."),
+        remedy=say("Give the request id of a decision with an action."),
+        where={"column": "request_id", "value": request_id},
+    )
+
+
+def _refuse_contradiction(request_id: str) -> Conflict:
+    return Conflict(
+        "strategy.outcome_contradicts",
+        say("The opposite was said of this request before."),
+        remedy=say("What was said first stands; ask for a new decision to show an action after all."),
+        where={"column": "request_id", "value": request_id},
+    )
+
+
+def _refuse_late(request_id: str) -> Conflict:
+    return Conflict(
+        "strategy.reservation_expired",
+        say("The confirmation came too late: what was reserved has been given to others."),
+        remedy=say("Do not show the action; ask for a new decision."),
+        where={"column": "request_id", "value": request_id},
+    )

@@ -1,0 +1,144 @@
+"""Campaigns and live decisions share the contact cap: each counts the other's, however many processes there are."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from aimwell.deployment.channels.channel import Outcome as Sent
+from aimwell.deployment.channels.channel import Receipt
+from aimwell.deployment.ledger import Ledger, Terms
+from aimwell.deployment.ledger_rows import Intended
+from aimwell.deployment.policy import ContactRules
+from aimwell.engine.ledger_tables import CONTACT_STATES, DELIVERIES
+from aimwell.engine.live_tables import LIVE_DECISIONS
+from aimwell.engine.store import Store
+from aimwell.strategy.live.decide import LiveDecider
+from aimwell.strategy.live.requests import Decision, Request
+from aimwell.strategy.live.settle import Outcome, Settlement
+from tests.postgres import Server, postgres  # noqa: F401 (a fixture)
+from tests.strategy.live.world import DAY, DAY_MS, ask, keep, make_plan
+
+SPAWN = multiprocessing.get_context("spawn")
+RULES = ContactRules(2, 7)
+CUSTOMERS = [f"c{n}" for n in range(120)]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        opened = Store.open_file(tmp_path / "store.sqlite")
+    else:
+        server: Server = request.getfixturevalue("postgres")
+        name = f"caps_{abs(hash(request.node.name)) % 10**9}"
+        server.run(f"CREATE DATABASE {name}")
+        opened = Store(server.address(name))
+        opened.migrate()
+    yield opened
+    opened.close()
+
+
+def open_ledger(store: Store) -> Ledger:
+    return Ledger(store, rules=RULES, terms=Terms(lease=60), clock=lambda: DAY_MS / 2000)
+
+
+def queue(store: Store, plan: str, customers: list[str], days: int = 0) -> Ledger:
+    ledger = open_ledger(store)
+    ledger.remember_consents([(customer, "sms", True, 1) for customer in customers])
+    ledger.enqueue(
+        [
+            Intended(plan, customer, "sms:x", "sms", DAY + timedelta(days=days), 5, True)
+            for customer in customers
+        ]
+    )
+    return ledger
+
+
+def decide_all(url: str, requests: list[Request], shown: bool) -> int:
+    """One process that decides live, and says what was shown."""
+    store = Store(url)
+    decider = LiveDecider(store, "monday")
+    told = 0
+    for start in range(0, len(requests), 7):
+        answers = decider.decide_together(requests[start : start + 7])
+        acted = [a.request_id for a in answers if isinstance(a, Decision) and a.action_id is not None]
+        settled = decider.settle(
+            [Outcome(name, shown or number % 2 == 0) for number, name in enumerate(acted)]
+        )
+        told += sum(isinstance(answer, Settlement) for answer in settled)
+    store.close()
+    return told
+
+
+def send_all(url: str, plan: str) -> int:
+    """One process that sends a campaign."""
+    store, sent = Store(url), 0
+    ledger = open_ledger(store)
+    while (taken := ledger.reserve(plan, "sms", limit=9)).examined:
+        ids = [row.delivery_id for row in taken.rows]
+        ledger.advance(taken.fence, intended=ids)
+        ledger.advance(taken.fence, settled=[(delivery, Receipt(Sent.SENT)) for delivery in ids])
+        sent += len(ids)
+    store.close()
+    return sent
+
+
+def count_contacts(store: Store) -> Counter[str]:
+    """Contacts of each customer, by campaigns and live."""
+    with store.begin() as connection:
+        sent = sa.select(DELIVERIES.c.customer_id).where(DELIVERIES.c.state.in_(CONTACT_STATES))
+        shown = sa.select(LIVE_DECISIONS.c.customer_id).where(
+            LIVE_DECISIONS.c.state.in_(("reserved", "confirmed"))
+        )
+        return Counter([*connection.execute(sent).scalars(), *connection.execute(shown).scalars()])
+
+
+def test_campaigns_and_live_decisions_never_pass_the_cap_together(store: Store) -> None:
+    for plan in ("first", "second"):
+        queue(store, plan, CUSTOMERS)
+    keep(store, make_plan(cap=RULES.cap, cap_days=RULES.cap_days, channels=("sms", "sms", None)))
+    requests = [
+        [ask(f"{who}:{process}:{n}", who) for n in range(2) for who in CUSTOMERS] for process in range(2)
+    ]
+    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+        jobs = [
+            pool.submit(decide_all, store.url, requests[0], True),
+            pool.submit(send_all, store.url, "first"),
+            pool.submit(decide_all, store.url, requests[1], False),
+            pool.submit(send_all, store.url, "second"),
+        ]
+        done = [job.result() for job in jobs]
+    contacts = count_contacts(store)
+    assert max(contacts.values()) == RULES.cap
+    # What was cancelled late in the day may lie idle; all else is used.
+    assert sum(contacts.values()) > 1.5 * len(CUSTOMERS)
+    assert done[0] + done[2] > 0
+
+
+def test_each_counts_the_others_contacts_within_the_window_only(store: Store) -> None:
+    plan = keep(store, make_plan(cap=RULES.cap, cap_days=RULES.cap_days, hold_ms=1_000))
+    decider = LiveDecider(store, plan.plan_id, clock=lambda: DAY_MS / 2000)
+    decider.decide_together([ask(f"{who}:{n}", who) for who in ("kept", "cancelled") for n in range(2)])
+    decider.decide_together([ask("late:0", "late"), ask("late:1", "late")])
+    decider.settle([Outcome(f"kept:{n}", True) for n in range(2)])
+    decider.settle([Outcome(f"cancelled:{n}", False) for n in range(2)])
+    people = ["kept", "cancelled", "late"]
+    ledger = queue(store, "near", people, days=6)
+    assert {row.customer_id for row in ledger.reserve("near", "sms", limit=9).rows} == {"cancelled"}
+    # The same worker learns what was decided and ended since.
+    decider._clock = lambda: DAY_MS / 2000 + 2
+    assert decider.release_expired() == 2
+    queue(store, "after", people, days=6)
+    assert {row.customer_id for row in ledger.reserve("after", "sms", limit=9).rows} == {"cancelled", "late"}
+    queue(store, "far", people, days=7)
+    assert {row.customer_id for row in ledger.reserve("far", "sms", limit=9).rows} >= {"kept"}
+    # And the other way round: two deliveries and no live contact fill the cap of the live day.
+    sent = decider.decide_together([ask("again", "cancelled"), ask("once", "late")])
+    assert [answer.reason for answer in sent if isinstance(answer, Decision)] == ["cap", "chosen"]
