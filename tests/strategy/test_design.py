@@ -26,12 +26,16 @@ def test_the_holdout_is_the_same_people_whoever_else_is_there() -> None:
     assert not draw_holdout(people, salt="42", share=0.0).any()
 
 
+def make_chosen(strata: list[str], control: float) -> PlanInputs:
+    shares = Shares(holdout=0.0, control=control)
+    return replace(make_inputs(len(strata), shares=shares), strata=tuple(strata))
+
+
 def test_arms_are_balanced_in_every_stratum_and_action() -> None:
     random = np.random.default_rng(1)
-    keys = [f"c{index}" for index in range(4000)]
     strata = random.choice(["a", "b", "c"], 4000)
     actions = random.integers(0, 5, 4000)
-    treated = draw_arms(keys, strata.tolist(), actions, salt="x", control_share=0.25)
+    treated = draw_arms(make_chosen(strata.tolist(), 0.25), np.arange(4000), actions)
     assert abs((~treated).sum() - 1000) <= 1
     for stratum in "abc":
         for action in range(5):
@@ -40,11 +44,11 @@ def test_arms_are_balanced_in_every_stratum_and_action() -> None:
 
 
 def test_control_has_exactly_the_logged_probability() -> None:
-    keys, actions = [f"c{index}" for index in range(7)], np.array([0, 1, 0, 1, 0, 1, 1])
-    strata = ["a", "a", "b", "b", "b", "a", "c"]
+    actions = np.array([0, 1, 0, 1, 0, 1, 1])
+    inputs = make_chosen(["a", "a", "b", "b", "b", "a", "c"], 0.3)
     rounds = 6000
     times = sum(
-        (~draw_arms(keys, strata, actions, salt=str(salt), control_share=0.3)).astype(int)
+        (~draw_arms(replace(inputs, plan_id=str(salt)), np.arange(7), actions)).astype(int)
         for salt in range(rounds)
     )
     assert np.all(np.abs(times / rounds - 0.3) < 4 * np.sqrt(0.21 / rounds))

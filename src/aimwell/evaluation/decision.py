@@ -9,6 +9,7 @@ rollout keeps a control group and is measured again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,15 @@ class Decision:
     sentence: Text
     reasons: tuple[Text, ...]
     rule: Text
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "go": self.go,
+            "sentence": self.sentence.both(),
+            "reasons": [reason.both() for reason in self.reasons],
+            "rule": self.rule.both(),
+        }
 
 
 @dataclass(frozen=True)

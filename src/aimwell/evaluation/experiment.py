@@ -6,7 +6,7 @@ Reads and writes no table: it is made of the rows of ``outcomes.query_outcomes``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,19 @@ Flags = NDArray[np.bool_]
 Codes = NDArray[np.int64]
 OUTCOMES = ("orders", "revenue", "contribution")
 _SAME = 1e-6
+_BY_CUSTOMER = (
+    "customer_id",
+    "action_id",
+    "treated",
+    "share",
+    "own_probability",
+    "stratum",
+    "group",
+    "before",
+    "offer_cost",
+    "contact_cost",
+    "reached",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,8 @@ class Experiment:
     reached: Flags
     left_out: int
     """Customers whose stratum has no other side to be compared with."""
+    cluster: Codes | None = None
+    """What was drawn as a whole, such as a store; None: each customer alone."""
 
     @property
     def n(self) -> int:
@@ -60,6 +75,15 @@ class Experiment:
     def n_control(self) -> int:
         """Customers on the second side."""
         return self.n - self.n_treatment
+
+    def keep(self, rows: Flags) -> Experiment:
+        """The same for the customers ``rows`` (n,)."""
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in _BY_CUSTOMER},
+            outcomes={name: values[rows] for name, values in self.outcomes.items()},
+            cluster=None if self.cluster is None else self.cluster[rows],
+        )
 
     @property
     def contact_total(self) -> float:
@@ -99,7 +123,19 @@ def build_experiment(
         contact_cost=_read(table, "contact_cost")[known],
         reached=_read(table, "reached")[known] > 0,
         left_out=int((~known).sum()),
+        cluster=_find_clusters(table.filter(pa.array(known)), treated[known]),
     )
+
+
+def _find_clusters(table: pa.Table, treated: Flags) -> Codes | None:
+    """Codes of what was drawn as a whole; None when customers were drawn one by one, or a cluster is on both sides."""
+    unit = table.column("unit")
+    if unit.null_count == len(unit):
+        return None
+    alone = pc.binary_join_element_wise(pa.scalar(""), table.column("customer_id"), pa.scalar("\x1f"))
+    codes = _encode(pc.coalesce(unit, alone).to_numpy(zero_copy_only=False))
+    share = np.bincount(codes, weights=treated) / np.bincount(codes)
+    return codes if np.isin(share, (0.0, 1.0)).all() else None
 
 
 def _read(table: pa.Table, name: str) -> Array:

@@ -2,7 +2,8 @@
 
 Reads and writes no table. Adjustment by regression always (Lin 2013). Intervals by Student where the
 smaller side was to expect at least 400 buyers, by re-randomisation below (skewed money makes Student's
-intervals miss), by inverse probabilities where the chance of treatment differs inside a stratum.
+intervals miss), by inverse probabilities where the chance of treatment differs inside a stratum, with clustered
+errors (CR2) where whole clusters were drawn.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from aimwell.stats.distribution import LEVEL
 from aimwell.stats.effect import Effect
 from aimwell.stats.permutation import LEAST_ARM, Rerandomisation, rerandomise
 from aimwell.stats.power import LEAST_BUYERS, find_customers_for_buyers
+from aimwell.stats.regression import compare_by_clusters
 from aimwell.stats.weighting import compare_strata, compare_weighted, find_group_moments
 
-Kind = Literal["student", "rerandomised", "weighted"]
+Kind = Literal["student", "rerandomised", "weighted", "clustered"]
 _MOST_DRAWS = 60_000_000
 
 
@@ -46,6 +48,10 @@ class Method:
         if self.kind == "weighted":
             return say(
                 "Regression adjustment; customers weighted by the inverse of their logged probability."
+            )
+        if self.kind == "clustered":
+            return say(
+                "Regression adjustment on what was known before (Lin); errors clustered by what was drawn as a whole."
             )
         if self.kind == "student":
             return say(
@@ -91,6 +97,7 @@ def choose_method(experiment: Experiment, *, has_before: bool, seed: int) -> Met
         share = float((experiment.outcomes["orders"] > 0).mean())
     buyers = share * min(experiment.n_treatment, experiment.n_control)
     kind: Kind = "weighted" if experiment.varies else "student" if buyers >= LEAST_BUYERS else "rerandomised"
+    kind = kind if experiment.cluster is None else "clustered"
     return Method(kind, buyers, share, seed)
 
 
@@ -101,6 +108,9 @@ def compare(experiment: Experiment, outcome: Array, *, method: Method, name: str
     )
     if method.kind == "weighted":
         effect = compare_weighted(adjusted.residuals, experiment.treated, experiment.own_probability)
+        return Comparison(effect, adjusted.variance_removed, adjusted.residuals, None)
+    if method.kind == "clustered" and experiment.cluster is not None:
+        effect = compare_by_clusters(adjusted.residuals, experiment.treated, experiment.cluster)
         return Comparison(effect, adjusted.variance_removed, adjusted.residuals, None)
     if method.kind == "student":
         return Comparison(adjusted.effect, adjusted.variance_removed, adjusted.residuals, None)
@@ -120,6 +130,11 @@ def compare_part(
     if method.kind == "weighted":
         effect = compare_weighted(values, treated, experiment.own_probability[rows])
         return Comparison(effect, 0.0, values, None)
+    if method.kind == "clustered" and experiment.cluster is not None:
+        clusters = experiment.cluster[rows]
+        if min(len(np.unique(clusters[treated])), len(np.unique(clusters[~treated]))) < 2:
+            return None
+        return Comparison(compare_by_clusters(values, treated, clusters), 0.0, values, None)
     arms = find_group_moments(values, treated, groups)
     if not arms:
         return None

@@ -19,7 +19,7 @@ from aimwell.stats.cap import find_cap
 
 _LINES = """
 experiment AS (
-    SELECT customer_id, arm, action_id, probability, stratum
+    SELECT customer_id, arm, action_id, probability, stratum, unit
     FROM assignments
     WHERE plan_id = $plan_id
 ),
@@ -90,6 +90,7 @@ SELECT
     x.action_id,
     x.probability,
     x.stratum,
+    x.unit,
     CAST(COALESCE(b.orders, 0) AS DOUBLE) AS orders,
     CAST(COALESCE(b.revenue, 0) AS DOUBLE) AS revenue,
     CAST(COALESCE(b.margin, 0) AS DOUBLE) - CAST(COALESCE(r.offer_cost, 0) AS DOUBLE) AS contribution,

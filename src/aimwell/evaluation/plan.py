@@ -59,18 +59,18 @@ ORDER BY as_of DESC, round_number DESC, plan_id DESC
 
 
 def find_plan(reader: Queryable, *, plan_id: str | None, as_of: date) -> Plan | Text:
-    """The plan called ``plan_id``, else the newest whose window ended by ``as_of``; or why there is none.
+    """The plan called ``plan_id``, else the newest whose window ended by ``as_of``, else the one that ends first; or
+    why there is none. Its window may not have ended.
 
     BadInput when no plan is called so.
     """
     plans = [Plan(**row) for row in reader.query(_PLANS).to_pylist()]
     if plan_id is not None:
-        plan = _pick_plan(plans, plan_id)
-        return _say_not_ended(plan) if plan.window.end > as_of else plan
+        return _pick_plan(plans, plan_id)
     if not plans:
         return say("There is no plan to evaluate. Make one with: aimwell strategy run")
     ended = [plan for plan in plans if plan.window.end <= as_of]
-    return ended[0] if ended else _say_not_ended(min(plans, key=lambda plan: plan.window.end))
+    return ended[0] if ended else min(plans, key=lambda plan: plan.window.end)
 
 
 def find_periods(reader: Queryable, plan: Plan) -> Periods | Text:
@@ -110,7 +110,8 @@ def _pick_plan(plans: list[Plan], plan_id: str) -> Plan:
     )
 
 
-def _say_not_ended(plan: Plan) -> Text:
+def say_not_ended(plan: Plan) -> Text:
+    """Why a plan cannot be evaluated yet."""
     return say(
         "The window of plan {plan} ends on {end}: evaluate it from that day on.",
         plan=plan.plan_id,

@@ -1,11 +1,13 @@
 """Step 6: evaluate a plan whose window has ended.
 
-Reads plans, plan_items, assignments, deliveries, actions, order_lines, products, events, segments,
-segment_members. Writes outcomes, results, lessons.
+Reads plans, plan_designs, plan_items, assignments, deliveries, actions, customers, order_lines, products, events,
+segments, segment_members. Writes outcomes, looks, results, lessons. A plan that is a designed test is looked at before
+its window has ended, too (``interim``), and decided by its own rule.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -17,16 +19,20 @@ from aimwell.core.tables import LESSONS, RESULTS
 from aimwell.core.text import Text, say
 from aimwell.engine.workspace import Run, Workspace
 from aimwell.evaluation.breakdown import break_down
-from aimwell.evaluation.decision import decide
+from aimwell.evaluation.decision import decide, describe_profit
+from aimwell.evaluation.designed import find_known_day, keep_looks, look, read_test
 from aimwell.evaluation.experiment import Experiment, build_experiment
 from aimwell.evaluation.increment import measure_increments
+from aimwell.evaluation.interim import look_early
 from aimwell.evaluation.lesson import Lesson, draw_lessons
+from aimwell.evaluation.looks import Test
 from aimwell.evaluation.method import choose_method
 from aimwell.evaluation.outcomes import find_contribution_cap, keep_outcomes, query_outcomes
-from aimwell.evaluation.plan import Periods, Plan, find_last_day, find_periods, find_plan
+from aimwell.evaluation.plan import Periods, Plan, find_last_day, find_periods, find_plan, say_not_ended
 from aimwell.evaluation.programme import measure_programme
 from aimwell.evaluation.promise import read_promise
 from aimwell.evaluation.result_rows import list_results
+from aimwell.evaluation.rule_words import decide_by_rule, summarise_test
 from aimwell.evaluation.summary import Findings
 from aimwell.evaluation.validity import check_validity, find_obstacle, list_warnings
 
@@ -34,21 +40,32 @@ from aimwell.evaluation.validity import check_validity, find_obstacle, list_warn
 def evaluate(workspace: Workspace, *, plan_id: str | None = None, as_of: date) -> StepResult:
     """Measure what ``plan_id`` (the newest ended plan when omitted) caused, and keep it for the next round.
 
-    Skipped, with what is lacking, when no window has ended by ``as_of`` or nothing can be compared.
-    BadInput when the plan is unknown. Evaluating again replaces the earlier rows of the same plan.
+    Skipped, with what is lacking, when no window has ended by ``as_of`` or nothing can be compared; a designed test
+    may be looked at before. BadInput when the plan is unknown, Conflict when a test's rule was changed after launch.
+    Evaluating again replaces the earlier rows of the same plan, but no look at a test.
     """
     with workspace.read() as reader:
         plan = find_plan(reader, plan_id=plan_id, as_of=as_of)
-        periods = plan if isinstance(plan, Text) else find_periods(reader, plan)
-    if isinstance(plan, Text) or isinstance(periods, Text):
-        reason = plan if isinstance(plan, Text) else periods
-        assert isinstance(reason, Text)
-        return StepResult("evaluation", "skipped", {"lacks": [reason.both()]}, (reason,))
+        if isinstance(plan, Text):
+            return _skip(plan)
+        test = read_test(reader, plan)
+        ended = plan.window.end <= as_of
+        periods = find_periods(reader, plan) if ended else say_not_ended(plan)
+    if test is not None and not ended:
+        return look_early(workspace, plan, test, as_of=as_of)
+    if isinstance(periods, Text):
+        return _skip(periods)
     with workspace.run("evaluation", as_of=as_of, parameters={"plan_id": plan.plan_id}) as run:
-        return _evaluate_plan(run, workspace, plan, periods)
+        return _evaluate_plan(run, workspace, plan, periods, test)
 
 
-def _evaluate_plan(run: Run, workspace: Workspace, plan: Plan, periods: Periods) -> StepResult:
+def _skip(reason: Text) -> StepResult:
+    return StepResult("evaluation", "skipped", {"lacks": [reason.both()]}, (reason,))
+
+
+def _evaluate_plan(
+    run: Run, workspace: Workspace, plan: Plan, periods: Periods, test: Test | None
+) -> StepResult:
     business = workspace.settings.business
     observed = query_outcomes(run, plan, periods=periods, margin_rate=business.margin_rate)
     simulated = plan.simulated or bool(pc.any(observed.column("simulated")).as_py())
@@ -62,10 +79,33 @@ def _evaluate_plan(run: Run, workspace: Workspace, plan: Plan, periods: Periods)
         run, plan, periods=periods, margin_rate=business.margin_rate, customers=observed.num_rows
     )
     findings = _find(run, plan, periods, experiment, observed, cap, simulated, business.currency)
-    _keep(run, findings)
-    return StepResult(
-        "evaluation", "partial" if findings.lacks else "done", findings.summarise(), findings.lacks
-    )
+    if test is not None:
+        test = _look_last(run, test, findings, experiment, business.margin_rate)
+        findings = _decide_by_rule(findings, test, experiment, business.currency)
+    _keep(run, findings, looks=1 if test is None else max(1, len(test.primary)))
+    summary = findings.summarise()
+    summary["test"] = None if test is None else summarise_test(test, business.currency)
+    return StepResult("evaluation", "partial" if findings.lacks else "done", summary, findings.lacks)
+
+
+def _look_last(run: Run, test: Test, findings: Findings, experiment: Experiment, margin_rate: float) -> Test:
+    """The test with its last look, if it is still to be taken, can be believed, and the orders are there."""
+    plan = findings.plan
+    today = find_known_day(run, plan, plan.window.end)
+    if not test.is_due(today) or today < plan.window.end or not findings.validity.ok:
+        return test
+    seen = look(run, test, experiment, today=today, method=findings.method, margin_rate=margin_rate)
+    keep_looks(run, plan, seen.looks[len(test.looks) :], simulated=findings.simulated)
+    return seen
+
+
+def _decide_by_rule(findings: Findings, test: Test, experiment: Experiment, currency: str) -> Findings:
+    """The verdict is the rule's; an experiment that cannot be believed stays a no-go."""
+    if not findings.validity.ok:
+        return findings
+    decision = decide_by_rule(test, currency, customers=experiment.n)
+    profit = describe_profit(findings.increments.totals["profit"], currency)
+    return replace(findings, decision=replace(decision, reasons=(*decision.reasons, profit)))
 
 
 def _find(
@@ -130,7 +170,7 @@ def _summarise_obstacle(plan: Plan, periods: Periods, simulated: bool, obstacle:
     }
 
 
-def _keep(run: Run, findings: Findings) -> None:
+def _keep(run: Run, findings: Findings, *, looks: int) -> None:
     marks = {"plan_id": findings.plan.plan_id, "simulated": findings.simulated, "run_id": run.id}
     rows = list_results(
         findings.increments,
@@ -138,8 +178,8 @@ def _keep(run: Run, findings: Findings) -> None:
         validity=findings.validity,
         programme=findings.programme,
     )
-    # A window is looked at once, at its end: the look is the first and the last.
-    made = RESULTS.build([{**row, **marks, "look": 1} for row in rows])
+    # Results are about the whole window; the looks before its end are in ``looks``.
+    made = RESULTS.build([{**row, **marks, "look": looks} for row in rows])
     run.put("results", made, column="plan_id", value=findings.plan.plan_id)
     lessons = LESSONS.build([{**_make_lesson_row(lesson), **marks} for lesson in findings.lessons])
     run.put("lessons", lessons, column="plan_id", value=findings.plan.plan_id)

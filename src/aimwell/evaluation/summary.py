@@ -74,12 +74,7 @@ class Findings:
                 show_action(part, self.breakdown.promises.get(part.name)) for part in self.breakdown.actions
             ],
             "programme": _show_programme(self.programme),
-            "decision": {
-                "go": self.decision.go,
-                "sentence": self.decision.sentence.both(),
-                "reasons": [reason.both() for reason in self.decision.reasons],
-                "rule": self.decision.rule.both(),
-            },
+            "decision": self.decision.to_dict(),
             "lessons": [text.both() for text in choose_spoken(self.lessons)],
             "lacks": [text.both() for text in self.lacks],
         }

@@ -102,7 +102,7 @@ def list_warnings(
         found.append(
             say(
                 "No delivery of plan {plan} is recorded as sent: contact costs count as 0, and the effect is that "
-                "of the intention alone. Run: aimwell deployment run",
+                "of the intention alone. Run: aimwell deployment launch {plan}",
                 plan=plan.plan_id,
             )
         )
@@ -138,9 +138,15 @@ def _list_strata(experiment: Experiment) -> list[Stratum]:
     strata = []
     for code in np.unique(experiment.stratum):
         inside = experiment.stratum == code
-        treated = int((experiment.treated & inside).sum())
         share = float(experiment.share[inside].mean())
-        observed = {"treatment": treated, "control": int(inside.sum()) - treated}
+        if experiment.cluster is None:
+            drawn = experiment.treated[inside]
+        else:
+            # What was drawn is counted, not who was in it.
+            first = np.unique(experiment.cluster[inside], return_index=True)[1]
+            drawn = experiment.treated[inside][first]
+        treated = int(drawn.sum())
+        observed = {"treatment": treated, "control": len(drawn) - treated}
         strata.append(Stratum(observed, {"treatment": share, "control": 1 - share}))
     return strata
 

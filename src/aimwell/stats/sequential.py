@@ -34,6 +34,8 @@ Array = NDArray[np.float64]
 Shape = Literal["obrien_fleming", "pocock"]
 _WIDEST = 8.0
 """Standard deviations beyond which nothing is integrated: 1e-15 of the mass lies there."""
+_FARTHEST = 16.0
+"""The same where one walk without a drift stands for walks with any."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
 
 
@@ -126,17 +128,18 @@ def estimate_drift(
     early overstates.
     """
     times = _check_times(times)
+    walk, before = _Walk(0.0, _FARTHEST), 0.0
+    stages: list[tuple[Callable[[float, float], float], float]] = []
+    for time, limit in zip(times[:look], limits[:look], strict=True):
+        root = math.sqrt(time)
+        stages.append((walk.tilt_ahead(time - before), limit * root))
+        walk.move(time - before, limit * root, root)
+        before = time
+    stages.append((walk.tilt_ahead(times[look] - before), z * math.sqrt(times[look])))
 
     def tail(drift: float) -> float:
         # P(ended earlier above, or at this look at ``z`` or beyond): it rises with the drift.
-        walk, before, total = _Walk(drift), 0.0, 0.0
-        for time, limit in zip(times[:look], limits[:look], strict=True):
-            bound = limit * math.sqrt(time)
-            if math.isfinite(limit):
-                total += walk.look_ahead(time - before)(bound, 1)
-            walk.move(time - before, bound, math.sqrt(time))
-            before = time
-        return total + walk.look_ahead(times[look] - before)(z * math.sqrt(times[look]), 1)
+        return sum(ahead(drift, bound) for ahead, bound in stages if math.isfinite(bound))
 
     centre = z / math.sqrt(times[look])
     reach = 12 / math.sqrt(times[0])
@@ -150,8 +153,8 @@ def estimate_drift(
 class _Walk:
     """The density of S among tests that go on, on quadrature nodes."""
 
-    def __init__(self, drift: float) -> None:
-        self._drift = drift
+    def __init__(self, drift: float, widest: float = _WIDEST) -> None:
+        self._drift, self._widest = drift, widest
         self._nodes: Array = np.zeros(1)
         self._mass: Array = np.ones(1)
         self._time = 0.0
@@ -165,11 +168,24 @@ class _Walk:
 
         return exceed
 
+    def tilt_ahead(self, step: float) -> Callable[[float, float], float]:
+        """P(S above a bound) after ``step`` more, not stopped before, for any drift, from a walk without one.
+
+        By the likelihood ratio exp(drift·S − drift²·t/2), so that a hundred drifts cost one walk.
+        """
+        nodes, mass, time, error = self._nodes, self._mass, self._time, math.sqrt(step)
+
+        def exceed(drift: float, bound: float) -> float:
+            ratio = np.exp(drift * nodes - drift * drift * time / 2)
+            return float((mass * ratio) @ special.ndtr((nodes + drift * step - bound) / error))
+
+        return exceed
+
     def move(self, step: float, bound: float, root: float) -> None:
         """Go on by ``step`` with S between −bound and bound; ``root``: the standard deviation of S then."""
         self._time += step
         mean = self._drift * self._time
-        low, high = max(-bound, mean - _WIDEST * root), min(bound, mean + _WIDEST * root)
+        low, high = max(-bound, mean - self._widest * root), min(bound, mean + self._widest * root)
         # A drift so large that nothing goes on leaves a region without mass.
         high = max(high, low + 1e-12)
         nodes = (low + high) / 2 + (high - low) / 2 * _NODES

@@ -4,9 +4,9 @@ Every draw is a salted SHA-256 of the customer (weaker hashes correlate experime
 anybody who knows the salt, and its probability is exact:
 
 - *Holdout*: each customer by an own draw, with the workspace's salt only: the same people in every round.
-- *Arms*: systematic sampling (Madow 1949) down a list that is ordered by stratum and action and, inside, at random:
-  each customer is control with exactly the control share, and each stratum and action has its share to within one.
-  The arm's probability is conditional on not being held out.
+- *Arms*: by ``experiment.assignment``, as every test's arms: one list in which the same tier and action stand
+  together, so that each has its share of control to within one customer; or, for a plan with a saved design, by that
+  design's strata or clusters, shares and salt. The arm's probability is conditional on not being held out.
 - *Exploration*: a chosen customer is, with the exploration share e, given one of its S near-best actions, evenly
   (p = 1/S) or by Thompson sampling (p = the chance that it is the best of them, ``exploration``);
   an action is logged with (1 − e)·[it is the best] + e·p. A near-best action uses no more of any maximum (and no
@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimwell.core.seeds import draw_uniform, draw_uniforms
+from aimwell.core.seeds import draw_uniforms
 from aimwell.core.text import Text, say
+from aimwell.strategy.experiment.assignment import Arms, assign_clusters, assign_units
 from aimwell.strategy.exploration import draw_by_chance, find_best_chances
 from aimwell.strategy.inputs import PlanInputs
 from aimwell.strategy.problem import Flags, Integers, Reals, Row
@@ -48,20 +49,24 @@ def draw_holdout(customers: Sequence[str], *, salt: str, share: float) -> Flags:
     return draw_uniforms(f"{salt}:holdout", customers) < share
 
 
-def draw_arms(
-    keys: Sequence[str], strata: Sequence[str], actions: Integers, *, salt: str, control_share: float
-) -> Flags:
-    """Who is treated; each with probability exactly ``1 − control_share``, balanced over strata and actions."""
-    if not len(keys):
-        return np.zeros(0, dtype=np.bool_)
-    draws = draw_uniforms(f"{salt}:arm", keys)
-    _, tier = np.unique(np.asarray(strata), return_inverse=True)
-    order = np.lexsort((draws, actions, tier))
-    position = np.arange(len(keys)) * control_share + draw_uniform(f"{salt}:arm", "start")
-    control = np.floor(position + control_share) > np.floor(position)
-    treated = np.ones(len(keys), dtype=np.bool_)
-    treated[order[control]] = False
-    return treated
+def draw_arms(inputs: PlanInputs, customer: Integers, action: Integers) -> Flags:
+    """Who of the chosen is treated; each with probability exactly 1 − the control share."""
+    keys = [inputs.customers[index] for index in customer.tolist()]
+    share, rule = inputs.shares.control, inputs.arm_rule
+    if not keys or share == 0:
+        return np.ones(len(keys), dtype=np.bool_)
+    if rule is None:
+        _, tier = np.unique([inputs.tiers[index] for index in customer.tolist()], return_inverse=True)
+        cells = tier.ravel().astype(np.int64) * len(inputs.actions) + action
+        salt, arms = f"{inputs.salt}:{inputs.plan_id}", Arms.with_control(share)
+        return assign_units(keys, [""] * len(keys), arms, salt=salt, within=cells).arm > 0
+    salt = f"{rule.salt}:{inputs.plan_id}"
+    strata = [rule.strata[index] for index in customer.tolist()]
+    if rule.clusters is None:
+        return assign_units(keys, strata, rule.arms, salt=salt, within=action).arm > 0
+    clusters = [rule.clusters[index] for index in customer.tolist()]
+    strata_of = dict(zip(clusters, strata, strict=True))
+    return assign_clusters(clusters, strata_of, rule.arms, salt=salt).arm > 0
 
 
 def explore(

@@ -33,7 +33,7 @@ def make_sales(markets: int, days: int, seed: int) -> np.ndarray:
 
 
 def test_the_power_found_in_the_past_is_the_power_of_tests_to_come() -> None:
-    hits, false, tests = 0, 0, 24
+    hits, false, tests = 0, 0, 60
     for seed in range(tests):
         sales = make_sales(20, 196, seed)
         random = np.random.default_rng(1000 + seed)

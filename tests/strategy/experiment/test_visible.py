@@ -107,13 +107,12 @@ def test_the_interval_of_the_smallest_effect_covers_it() -> None:
     _, everybody = draw_money(random, 400_000)
     truth = find_visible(measure_spread(everybody), "money", n_treatment=900, n_control=300).smallest
     covered = 0
-    for _ in range(100):
+    for _ in range(60):
         seen = find_visible(
             measure_spread(draw_money(random, 8000)[1]), "money", n_treatment=900, n_control=300
         )
         covered += seen.lower <= truth <= seen.upper
-    # Fourth moments of skewed money are themselves uncertain: nominally 95 %, measured 88 % here, as the class says.
-    assert 0.78 < covered / 100 <= 1
+    assert covered / 60 >= 0.93
 
 
 def test_an_audience_that_is_said_to_be_enough_is_enough() -> None:
@@ -163,4 +162,4 @@ def test_the_reach_is_two_quantiles() -> None:
 def test_an_outcome_that_does_not_vary_is_refused() -> None:
     with pytest.raises(BadInput) as refused:
         measure_spread(np.ones(10))
-    assert refused.value.code == "strategy.nothing_varies"
+    assert refused.value.code == "stats.nothing_varies"

@@ -5,7 +5,8 @@ Arms are split off one after the other (control first, then the treatments), eac
 arm's share as probability, and an arm is within one customer of its share of each stratum (within two, where there
 are more than two arms). A pure function of the customer alone could not be balanced, and one of the whole list would
 move people when others join: so those assigned earlier are given, keep their arms, and each stratum's sampling goes on
-where it stood. Reads and writes no tables.
+where it stood. Inside a stratum, like may stand beside like before the hash orders them (implicit stratification): then
+the split of two arms is right to within one customer in each such part, too. Reads and writes no tables.
 """
 
 from __future__ import annotations
@@ -56,6 +57,20 @@ class Arms:
 
 
 @dataclass(frozen=True)
+class ArmRule:
+    """How a designed test's arms are drawn for a plan: for every customer of the plan's inputs the stratum, and the
+    cluster that is drawn as a whole (None: each customer alone), both parallel to the inputs' customers.
+    """
+
+    arms: Arms
+    salt: str
+    strata: tuple[str, ...]
+    clusters: tuple[str, ...] | None
+    fingerprint: str
+    """Of the test's rule: an approval of the plan covers it."""
+
+
+@dataclass(frozen=True)
 class Assignment:
     """Who is in which arm; parallel to the units that were given. ``arm`` counts from 0, control."""
 
@@ -77,9 +92,11 @@ def assign_units(
     *,
     salt: str,
     earlier: Mapping[str, tuple[str, str]] | None = None,
+    within: Integers | None = None,
 ) -> Assignment:
     """Draw an arm for each of ``units``, stratified by ``strata`` (parallel).
 
+    ``within`` (parallel codes): parts of a stratum that stand together in its list.
     ``earlier``: unit → (stratum and arm at the time), for everybody assigned before under the same salt and arms, the
     same people or others; they keep their arm and count in the stratum that they had then. BadInput when a unit
     stands twice or an earlier arm is none of ``arms``.
@@ -93,7 +110,8 @@ def assign_units(
     draws = draw_uniforms(f"{salt}:arm", (units[row] for row in fresh.tolist()))
     labels = np.asarray([strata[row] for row in fresh.tolist()], dtype=np.str_)
     names, codes = np.unique(labels, return_inverse=True)
-    order = np.lexsort((draws, codes))
+    parts = np.zeros(len(fresh), dtype=np.int64) if within is None else within[fresh]
+    order = np.lexsort((draws, parts, codes))
     bounds = np.append(np.searchsorted(codes[order], np.arange(len(names))), len(order))
     for place, name in enumerate(names.tolist()):
         rows = fresh[order[bounds[place] : bounds[place + 1]]]
@@ -119,6 +137,14 @@ def assign_clusters(
     place = {name: index for index, name in enumerate(names)}
     rows = np.fromiter((place[name] for name in clusters), dtype=np.int64, count=len(clusters))
     return Assignment(arms, drawn.arm[rows], drawn.probability[rows])
+
+
+def stratify_clusters(clusters: Sequence[str], count: int = 4) -> dict[str, str]:
+    """Cluster → stratum by its number of customers; ``clusters``: each customer's."""
+    sizes = Counter(clusters)
+    names = sorted(sizes)
+    groups = cut_strata(np.array([float(sizes[name]) for name in names]), count)
+    return dict(zip(names, groups, strict=True))
 
 
 def cut_strata(values: NDArray[np.float64], count: int = 5) -> list[str]:

@@ -152,6 +152,20 @@ def read_labels(queryable: Queryable, name: str, customers: Sequence[str], *, as
     return [found.get(customer) or NOT_HOMED for customer in customers]
 
 
+def read_clusters(queryable: Queryable, name: str, customers: Sequence[str], *, as_of: date) -> list[str]:
+    """Each customer's cluster; who belongs to none has nobody to be alike with and is one of their own."""
+    labels = read_labels(queryable, name, customers, as_of=as_of)
+    return [
+        name_lone(customer) if label == NOT_HOMED else label
+        for label, customer in zip(labels, customers, strict=True)
+    ]
+
+
+def name_lone(customer: str) -> str:
+    """The cluster of a customer who belongs to none."""
+    return f"{NOT_HOMED}{customer}"
+
+
 def read_members(queryable: Queryable, segment: str, *, as_of: date) -> frozenset[str]:
     """Who is in a segment on ``as_of``; BadInput when nobody is."""
     found = queryable.query(MEMBERS_SQL, {"segment": segment, "as_of": as_of})

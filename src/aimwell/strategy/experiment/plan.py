@@ -18,8 +18,6 @@ from aimwell.core.seeds import generator
 from aimwell.core.text import say
 from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
-from aimwell.stats.power import ALPHA, POWER, find_reach
-from aimwell.stats.sequential import Shape, find_crossing, find_limits, find_needed_drift, space_looks
 from aimwell.strategy.design import draw_holdout
 from aimwell.strategy.experiment.assignment import (
     Arms,
@@ -28,10 +26,12 @@ from aimwell.strategy.experiment.assignment import (
     assign_units,
     cut_strata,
     measure_imbalance,
+    stratify_clusters,
 )
 from aimwell.strategy.experiment.history import (
     NOT_HOMED,
     History,
+    read_clusters,
     read_column,
     read_labels,
     read_members,
@@ -39,6 +39,7 @@ from aimwell.strategy.experiment.history import (
     read_prior,
 )
 from aimwell.strategy.experiment.holdout import Holdout, Prior, Programme, size_holdout
+from aimwell.strategy.experiment.question import Question, Stopping, plan_looks
 from aimwell.strategy.experiment.visible import (
     Spread,
     Trial,
@@ -52,69 +53,6 @@ from aimwell.strategy.experiment.visible import (
 
 LADDER = (7, 14, 28, 42, 56, 84)
 """Windows, in days, that are tried for how long a fixed audience must be watched."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of a design; see the command's options. ``target`` and ``guard_limit`` are relative changes."""
-
-    name: str = "test"
-    metric: str | None = None
-    outcome: str | None = None
-    covariate: str | None = None
-    days: int = 28
-    control_share: float = 0.25
-    treatments: int = 1
-    target: float = 0.05
-    segment: str | None = None
-    strata: str | None = None
-    cluster: str | None = None
-    looks: int = 4
-    shape: Shape = "obrien_fleming"
-    guards: tuple[str, ...] = ()
-    guard_limit: float = 0.05
-    per_day: float = 0.0
-    windows: int = 12
-    value: float | None = None
-    cost: float = 0.0
-    expected: float | None = None
-    doubt: float | None = None
-
-    def __post_init__(self) -> None:
-        usable = (
-            0 < self.control_share < 1
-            and 0 < abs(self.target) <= 10
-            and 1 <= self.days <= 366
-            and 1 <= self.treatments <= 20
-            and 1 <= self.looks <= 60
-            and self.per_day >= 0
-            and self.windows >= 1
-            and 0 < self.guard_limit < 1
-        )
-        if not usable:
-            raise BadInput(
-                "strategy.bad_design",
-                say(
-                    "This test cannot be designed: a share, a number of days, arms or looks is out of range."
-                ),
-                remedy=say(
-                    "Control between 0 and 1, a target other than 0, 1 to 366 days, 1 to 20 treatments, 1 to 60 looks."
-                ),
-                where={"control_share": str(self.control_share), "days": self.days, "looks": self.looks},
-            )
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """The rule, fixed beforehand: after which shares of the information to look, and at which |z| to stop."""
-
-    shape: Shape
-    times: tuple[float, ...]
-    limits: tuple[float, ...]
-    factor: float
-    """By how much the smallest visible effect grows because of the looks."""
-    share_at_target: float
-    """Share of the information that is used on average if the smallest visible effect is true."""
 
 
 @dataclass(frozen=True)
@@ -221,29 +159,9 @@ def design_test(
         trial=_try(history, visible, question, settings.seed)
         if visible.skewed and clusters is None
         else None,
-        guards=_check_guards(queryable, settings, question, history, stopping, as_of),
+        guards=_check_guards(queryable, settings, question, history, as_of),
         sizing=_size(queryable, settings, question, history, spread, stopping),
     )
-
-
-def plan_looks(question: Question) -> Stopping:
-    """Limits for evenly spaced looks, and what they cost."""
-    times = space_looks(question.looks)
-    limits = find_limits(times, alpha=_share_alpha(question), shape=question.shape)
-    drift = find_needed_drift(times, limits, power=POWER)
-    crossing = find_crossing(times, limits, drift=drift)
-    return Stopping(
-        question.shape,
-        times,
-        limits,
-        drift / find_reach(alpha=_share_alpha(question)),
-        crossing.find_expected_share(times),
-    )
-
-
-def _share_alpha(question: Question) -> float:
-    # Each treatment is compared with control: the error is shared out (Bonferroni), Holm's test is never worse.
-    return ALPHA / question.treatments
 
 
 def _read_outcome(
@@ -280,12 +198,7 @@ def _read_clusters(
 ) -> tuple[list[str] | None, np.ndarray[tuple[int], np.dtype[np.int64]] | None]:
     if question.cluster is None:
         return None, None
-    labels = read_labels(queryable, question.cluster, history.customers, as_of=as_of)
-    # Who belongs to no store has nobody to be alike with: a cluster of its own each.
-    names = [
-        label if label != NOT_HOMED else f"{NOT_HOMED}{customer}"
-        for label, customer in zip(labels, history.customers, strict=True)
-    ]
+    names = read_clusters(queryable, question.cluster, history.customers, as_of=as_of)
     return names, np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
@@ -301,11 +214,9 @@ def _assign(
 ) -> tuple[Assignment, list[str]]:
     kept = earlier or {}
     if clusters is not None:
-        sizes = dict(zip(*np.unique(clusters, return_counts=True), strict=True))
-        names = sorted(sizes)
-        groups = cut_strata(np.array([float(sizes[name]) for name in names]), 4)
         by_size = {
-            name: kept[name][0] if name in kept else group for name, group in zip(names, groups, strict=True)
+            name: kept[name][0] if name in kept else group
+            for name, group in stratify_clusters(clusters).items()
         }
         return assign_clusters(clusters, by_size, arms, salt=salt, earlier=kept), [
             by_size[name] for name in clusters
@@ -333,7 +244,7 @@ def _find_visible(
         history.kind,
         n_treatment=(n - control) // question.treatments,
         n_control=control,
-        alpha=_share_alpha(question),
+        alpha=stopping.alpha,
         looks_factor=stopping.factor,
     )
 
@@ -346,7 +257,7 @@ def _find_needed(
         wanted,
         control_share=control_share,
         treatments=question.treatments,
-        alpha=_share_alpha(question),
+        alpha=stopping.alpha,
         looks_factor=stopping.factor,
     )
 
@@ -399,7 +310,7 @@ def _try(history: History, visible: Visible, question: Question, seed: int) -> T
         n_treatment=visible.n_treatment,
         n_control=visible.n_control,
         generator=generator(seed, "strategy.design"),
-        alpha=_share_alpha(question),
+        alpha=question.alpha,
     )
 
 
@@ -408,9 +319,10 @@ def _check_guards(
     settings: Settings,
     question: Question,
     history: History,
-    stopping: Stopping,
     as_of: date,
 ) -> tuple[Guard, ...]:
+    # Guards share the error among them, as they will when the test is looked at.
+    stopping = plan_looks(question, guards=len(question.guards))
     guards = []
     for name in question.guards:
         asked = Question(

@@ -14,6 +14,14 @@ from aimwell.strategy.experiment.plan import Guard, Sizing, TestDesign
 def describe_design(design: TestDesign, currency: str) -> list[Text]:
     """Feasibility first, then how to reach the target, doubt, duration, looks, guards and holdout; one text each."""
     texts = [describe_feasibility(design, currency)]
+    if 0 < design.visible.lower <= design.visible.upper < math.inf:
+        texts.append(
+            say(
+                "The past tells that effect to within {lower} to {upper} (95 % interval, bootstrap-t).",
+                lower=show_effect(design, design.visible.lower, currency),
+                upper=show_effect(design, design.visible.upper, currency),
+            )
+        )
     if not design.enough:
         texts.append(_describe_needed(design))
     if design.visible.skewed:
@@ -152,7 +160,7 @@ def to_payload(design: TestDesign, currency: str) -> dict[str, Any]:
             "upper": _finite(visible.upper),
             "relative": visible.relative,
             "n": visible.n_treatment + visible.n_control,
-            "method": "normal approximation, variance from the past by moments",
+            "method": "normal approximation, variance from the past by moments, its interval by bootstrap-t",
         },
         "expected_buyers": visible.expected_buyers,
         "tried_on_past": None if design.trial is None else {**vars(design.trial), "simulated": True},
@@ -164,6 +172,7 @@ def to_payload(design: TestDesign, currency: str) -> dict[str, Any]:
         },
         "stopping": {
             "shape": stopping.shape,
+            "alpha": stopping.alpha,
             "shares": list(stopping.times),
             "limits": [_finite(limit) for limit in stopping.limits],
             "factor": stopping.factor,
