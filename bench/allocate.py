@@ -206,7 +206,10 @@ def main() -> None:
         return
     worst = {"cpu": 0.0, "gap": 0.0}
     exact, peer, objective = True, 0.0, 0.0
+    instance: Instance | None = None
     for seed in range(given.seeds):
+        # The one before goes first: two of them would be measured as the memory of one.
+        instance = None
         instance = make_instance(given.customers, seed=seed, **shape)
         found, cost = measure(lambda instance=instance: allocate(instance))
         seen = tally_chosen(instance, People.all(instance), found.chosen)

@@ -13,10 +13,11 @@ from pyroaring import BitMap
 
 from aimwell.analysis.bitmaps import SegmentBitmaps, build_bitmaps, number_members, read_bitmaps
 from aimwell.analysis.rule_text import parse_rule
-from aimwell.analysis.segments import BUILT_IN, find_members, read_rule_types
+from aimwell.analysis.segments import BUILT_IN, find_members
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput
 from aimwell.engine.rule import All, Any, InSegment, Not, Rule
+from aimwell.engine.rule_types import read_rule_types
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
 
 SIZE = 12

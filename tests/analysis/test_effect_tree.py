@@ -18,10 +18,10 @@ from aimwell.analysis.effect_tree import (
     show_effect,
 )
 from aimwell.analysis.response_tree import Leaf, reach_leaf
-from aimwell.analysis.segments import read_rule_types
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.tables import TABLES
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.workspace import Workspace
 from aimwell.stats.effect import Effect
 from tests.analysis.shop import AS_OF, buy, days_ago, load, make_workspace

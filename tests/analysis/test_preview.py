@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from aimwell.analysis.bitmaps import SegmentBitmaps
 from aimwell.analysis.preview import Previewer, Turns
 from aimwell.analysis.rule_text import parse_rule
-from aimwell.analysis.segments import list_rules, load_segments, read_rule_types
+from aimwell.analysis.segments import list_rules, load_segments
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import TABLES
 from aimwell.engine.compile_rules import compile_rules
 from aimwell.engine.published import publish
 from aimwell.engine.rule import Rule
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.workspace import Reader
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
 from tests.conformance.world import AS_OF as WORLD_DAY

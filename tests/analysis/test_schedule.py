@@ -19,12 +19,12 @@ from aimwell.analysis.segments import (
     find_members,
     list_rules,
     load_segments,
-    read_rule_types,
     save_segment,
 )
 from aimwell.analysis.step import describe
 from aimwell.core.text import Text
 from aimwell.engine.rule import Measured
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.workspace import Workspace
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
 

@@ -27,12 +27,13 @@ from aimwell.analysis.response_tree import (
 )
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.rule_writing import write_rule
-from aimwell.analysis.segments import load_segments, read_rule_types
+from aimwell.analysis.segments import load_segments
 from aimwell.analysis.step import describe
 from aimwell.analysis.traditional import build_traditional
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.tables import TABLES, Type
 from aimwell.engine.compile_rules import compile_rules
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.workspace import Reader, Workspace
 from tests.analysis.shop import AS_OF, buy, days_ago, load, make_workspace
 from tests.engine.scratch import build_lines

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from aimwell.analysis.response_tree import build_response_tree
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.analysis.segment_lacks import explain_empty, find_lacks
-from aimwell.analysis.segments import read_rule_types
 from aimwell.analysis.step import describe
 from aimwell.cli.app import app
 from aimwell.core.tables import TABLES
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.workspace import Workspace
 from tests.analysis.shop import AS_OF, days_ago, load, make_workspace
 

@@ -18,9 +18,7 @@ from aimwell.analysis.segments import (
     find_members,
     load_segments,
     read_as_of,
-    read_rule_types,
     read_segments,
-    read_tag_types,
     save_segment,
 )
 from aimwell.analysis.step import describe
@@ -28,6 +26,7 @@ from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.tables import Type
 from aimwell.engine.rule import Compare, InSegment, Not, list_rule_tags
 from aimwell.engine.rule_check import validate_rule
+from aimwell.engine.rule_types import read_rule_types, read_tag_types
 from tests.analysis.shop import AS_OF, load_shop, make_workspace
 
 TYPES = {tag.name: tag.type for tag in CATALOGUE}

@@ -14,9 +14,11 @@ import pytest
 
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.tables import TABLES
+from aimwell.core.text import Text
 from aimwell.engine.workspace import Workspace
 from aimwell.loop.past_experiment import Arm, PastExperiment, learn_past_experiment
 from aimwell.models.arms import encode_traits
+from aimwell.strategy.basis import read_evidence
 
 DAY = date(2024, 6, 1)
 KINDS_SQL = """
@@ -67,6 +69,9 @@ def test_where_customers_differ_personalising_is_proven_and_used(workspace: Work
     assert summary["guard"]["proven"]
     assert summary["value"]["difference"]["lower"] > 0
     with workspace.read() as reader:
+        evidence = read_evidence(reader)
+        assert evidence.proven is True
+        assert not evidence.own
         rows = reader.query("SELECT * FROM effects ORDER BY customer_id, action_id").to_pylist()
         found = reader.query("SELECT customer_id FROM customers WHERE age = 'young'")
         actions = reader.query("SELECT action_id FROM actions ORDER BY action_id").to_pylist()
@@ -92,6 +97,10 @@ def test_where_they_are_alike_everybody_has_the_mean_effect(workspace: Workspace
     assert summary["learnt_from"] + summary["held_out"] == 3_000
     with workspace.read() as reader:
         found = reader.query(KINDS_SQL).to_pylist()
+        evidence = read_evidence(reader)
+    assert evidence.proven is False
+    assert evidence.personalising is not None
+    assert Text.from_json(evidence.personalising["sentence"]).both() == summary["guard"]["sentence"]
     assert [row["kinds"] for row in found] == [1, 1]
     assert found[0]["mean"] == pytest.approx(1.0, abs=0.2)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aimwell.strategy.planner import make_rollout
-from aimwell.strategy.promise import believe, believe_inputs, split_estimates
+from aimwell.strategy.planner import make_rollout, split_audience
+from aimwell.strategy.promise import believe, believe_inputs, number_units, split_estimates
 from tests.strategy.world import make_inputs, without_exploration
 
 Reals = NDArray[np.float64]
@@ -94,7 +94,10 @@ def test_the_planner_keeps_what_it_promises_with_raw_effects() -> None:
         noisy = truth + error * np.random.default_rng([seed, 8]).standard_normal(truth.shape)
         noisy[:, 3] = np.nan
         raw = replace(truth_inputs, estimate=noisy, standard_error=error)
-        for inputs, seen in ((believe_inputs(raw, seed=seed), ratios), (raw, naive)):
+        measured = replace(raw, measured=True)
+        believed = believe_inputs(measured, split_audience(measured)[0], seed=seed)
+        assert not believed.measured
+        for inputs, seen in ((believed, ratios), (raw, naive)):
             plan = make_rollout(inputs)
             assert all(use.kept for use in plan.uses)
             assert not np.any(plan.action == 3)
@@ -105,4 +108,44 @@ def test_the_planner_keeps_what_it_promises_with_raw_effects() -> None:
 
 def test_inputs_without_effects_stay() -> None:
     inputs = make_inputs(50, effects=False)
-    assert believe_inputs(inputs) is inputs
+    assert believe_inputs(inputs, np.arange(50)) is inputs
+
+
+def test_only_what_was_measured_becomes_a_belief_and_only_once() -> None:
+    posterior = make_inputs(300)
+    everybody = np.arange(300)
+    assert believe_inputs(posterior, everybody) is posterior
+    once = believe_inputs(replace(posterior, measured=True), everybody)
+    assert not np.array_equal(once.estimate, posterior.estimate)
+    assert believe_inputs(once, everybody) is once
+
+
+def test_customers_who_were_measured_together_are_one_unit() -> None:
+    random = np.random.default_rng(6)
+    estimate, error = random.normal(1, 1, (40, 3)), np.full((40, 3), 0.5)
+    estimate[5, 1] = np.nan
+    segment = random.integers(0, 40, 900)
+    segment[:40] = np.arange(40)
+    first, unit = number_units(estimate[segment], error[segment])
+    assert len(first) == 40
+    np.testing.assert_array_equal(estimate[segment][first][unit], estimate[segment])
+    alone, _ = number_units(estimate, error)
+    np.testing.assert_array_equal(alone, np.arange(40))
+
+
+def test_a_segments_error_is_one_error_however_many_customers_it_has() -> None:
+    ratios, naive = [], []
+    for seed in range(20):
+        random = np.random.default_rng([seed, 11])
+        truth = random.lognormal(0, 0.6, (60, 1)) * random.gamma(1.2, 1.0, (60, 4)) - 0.5
+        error = np.full(truth.shape, truth.std())
+        estimate = truth + error * random.standard_normal(truth.shape)
+        segment = np.repeat(np.arange(60), 25)
+        belief = believe(estimate[segment], error[segment], choose_top, seed=seed)
+        slots, raw = choose_top(belief.effect), choose_top(estimate[segment])
+        ratios.append(add_up(belief.effect, slots) / add_up(truth[segment], slots))
+        naive.append(add_up(estimate[segment], raw) / add_up(truth[segment], raw))
+        # 60 segments say little about a share; 1,500 customers would say much.
+        assert belief.correction.standard_error > 0.1
+    assert np.mean(naive) > 1.25
+    assert 0.85 < np.mean(ratios) < 1.15

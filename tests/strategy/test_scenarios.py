@@ -132,7 +132,7 @@ def test_intervals_of_the_frontier_hold_for_all_points_at_once(inputs: PlanInput
     assert inputs.estimate is not None
     assert inputs.standard_error is not None
     points = trace_frontier(inputs, points=8)
-    errors = np.array([solve(set_budget(inputs, point.budget)).errors for point in points])
+    errors = np.array([solve(set_budget(inputs, point.budget)).errors.common for point in points])
     profits = np.array([point.profit for point in points])
     low, high = (np.array([getattr(p, name) for p in points]) for name in ("band_lower", "band_upper"))
     random = np.random.default_rng(7)

@@ -311,7 +311,9 @@ def test_rounds_are_rehearsed_and_labelled_simulated(workspace: Workspace) -> No
     assert fitted == call("--rounds", "2", "--markets", "3", "--budget", "30")
     assert fitted["policies"][0]["policy"] == "ours"
     assert all(len(row["by_round"]) == 2 for row in fitted["policies"])
-    nothing = call("--rounds", "2", "--markets", "2", "--budget", "0", as_json=False)
+    chart = workspace.path / "chart.html"
+    nothing = call("--rounds", "2", "--markets", "2", "--budget", "0", "--chart", str(chart), as_json=False)
+    assert "chart.html" in nothing.replace("\n", "") and "simulated" in chart.read_text(encoding="utf-8")
     assert "simulated" in nothing and "Not proven" in nothing
     for wrong in (["--rounds", "0"], ["--markets", "1"], ["--markets", "100000"]):
         with pytest.raises(BadInput):

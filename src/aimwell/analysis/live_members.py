@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from aimwell.analysis.live_rules import Change, keep_changes
 from aimwell.analysis.schedule import expand_tags, find_figures
-from aimwell.analysis.segments import Segment, evaluate_customers, find_members, read_rule_types
+from aimwell.analysis.segments import Segment, evaluate_customers, find_members
 from aimwell.core.errors import Conflict
 from aimwell.core.text import Text, say
 from aimwell.core.time import business_day, now
@@ -34,6 +34,7 @@ from aimwell.engine.hot_tables import HOT_BATCHES, HOT_GATE, LIVE_FOLLOWERS, LIV
 from aimwell.engine.manifest import decode_batches, find_moved, list_changes, list_versions
 from aimwell.engine.rule import is_attribute, list_rule_tags, walk_rule
 from aimwell.engine.rule_json import rule_from_json
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.store_tables import TABLE_FILES
 from aimwell.engine.workspace import Reader, Workspace
 

@@ -22,12 +22,13 @@ from aimwell.analysis.bitmaps import build_bitmaps
 from aimwell.analysis.catalogue import describe_tag_rule
 from aimwell.analysis.rule_text import parse_rule
 from aimwell.core.errors import AimwellError, BadInput, Conflict, NotReady
-from aimwell.core.tables import TAGS, Type
+from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_rules import compile_rules
-from aimwell.engine.rule import ATTRIBUTE, All, Any, Compare, InSegment, OneOf, Rule, list_rule_events
+from aimwell.engine.rule import All, Any, Compare, InSegment, OneOf, Rule, list_rule_events
 from aimwell.engine.rule_check import validate_rule
 from aimwell.engine.rule_json import rule_from_json, rule_to_json
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.session import Queryable
 from aimwell.engine.specification import Operator, Value
 from aimwell.engine.sql_text import Query, show_sql
@@ -146,23 +147,6 @@ BUILT_IN: tuple[Segment, ...] = (
     ),
 )
 """The segments that every workspace has."""
-
-
-def read_tag_types(schema: pa.Schema) -> dict[str, Type]:
-    """The types of the tags in a table of ``tags``, which rules are checked against."""
-    declared = {column.name for column in TAGS.columns}
-    return {field.name: _find_type(field.type) for field in schema if field.name not in declared}
-
-
-def read_rule_types(reader: Queryable) -> dict[str, Type]:
-    """The types of the tags, and of the customers' attributes as ``customers.name``: what rules may compare."""
-    types = read_tag_types(reader.query("SELECT * FROM tags LIMIT 0").schema)
-    attributes = reader.query("SELECT * FROM customers LIMIT 0").schema
-    return types | {
-        f"{ATTRIBUTE}{field.name}": _find_type(field.type)
-        for field in attributes
-        if field.name not in ("customer_id", "source")
-    }
 
 
 def load_segments(store: Store, tags: Mapping[str, Type]) -> tuple[tuple[Segment, ...], tuple[Text, ...]]:
@@ -330,13 +314,3 @@ def _read_segment(name: str, body: Mapping[str, AnyType]) -> Segment:
     if isinstance(body.get("title_text"), str):
         return Segment(name, Text.from_json(body["title_text"]), parsed, built_in=False)
     return Segment(name, say("{words}", words=str(body.get("title") or name)), parsed, built_in=False)
-
-
-def _find_type(kind: pa.DataType) -> Type:
-    if pa.types.is_boolean(kind):
-        return Type.BOOLEAN
-    if pa.types.is_integer(kind):
-        return Type.INTEGER
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return Type.REAL
-    return Type.DATE if pa.types.is_date(kind) else Type.TEXT

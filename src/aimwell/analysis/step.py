@@ -21,7 +21,6 @@ from aimwell.analysis.segments import (
     find_members,
     list_rules,
     load_segments,
-    read_rule_types,
     render_rule_sql,
 )
 from aimwell.analysis.summary import (
@@ -39,6 +38,7 @@ from aimwell.core.steps import StepResult
 from aimwell.core.tables import SEGMENTS, Type
 from aimwell.core.text import Text, say
 from aimwell.engine.rule_json import rule_to_json
+from aimwell.engine.rule_types import read_rule_types
 from aimwell.engine.workspace import Run, Workspace
 
 _LONGEST_WINDOW = 365

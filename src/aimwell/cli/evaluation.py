@@ -11,7 +11,7 @@ from rich.table import Table
 
 from aimwell.cli.help import App
 from aimwell.cli.naming import read_titles
-from aimwell.cli.output import add_row, emit, emit_result, in_language, read_day, state
+from aimwell.cli.output import add_row, emit, emit_result, in_language, make_number_table, read_day, state
 from aimwell.core.errors import NotReady
 from aimwell.core.text import Text, say
 
@@ -30,7 +30,10 @@ def run_evaluation(
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="Business day, YYYY-MM-DD.  业务日，YYYY-MM-DD")] = None,
 ) -> None:
-    """Measure what a plan caused, once its window has ended.  窗口结束后，评估一个计划带来的增量"""
+    """Measure what a plan caused, once its window has ended; look at a designed test on its planned days.
+
+    窗口结束后，评估一个计划带来的增量；已设计的试验在计划的查看日也可查看
+    """
     from aimwell.evaluation.step import evaluate
     from aimwell.loop.clock import find_as_of
 
@@ -113,6 +116,8 @@ def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
     decision = summary.get("decision")
     if decision:
         console.print(in_language(decision["sentence"]), style="bold", markup=False)
+    if summary.get("test"):
+        _draw_test(console, summary)
     table = Table(str(say("Metric")), str(say("Estimate")), str(say("95 % interval")), str(say("Proven")))
     for name, title in _name_metrics().items():
         found = summary.get(name)
@@ -122,6 +127,22 @@ def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
         console.print(table)
     for lesson in summary.get("lessons", []):
         console.print(f"• {in_language(lesson)}", highlight=False)
+
+
+def _draw_test(console: Console, summary: dict[str, Any]) -> None:
+    """A designed test: each look, what it says, and the rule."""
+    table = make_number_table(
+        say("Metric"), say("Look"), say("Known before"), say("|z|"), say("Limit"), say("Error spent")
+    )
+    for look in summary["test"]["looks"]:
+        limit = "∞" if look["limit"] is None else f"{look['limit']:.2f}"
+        figures = (str(look["look"]), look["looked_on"], f"{abs(look['z']):.2f}", limit)
+        add_row(table, in_language(look["title"]), *figures, f"{look['spent']:.2%}")
+    if table.row_count:
+        console.print(table)
+    for reason in summary["decision"]["reasons"]:
+        console.print(f"• {in_language(reason)}", highlight=False, markup=False)
+    console.print(f"• {in_language(summary['decision']['rule'])}", highlight=False, markup=False)
 
 
 def _name_parts(reader: Reader) -> dict[str, str]:

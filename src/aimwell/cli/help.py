@@ -56,8 +56,10 @@ class Group(TyperGroup):
 class App(typer.Typer):
     """A group to which commands are added; without a command it shows its help."""
 
-    def __init__(self, *, cls: type[TyperGroup] = Group, **settings: Any) -> None:
-        super().__init__(cls=cls, no_args_is_help=True, **settings)
+    def __init__(
+        self, *, cls: type[TyperGroup] = Group, no_args_is_help: bool = True, **settings: Any
+    ) -> None:
+        super().__init__(cls=cls, no_args_is_help=no_args_is_help, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Add a command."""

@@ -25,6 +25,12 @@ def name_channel(channel: str) -> str:
     return str(say("all channels") if channel == "all" else CHANNEL_TITLES.get(channel, channel))
 
 
+def name_arm(arm: str) -> str:
+    """A drawn arm of a plan for people."""
+    names = {"treatment": say("treatment"), "control": say("control"), "holdout": say("holdout")}
+    return str(names.get(arm, arm))
+
+
 def name_purpose(purpose: str) -> str:
     """What a contact is for."""
     return str(PURPOSES.get(purpose, purpose))

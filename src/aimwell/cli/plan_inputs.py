@@ -10,19 +10,27 @@ from aimwell.cli.output import read_day, read_money
 if TYPE_CHECKING:
     from aimwell.engine.session import Queryable
     from aimwell.engine.workspace import Workspace
+    from aimwell.strategy.basis import Basis
     from aimwell.strategy.inputs import PlanInputs
 
 
 def read_plan_inputs(workspace: Workspace, as_of: str | None, budget: str | None) -> PlanInputs:
     """What a plan of that day would be made from."""
+    return read_plan_basis(workspace, as_of, budget).inputs
+
+
+def read_plan_basis(workspace: Workspace, as_of: str | None, budget: str | None) -> Basis:
+    """The same, with what the promise of such a plan would rest on."""
+    from aimwell.strategy.basis import read_basis
     from aimwell.strategy.step import propose_actions, read_actions, read_inputs
 
     day = choose_day(workspace, as_of)
     with workspace.read() as reader:
         actions = read_actions(reader) or propose_actions(reader, workspace.settings, as_of=day)
-        return read_inputs(
+        inputs = read_inputs(
             reader, workspace.settings, actions, as_of=day, plan_id="preview", budget=read_money(budget)
         )
+        return read_basis(reader, workspace.settings, inputs)
 
 
 def choose_day(workspace: Workspace, given: str | None) -> date:

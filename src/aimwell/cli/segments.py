@@ -38,7 +38,8 @@ def preview_segment(context: typer.Context, rule: RuleOption) -> None:
     from aimwell.analysis.catalogue import describe_tag_rule
     from aimwell.analysis.preview import preview_rule
     from aimwell.analysis.rule_text import parse_rule
-    from aimwell.analysis.segments import check_rule, list_rules, load_segments, read_as_of, read_rule_types
+    from aimwell.analysis.segments import check_rule, list_rules, load_segments, read_as_of
+    from aimwell.engine.rule_types import read_rule_types
 
     parsed, workspace = parse_rule(rule), state(context).workspace
     with workspace.read() as reader:
@@ -66,9 +67,9 @@ def save_segment_command(
         list_rules,
         load_segments,
         read_as_of,
-        read_rule_types,
         save_segment,
     )
+    from aimwell.engine.rule_types import read_rule_types
 
     parsed, workspace = parse_rule(rule), state(context).workspace
     with workspace.read() as reader:
@@ -262,8 +263,9 @@ def _draw_message(console: Console, message: Text, warning: Text | None) -> None
 
 
 def _build_traditional(reader: Reader, by: str) -> tuple[tuple[Draft, ...], list[Text]]:
-    from aimwell.analysis.segments import read_as_of, read_rule_types
+    from aimwell.analysis.segments import read_as_of
     from aimwell.analysis.traditional import build_traditional
+    from aimwell.engine.rule_types import read_rule_types
 
     read_as_of(reader)
     return build_traditional(reader, by, read_rule_types(reader)), []
@@ -273,7 +275,8 @@ def _build_clusters(
     reader: Reader, seed: int, tags: str | None, count: int | None
 ) -> tuple[tuple[Draft, ...], list[Text]]:
     from aimwell.analysis.clusters import TAGS, build_clusters
-    from aimwell.analysis.segments import read_as_of, read_rule_types
+    from aimwell.analysis.segments import read_as_of
+    from aimwell.engine.rule_types import read_rule_types
 
     read_as_of(reader)
     chosen = tuple(name.strip() for name in tags.split(",")) if tags else TAGS
@@ -365,7 +368,7 @@ def _build_effects(
     reader: Reader, workspace: Workspace, plan_id: str, outcome: str | None
 ) -> tuple[tuple[Draft, ...], list[Text]]:
     from aimwell.analysis.effect_tree import OUTCOMES, build_effect_tree, show_effect
-    from aimwell.analysis.segments import read_rule_types
+    from aimwell.engine.rule_types import read_rule_types
 
     outcome, currency = outcome or OUTCOMES[0], workspace.settings.business.currency
     found = build_effect_tree(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,11 +22,13 @@ from aimwell.cli.output import (
     show_amount,
     state,
 )
-from aimwell.cli.plan_inputs import choose_day, read_plan_inputs
+from aimwell.cli.plan_inputs import choose_day, read_plan_basis, read_plan_inputs
+from aimwell.cli.strategy_actions import app as actions_app
 from aimwell.cli.strategy_design import design, markets
+from aimwell.cli.strategy_live import live
 from aimwell.cli.strategy_simulate import simulate
 from aimwell.core.errors import BadInput, NotReady
-from aimwell.core.text import Text, say
+from aimwell.core.text import Language, Text, say
 
 if TYPE_CHECKING:
     from aimwell.engine.workspace import Workspace
@@ -33,6 +37,8 @@ app = App(help="Step 4: offers, plan, frontier.  第四步 战略：优惠、计
 app.command(name="design")(design)
 app.command(name="markets")(markets)
 app.command(name="simulate")(simulate)
+app.add_typer(live, name="live")
+app.add_typer(actions_app, name="actions")
 Day = Annotated[
     str | None, typer.Option("--as-of", help="First day of the plan, YYYY-MM-DD.  计划首日，YYYY-MM-DD")
 ]
@@ -48,8 +54,10 @@ def make_plan(
     goal: Annotated[str, typer.Option(help="The goal it serves.  所服务的目标")] = "incremental_profit",
     round_number: Annotated[int, typer.Option("--round", min=1, help="The round.  轮次")] = 1,
     days: Annotated[
-        int, typer.Option(min=1, max=365, help="Length of the outcome window.  观察窗口天数")
-    ] = 28,
+        int | None,
+        typer.Option(min=1, max=365, help="Length of the outcome window, or 28.  观察窗口天数，默认 28"),
+    ] = None,
+    design: Annotated[str | None, typer.Option(help="A saved design of a test.  已保存的试验设计")] = None,
 ) -> None:
     """Plan one wave and draw its arms.  制定一波投放计划并随机分组"""
     from aimwell.strategy.step import plan
@@ -63,6 +71,7 @@ def make_plan(
         round_number=round_number,
         days=days,
         budget=read_money(budget),
+        design=design,
     )
     result.summary["rests_on_simulated"] = _is_simulated(workspace)
     emit_result(context, result, lambda console: _show_expected(console, result.summary, _show_plan))
@@ -88,7 +97,8 @@ def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -
     """Show what each budget is expected to earn.  预算—利润前沿：各预算的期望利润"""
     from aimwell.cli.strategy_whatif import draw_frontier, make_frontier
 
-    payload = make_frontier(read_plan_inputs(state(context).workspace, as_of, budget))
+    basis = read_plan_basis(state(context).workspace, as_of, budget)
+    payload = {**make_frontier(basis.inputs), "basis": basis.to_dict()}
     _emit_expected(context, payload, draw_frontier)
 
 
@@ -110,7 +120,7 @@ def explain(
     inputs = read_plan_inputs(workspace, as_of, budget)
     with workspace.read() as reader:
         day = choose_day(workspace, as_of)
-        exclusions = read_exclusions(reader, workspace.settings, customer, as_of=day)
+        exclusions = read_exclusions(reader, workspace.settings, customer, as_of=day, actions=inputs.actions)
     payload = explain_customer(inputs, customer, exclusions, _read_latest_item(workspace, customer))
     _emit_expected(context, payload, draw_customer)
 
@@ -137,33 +147,16 @@ def compare(
     """
     from aimwell.cli.strategy_whatif import draw_comparison, make_comparison
 
-    inputs = read_plan_inputs(state(context).workspace, as_of, base)
-    payload = make_comparison(inputs, budgets=budget or (), without=without or (), minimums=minimum or ())
+    basis = read_plan_basis(state(context).workspace, as_of, base)
+    asked = {"budgets": budget or (), "without": without or (), "minimums": minimum or ()}
+    payload = {**make_comparison(basis.inputs, **asked), "basis": basis.to_dict()}
     _emit_expected(context, payload, draw_comparison)
-
-
-@app.command(name="actions")
-def list_actions(context: typer.Context, as_of: Day = None) -> None:
-    """List offers × channels with their costs (proposed from the data when none are kept yet).
-
-    营销动作：优惠 × 渠道及成本（尚无时由数据建议）
-    """
-    from aimwell.strategy.step import propose_actions, read_actions
-
-    workspace = state(context).workspace
-    with workspace.read() as reader:
-        kept = read_actions(reader)
-        day = choose_day(workspace, as_of)
-        actions = kept or propose_actions(reader, workspace.settings, as_of=day)
-    rows = [{**vars(action), "title": action.title.both()} for action in actions]
-    payload = {"actions": rows, "proposed": not kept, "currency": workspace.settings.business.currency}
-    emit(context, payload, lambda console: _show_actions(console, payload))
 
 
 PLANS_SQL = """
 SELECT
     plan_id, goal, round_number, wave, method, as_of, days, audience, chosen,
-    expected_profit, expected_profit_se, upper_bound, gap, cost, fingerprint, simulated
+    expected_profit, expected_profit_se, upper_bound, gap, cost, fingerprint, simulated, basis
 FROM plans
 ORDER BY as_of DESC, round_number DESC, plan_id
 """
@@ -194,6 +187,9 @@ ARMS_SQL = (
 )
 
 
+DESIGN_SQL = "SELECT * FROM plan_designs WHERE plan_id = $plan_id"
+
+
 def _emit_expected(
     context: typer.Context, payload: dict[str, Any], draw: Callable[[Console, dict[str, Any]], None]
 ) -> None:
@@ -206,6 +202,9 @@ def _show_expected(
     console: Console, payload: dict[str, Any], draw: Callable[[Console, dict[str, Any]], None]
 ) -> None:
     draw(console, payload)
+    basis = payload.get("basis") or {}
+    for told in [*basis.get("sentences", ()), *basis.get("careful", ())]:
+        console.print(f"• {in_language(told)}", markup=False, highlight=False)
     if payload["rests_on_simulated"]:
         told = say("Customers' answers in this workspace are simulated: what is expected rests on them, too.")
         console.print(str(told), markup=False, highlight=False)
@@ -231,11 +230,21 @@ def _read_plan(workspace: Workspace, plan_id: str | None) -> dict[str, Any]:
         wanted = {"plan_id": found[0]["plan_id"]}
         return {
             **found[0],
+            "basis": json.loads(found[0]["basis"] or "null"),
             "currency": workspace.settings.business.currency,
             "arms": {row["arm"]: row["customers"] for row in reader.query(ARMS_SQL, wanted).to_pylist()},
+            "design": _describe_design(reader.query(DESIGN_SQL, wanted).to_pylist(), found[0]["as_of"]),
             "constraints": _with_titles(reader.query(CONSTRAINTS_SQL, wanted).to_pylist()),
             "by_action": _with_titles(reader.query(BY_ACTION_SQL, wanted).to_pylist()),
         }
+
+
+def _describe_design(rows: list[dict[str, Any]], start: date) -> dict[Language, str] | None:
+    """What decides the plan's test, and when; None for a plan without a design."""
+    from aimwell.goals.test_rule import TestRule
+    from aimwell.strategy.experiment.saved import describe_rule
+
+    return describe_rule(TestRule.from_row(rows[0]), start).both() if rows else None
 
 
 def _with_titles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -245,6 +254,8 @@ def _with_titles(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _show_kept_plan(console: Console, payload: dict[str, Any]) -> None:
     currency, arms = payload["currency"], payload["arms"]
     _show_size(console, payload, {arm: arms.get(arm, 0) for arm in ("treatment", "control", "holdout")})
+    if payload["design"]:
+        console.print(in_language(payload["design"]), markup=False, highlight=False)
     error = 1.96 * payload["expected_profit_se"]
     expected = payload["expected_profit"]
     _show_promise(console, expected, expected - error, expected + error, payload["cost"], currency)
@@ -346,21 +357,7 @@ def _show_plan(console: Console, summary: dict[str, Any]) -> None:
     for row in summary["left_out"]:
         words = f"• {in_language(row['title'])}: {in_language(row['sentence'])}"
         console.print(words, markup=False, highlight=False)
+    for told in (summary["design"] or {}).get("sentences", [])[:1]:
+        console.print(f"• {in_language(told)}", markup=False, highlight=False)
     for example in summary["examples"][:3]:
         console.print(f"• {example['customer_id']}: {in_language(example['reason'])}", markup=False)
-
-
-def _show_actions(console: Console, payload: dict[str, Any]) -> None:
-    currency = payload["currency"]
-    if payload["proposed"]:
-        console.print(str(say("Proposed from the data; the first plan keeps them.")))
-    table = make_number_table(say("Action"), say("Unit cost"), say("Cost when redeemed"), say("Minutes"))
-    for row in payload["actions"]:
-        add_row(
-            table,
-            in_language(row["title"]),
-            show_amount(row["unit_cost"], currency),
-            show_amount(row["redemption_cost"], currency),
-            f"{row['minutes']:g}",
-        )
-    console.print(table)

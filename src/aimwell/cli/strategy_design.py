@@ -14,9 +14,8 @@ from aimwell.core.text import say
 
 if TYPE_CHECKING:
     from aimwell.stats.sequential import Shape
-    from aimwell.strategy.experiment.plan import Question
+    from aimwell.strategy.experiment.question import Question
 
-KIND = "test_design"
 MARKETS_KIND = "market_test"
 
 Metric = Annotated[str | None, typer.Option(help="The KPI; see: goals metrics.  指标；见 goals metrics")]
@@ -85,7 +84,7 @@ def design(
 
     试验设计：分组、可见效果、时长、停止规则与留出比例
     """
-    from aimwell.strategy.experiment.plan import Question
+    from aimwell.strategy.experiment.question import Question
 
     control_share = state(context).workspace.settings.contact.control_share if control is None else control
     question = Question(
@@ -121,6 +120,7 @@ def _make_design(
     from aimwell.loop.clock import find_as_of
     from aimwell.strategy.experiment.arms_file import read_arms, write_arms
     from aimwell.strategy.experiment.plan import design_test
+    from aimwell.strategy.experiment.saved import save_design
     from aimwell.strategy.experiment.words import to_payload
 
     workspace = state(context).workspace
@@ -129,10 +129,10 @@ def _make_design(
     with workspace.read() as reader:
         found = design_test(reader, workspace.settings, question, as_of=day, earlier=earlier)
     payload = {**to_payload(found, workspace.settings.business.currency), "as_of": day.isoformat()}
+    version = None if save is None else save_design(workspace, save, payload)
     if arms is not None:
         write_arms(arms, found)
-    payload["version"] = None if save is None else workspace.store.save_definition(KIND, save, payload)
-    return payload
+    return {**payload, "version": version}
 
 
 def markets(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from aimwell.cli.naming import name_arm
 from aimwell.cli.output import add_row, in_language, make_number_table, read_money, show_amount
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
@@ -143,7 +144,13 @@ def draw_customer(console: Console, payload: dict[str, Any]) -> None:
     """One customer's actions and reasons."""
     latest, currency = payload["latest"], payload["currency"]
     if latest is not None:
-        console.print(f"{latest['plan_id']} ({latest['arm']}): {in_language(latest['reason'])}", markup=False)
+        told = say(
+            "{plan} ({arm}): {reason}",
+            plan=latest["plan_id"],
+            arm=name_arm(latest["arm"]),
+            reason=in_language(latest["reason"]),
+        )
+        console.print(str(told), markup=False, highlight=False)
     if not payload["allowed"]:
         _say(console, say("Nothing may be sent to this customer: consent, address or contact cap forbid it."))
         for rule in dict.fromkeys(in_language(rule) for rule in payload["excluded"].values()):

@@ -8,6 +8,7 @@ T, N, R, M = Type.TEXT, Type.INTEGER, Type.REAL, Type.MONEY
 B, D, AT, J = Type.BOOLEAN, Type.DATE, Type.INSTANT, Type.JSON
 
 CHANNELS = ("email", "sms", "push", "wechat", "call", "mail", "web", "ad")
+SLOTS = ("morning", "afternoon", "evening")
 ARMS = ("treatment", "control", "holdout")
 WALLS = ("unavailable", "partial", "inaccurate", "unusable")
 RUN = Column("run_id", T, "the run that wrote the row")

@@ -9,7 +9,7 @@ CUSTOMERS = Table(
     "customers",
     "one row per customer: descriptive attributes 描述, one open column for each delivered attribute (text)",
     "data",
-    ("analysis", "models", "strategy", "deployment"),
+    ("goals", "analysis", "models", "strategy", "deployment"),
     (
         Column("customer_id", T, "the customer"),
         Column("email", T, "address for e-mail", required=False),
@@ -25,7 +25,7 @@ PRODUCTS = Table(
     "products",
     "one row per product",
     "data",
-    ("analysis", "models", "strategy"),
+    ("goals", "analysis", "models", "strategy"),
     (
         Column("product_id", T, "the product"),
         Column("name", T, "what people call it", required=False),
@@ -329,7 +329,7 @@ SEGMENT_MEMBERS = Table(
     "segment_members",
     "who is in a segment, and since when",
     "analysis",
-    ("strategy", "report"),
+    ("goals", "strategy", "report"),
     (
         Column("segment", T, "the segment"),
         Column("customer_id", T, "the member"),

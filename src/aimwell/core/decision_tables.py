@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aimwell.core.columns import ARMS, AT, CHANNELS, RUN, SIMULATED, B, D, J, M, N, R, T
+from aimwell.core.columns import ARMS, AT, CHANNELS, RUN, SIMULATED, SLOTS, B, D, J, M, N, R, T
 from aimwell.core.table import Column, Table, Type
 
 SCORES = Table(
@@ -38,6 +38,12 @@ EFFECTS = Table(
         Column("raw_estimate", R, "the same without shrinkage, for comparison; money", required=False),
         Column("redemption", R, "expected share who redeem the offer, 0–1"),
         Column("as_of", D, "learnt from outcomes before this business day"),
+        Column(
+            "measured",
+            B,
+            "true: as measured elsewhere, and the planner makes posteriors of it; empty: a posterior already",
+            required=False,
+        ),
         RUN,
     ),
     ("customer_id", "action_id"),
@@ -61,7 +67,7 @@ MODEL_CARDS = Table(
     "model_cards",
     "one row per model: purpose, data, method, validation, limits, curves",
     "models",
-    ("report",),
+    ("strategy", "report"),
     (
         Column("model", T, "the model"),
         Column("card", J, "see models.card.ModelCard"),
@@ -75,7 +81,7 @@ ACTIONS = Table(
     "strategy",
     ("models", "deployment", "evaluation"),
     (
-        Column("action_id", T, "such as produce_20:sms"),
+        Column("action_id", T, "such as produce_20:sms, with a time slot produce_20:sms:morning"),
         Column("offer", T, "the offer's name in code"),
         Column("title", Type.MESSAGE, "the action for people"),
         Column("channel", T, "the channel", one_of=CHANNELS),
@@ -84,7 +90,22 @@ ACTIONS = Table(
         Column("unit_cost", M, "cost of one contact"),
         Column("redemption_cost", M, "cost of the offer when it is redeemed"),
         Column("minutes", R, "call-centre minutes of one contact"),
-        Column("rule", J, "eligibility as a typed rule; empty: everybody", required=False),
+        Column(
+            "rule",
+            J,
+            "whom it is for: consent and identifier that the channel needs, and a typed rule under 'rule'",
+            required=False,
+        ),
+        Column("slot", T, "when on a day it goes out; empty: any time", required=False, one_of=SLOTS),
+        Column("valid_from", D, "first business day on which it may reach a customer", required=False),
+        Column("valid_to", D, "last business day on which it may reach a customer", required=False),
+        Column(
+            "lead_days", N, "business days from the plan's first to the contact; empty: none", required=False
+        ),
+        Column("exclusive_group", T, "of one group a customer holds one action at a time", required=False),
+        Column(
+            "minimum", N, "customers that a plan gives it at least, if so many may have it", required=False
+        ),
         RUN,
     ),
     ("action_id",),
@@ -111,7 +132,7 @@ PLANS = Table(
     "plans",
     "one row per plan: expected profit and the certificate of how good it is",
     "strategy",
-    ("deployment", "evaluation", "report"),
+    ("goals", "deployment", "evaluation", "report"),
     (
         Column("plan_id", T, "the plan"),
         Column("goal", T, "the goal it serves"),
@@ -129,6 +150,12 @@ PLANS = Table(
         Column("cost", M, "expected cost of contacts and offers"),
         Column("fingerprint", T, "SHA-256 of items, arms and content: approval is bound to it"),
         Column("simulated", B, "true when the market will be simulated"),
+        Column(
+            "basis",
+            J,
+            "what the promise rests on: effects, errors, past promises, exploration, caution; see strategy.basis",
+            required=False,
+        ),
         RUN,
     ),
     ("plan_id",),
@@ -169,15 +196,65 @@ ASSIGNMENTS = Table(
         ),
         Column("probability", R, "of this arm for this customer, in (0, 1]"),
         Column("stratum", T, "the stratum in which the arm was drawn"),
+        Column("unit", T, "the cluster that was drawn as a whole; empty: the customer", required=False),
         RUN,
     ),
     ("plan_id", "customer_id"),
+)
+EXPOSURES = Table(
+    "exposures",
+    "one row per live decision: what was chosen with which probability, and whether it was shown",
+    "strategy",
+    ("models", "evaluation"),
+    (
+        Column("plan_id", T, "the live plan"),
+        Column("request_id", T, "the caller's name for the question"),
+        Column("customer_id", T, "the customer"),
+        Column("decided_at", AT, "when the customer came"),
+        Column("decided_on", D, "the business's calendar day"),
+        Column("action_id", T, "the action; empty: none", required=False),
+        Column("probability", R, "of this action, given all decisions before it, in (0, 1]"),
+        Column("choices", N, "near-best actions there were, the best included"),
+        Column("reason", T, "code of why it came out so, such as chosen, explored, limit, cap, holdout"),
+        Column("expected_profit", R, "what the action competed with; money"),
+        Column("cost", M, "expected cost of contact and offer"),
+        Column(
+            "state",
+            T,
+            "what became of the action; empty: none was chosen",
+            required=False,
+            one_of=("reserved", "confirmed", "cancelled", "expired"),
+        ),
+        RUN,
+    ),
+    ("plan_id", "request_id"),
+)
+PLAN_DESIGNS = Table(
+    "plan_designs",
+    "one row per plan that is a designed test: what it is to decide, by which rule, fixed before launch",
+    "strategy",
+    ("evaluation",),
+    (
+        Column("plan_id", T, "the plan, which is the test"),
+        Column("design", T, "the name under which the design was saved"),
+        Column("version", N, "the design's version"),
+        Column("metric", T, "the metric that decides"),
+        Column("target", R, "its relative change that the test is to show"),
+        Column("days", N, "length of the window, in which the looks lie"),
+        Column("needed", N, "customers that show the target; empty: no number does", required=False),
+        Column(
+            "rule", J, "arms, strata, clusters, salt, looks, limits, guards; see goals.test_rule.TestRule"
+        ),
+        Column("fingerprint", T, "SHA-256 of all of it: a rule that was changed is not evaluated"),
+        RUN,
+    ),
+    ("plan_id",),
 )
 DELIVERIES = Table(
     "deliveries",
     "the ledger as it stood when a wave closed: one row per message to one customer",
     "deployment",
-    ("evaluation", "report"),
+    ("goals", "evaluation", "report"),
     (
         Column("delivery_id", T, "the delivery; also the key by which a provider rejects repeats"),
         Column("plan_id", T, "the plan"),
@@ -217,6 +294,39 @@ OUTCOMES = Table(
         RUN,
     ),
     ("plan_id", "customer_id"),
+)
+LOOKS = Table(
+    "looks",
+    "one row per look at a designed test and metric: what was seen, which limit stood, and what followed",
+    "evaluation",
+    ("report",),
+    (
+        Column("plan_id", T, "the test"),
+        Column("look", N, "which look it is, from 1"),
+        Column("metric", T, "the metric"),
+        Column("role", T, "whether the metric decides or guards", one_of=("primary", "guard")),
+        Column("looked_on", D, "known before this business day"),
+        Column("information", R, "share of the window that had passed, in (0, 1]"),
+        Column("z", R, "the effect over its standard error, by its p-value"),
+        Column("limit", R, "the |z| that stops; empty: no z stops yet", required=False),
+        Column("spent", R, "two-sided error spent up to this look"),
+        Column("estimate", R, "effect per customer; after stopping median-unbiased"),
+        Column("lower", R, "lower end of the interval that allows for all looks"),
+        Column("upper", R, "upper end of it"),
+        Column("standard_error", R, "of the plain estimate"),
+        Column("level", R, "mean of control"),
+        Column("n_treatment", N, "customers in treatment"),
+        Column("n_control", N, "customers in control"),
+        Column(
+            "verdict",
+            T,
+            "what the rule says",
+            one_of=("effect", "harm", "continue", "not_shown", "safe", "open"),
+        ),
+        SIMULATED,
+        RUN,
+    ),
+    ("plan_id", "look", "metric"),
 )
 RESULTS = Table(
     "results",

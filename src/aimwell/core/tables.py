@@ -5,7 +5,7 @@ Messages inside rows are kept in the packed form of ``core.text.Text`` (type ``m
 
 from __future__ import annotations
 
-from aimwell.core.columns import ARMS, CHANNELS, WALLS
+from aimwell.core.columns import ARMS, CHANNELS, SLOTS, WALLS
 from aimwell.core.customer_tables import (
     CONSENTS,
     CUSTOMERS,
@@ -32,9 +32,12 @@ from aimwell.core.decision_tables import (
     CONSTRAINTS,
     DELIVERIES,
     EFFECTS,
+    EXPOSURES,
     LESSONS,
+    LOOKS,
     MODEL_CARDS,
     OUTCOMES,
+    PLAN_DESIGNS,
     PLAN_ITEMS,
     PLANS,
     RECOMMENDATIONS,
@@ -57,14 +60,17 @@ __all__ = [
     "EFFECTS",
     "ERASURES",
     "EVENTS",
+    "EXPOSURES",
     "IDENTIFIERS",
     "IDENTITIES",
     "IDENTITY_LINKS",
     "LESSONS",
+    "LOOKS",
     "MODEL_CARDS",
     "ORDER_LINES",
     "OUTCOMES",
     "PLANS",
+    "PLAN_DESIGNS",
     "PLAN_ITEMS",
     "PRODUCTS",
     "QUALITY",
@@ -76,6 +82,7 @@ __all__ = [
     "SEGMENTS",
     "SEGMENT_MEMBERS",
     "SIGNALS",
+    "SLOTS",
     "SOURCES",
     "TABLES",
     "TAGS",
@@ -114,8 +121,11 @@ ALL_TABLES: tuple[Table, ...] = (
     PLANS,
     PLAN_ITEMS,
     ASSIGNMENTS,
+    EXPOSURES,
+    PLAN_DESIGNS,
     DELIVERIES,
     OUTCOMES,
+    LOOKS,
     RESULTS,
     LESSONS,
 )

@@ -1,8 +1,9 @@
 """A past experiment that came with the customers: learnt from, guarded, valued on rows kept apart, and handed over.
 
 Reads ``customers`` (the arm, the outcome and what was known before stand in their open columns) and ``actions``; writes
-``actions`` (the experiment's arms among them) and ``effects`` (of those arms, for everybody). Models learn, strategy
-guards: this module runs them in order and knows nothing of either's methods.
+``actions`` (the experiment's arms among them), ``effects`` (of those arms, for everybody) and their ``model_cards``
+row, with the guard's verdict. Models learn, strategy guards: this module runs them in order and knows nothing of
+either's methods.
 
 The experiment's customers are split by a salted hash. From one part effects are learnt, and out of fold the guard asks
 whether choosing for each customer beats the best single action; the other part, which nothing was learnt from, values
@@ -12,7 +13,7 @@ what came of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -26,11 +27,13 @@ from aimwell.core.estimate import Estimate
 from aimwell.core.money import show_money
 from aimwell.core.seeds import draw_uniforms
 from aimwell.core.steps import StepResult
-from aimwell.core.tables import EFFECTS
+from aimwell.core.tables import EFFECTS, MODEL_CARDS
 from aimwell.core.text import Text, say
 from aimwell.engine.session import Queryable
 from aimwell.engine.workspace import Run, Workspace
 from aimwell.models.arms import ArmModels, ArmRows, encode_traits, learn_arms, predict_outcomes
+from aimwell.models.card import ModelCard
+from aimwell.models.cards import describe_effects
 from aimwell.stats.policy_value import compare_policies, score_arms, value_policy
 from aimwell.strategy.actions import Action, build_action_rows
 from aimwell.strategy.guard import (
@@ -125,6 +128,7 @@ def learn_past_experiment(workspace: Workspace, experiment: PastExperiment, *, a
         )
         run.replace("effects", _build_effects(run, everybody[0], actions, guarded, as_of))
         summary = _summarise(learnt, experiment, workspace.settings.business.currency)
+        _replace_card(run, _describe(learnt, experiment, workspace.settings.business.currency, as_of))
     return StepResult("models", "done", summary)
 
 
@@ -233,6 +237,7 @@ def _build_effects(
             pa.nulls(total, pa.float64()),
             pa.array(np.zeros(total), pa.float64()),
             pa.array([as_of] * total, pa.date32()),
+            pa.nulls(total, pa.bool_()),
             pa.array([run.id] * total, pa.string()),
         ],
         schema=EFFECTS.schema,
@@ -254,9 +259,7 @@ def _summarise(learnt: _Learnt, experiment: PastExperiment, currency: str) -> di
         "guard": {
             **learnt.guard.to_dict(),
             "single": single.both(),
-            "sentence": explain_guard(
-                learnt.guard, single, _show_ends(learnt.guard.difference, currency)
-            ).both(),
+            "sentence": _tell_guard(learnt, experiment, currency).both(),
         },
         "value": {
             "guarded": value_policy(learnt.profits, chosen).to_dict(),
@@ -267,6 +270,28 @@ def _summarise(learnt: _Learnt, experiment: PastExperiment, currency: str) -> di
         },
         "currency": currency,
     }
+
+
+def _tell_guard(learnt: _Learnt, experiment: PastExperiment, currency: str) -> Text:
+    titles = [*(Text(arm.value) for arm in experiment.arms), say("nothing")]
+    return explain_guard(
+        learnt.guard, titles[learnt.guard.single], _show_ends(learnt.guard.difference, currency)
+    )
+
+
+def _describe(learnt: _Learnt, experiment: PastExperiment, currency: str, as_of: date) -> ModelCard:
+    """The card of the effects, with the guard's verdict for strategy."""
+    model = learnt.models.models[min(learnt.guard.single, len(learnt.models.models) - 1)]
+    card = describe_effects(model, as_of=as_of, n=int(learnt.learn.sum()), plans=1, simulated=False)
+    verdict = {"source": "experiment", "proven": learnt.guard.proven, "n": int(learnt.learn.sum())}
+    sentence = _tell_guard(learnt, experiment, currency).to_json()
+    return replace(card, evidence={"personalising": {**verdict, "sentence": sentence}})
+
+
+def _replace_card(run: Run, card: ModelCard) -> None:
+    rows = run.query("SELECT model, card, run_id FROM model_cards ORDER BY model").to_pylist()
+    others = [row for row in rows if row["model"] != card.model]
+    run.replace("model_cards", MODEL_CARDS.build([*others, card.to_row(run.id)]))
 
 
 def _show_action(learnt: _Learnt, place: int, arm: Arm) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The newest round as one JSON object: what the report draws, and what ``demo/report.json`` holds.
 
-Reads the record of the waves and the definitions of kind ``truth`` and ``real_experiment``.
+Reads the record of the waves, the company's goal and the definitions of kind ``truth`` and ``real_experiment``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from aimwell.core.estimate import Estimate, EstimateDict
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.engine.workspace import Workspace
+from aimwell.goals.overview import describe_company
+from aimwell.loop.clock import find_as_of
 from aimwell.loop.record import Wave, list_waves, load_results
 
 _SECTIONS = {
@@ -38,6 +40,7 @@ def compile_payload(workspace: Workspace) -> dict[str, Any]:
     business = workspace.settings.business
     return {
         **{section: _read_section(newest, step) for section, step in _SECTIONS.items()},
+        "company_goal": describe_company(workspace, as_of=find_as_of(workspace)),
         "truth": _compare_truth(found, truths),
         "real_experiment": workspace.store.load_definition("real_experiment", "cai2015") or {},
         "rounds": _list_rounds(found, truths),

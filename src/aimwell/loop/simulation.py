@@ -30,14 +30,16 @@ from aimwell.loop.record import WaveName
 from aimwell.models.effect_features import CustomerSheet, load_sheet
 from aimwell.models.effects import learn_effects
 from aimwell.models.experiments import Catalogue, assemble_experiments, load_catalogue
+from aimwell.strategy.basis import Evidence, prepare
 from aimwell.strategy.inputs import PlanInputs, PlanResult
 from aimwell.strategy.market import Market, MarketActions, MarketCustomers, Responses, respond
-from aimwell.strategy.optimism import Kept, start_from_lessons
+from aimwell.strategy.optimism import Kept
 from aimwell.strategy.planner import make_pilot, make_rollout
 from aimwell.strategy.step import keep_actions, read_actions, read_inputs
 
 DAYS = 28
 Z = 1.96
+OWN = Evidence(personalising={"source": "plans", "proven": None})
 REPETITIONS = 20
 """Of the bootstrap inside the learner: its curves are not looked at here."""
 
@@ -103,7 +105,7 @@ def simulate_rounds(world: World, *, seed: int, waves: Sequence[WaveName]) -> li
         inputs = replace(season.inputs, plan_id=f"wave-{number}", salt=f"simulation:{seed}")
         if rows:
             inputs = _add_effects(inputs, world, season, rows, seed)
-            inputs = start_from_lessons(inputs, [outcome.kept for outcome in outcomes])
+            inputs = prepare(inputs, OWN, [outcome.kept for outcome in outcomes]).inputs
         plan = make_rollout(inputs) if name == "rollout" and inputs.has_effects else make_pilot(inputs)
         action = np.full(len(inputs.customers), -1, dtype=np.int64)
         action[plan.customer[plan.treated]] = plan.action[plan.treated]

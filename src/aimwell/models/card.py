@@ -40,6 +40,11 @@ class ModelCard:
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
     simulated: bool = False
     """Whether outcomes that it learnt from were made by the market simulator."""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    """What strategy needs to know of effects: how their errors move together, whether personalising is proven.
+
+    Kept with the card, and not shown with it.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: texts in both languages, numbers that are not finite as null."""
@@ -61,7 +66,8 @@ class ModelCard:
 
     def to_row(self, run_id: str) -> dict[str, str]:
         """A row of model_cards."""
-        return {"model": self.model, "card": json.dumps(self.to_dict(), ensure_ascii=False), "run_id": run_id}
+        card = {**self.to_dict(), **({"evidence": self.evidence} if self.evidence else {})}
+        return {"model": self.model, "card": json.dumps(card, ensure_ascii=False), "run_id": run_id}
 
 
 def _clean(numbers: dict[str, float]) -> dict[str, float | None]:

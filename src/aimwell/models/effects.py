@@ -114,7 +114,7 @@ class EffectModel:
         scaled = self.design.scale(features)
         shape = (len(features), len(places))
         estimate, error, raw = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        root = _take_root(self.posterior.covariance)
+        root = take_root(self.posterior.covariance)
         for column, place in enumerate(places):
             rows = self.design.build(scaled, np.full(len(features), place, dtype=np.int64))
             estimate[:, column] = (
@@ -406,6 +406,7 @@ def _measure_shrinkage(effects: dict[str, Estimate], raw_means: dict[str, float]
     return float(min(shrunken / max(unshrunken, 1e-12), 1.0))
 
 
-def _take_root(covariance: Floats) -> Floats:
+def take_root(covariance: Floats) -> Floats:
+    """A root R with R·Rᵀ = ``covariance`` (P × P)."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

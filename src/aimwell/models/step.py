@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -34,6 +34,7 @@ from aimwell.models.clv import fit_clv, load_history, predict_clv, validate_clv
 from aimwell.models.effect_features import load_sheet
 from aimwell.models.effects import EffectModel, learn_effects
 from aimwell.models.experiments import Experiments, load_experiments
+from aimwell.models.joint_errors import summarise_errors
 from aimwell.models.next_products import load_counts, recommend, validate_next_products
 from aimwell.models.propensity import train_propensity
 
@@ -127,7 +128,8 @@ def learn(workspace: Workspace, *, as_of: date) -> StepResult:
         except NotReady as problem:
             lacks = (problem.message,) if problem.remedy is None else (problem.message, problem.remedy)
             return StepResult("models", "skipped", {"uplift": NO_UPLIFT}, lacks)
-        run.replace("effects", _predict_everybody(run, experiments, model, as_of))
+        effects, errors = _predict_everybody(run, experiments, model, as_of)
+        run.replace("effects", effects)
         card = describe_effects(
             model,
             as_of=as_of,
@@ -135,7 +137,8 @@ def learn(workspace: Workspace, *, as_of: date) -> StepResult:
             plans=len(experiments.plans),
             simulated=experiments.simulated,
         )
-        _replace_cards(run, [card], keep=None)
+        evidence = {"errors": errors, "personalising": _judge_personalising(model)}
+        _replace_cards(run, [replace(card, evidence=evidence)], keep=None)
         uplift = _summarize_uplift(run, experiments, model)
     return StepResult("models", "done", {"uplift": uplift, "cards": [card.to_dict()]})
 
@@ -224,8 +227,22 @@ def _summarize(work: _Work) -> dict[str, Any]:
     return {"cards": cards, **curves, **work.summary, "uplift": NO_UPLIFT}
 
 
-def _predict_everybody(run: Run, experiments: Experiments, model: EffectModel, as_of: date) -> pa.Table:
-    """Effects of every action that can be chosen today, for everybody."""
+def _judge_personalising(model: EffectModel) -> dict[str, Any]:
+    """Whether customers are proven to differ, judged out of fold; as strategy reads it."""
+    validation = model.validation
+    return {
+        "source": "plans",
+        "proven": model.proven,
+        "n": validation.n,
+        "p_value": validation.calibration.p_value,
+        "slope": model.slope,
+    }
+
+
+def _predict_everybody(
+    run: Run, experiments: Experiments, model: EffectModel, as_of: date
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Effects of every action that can be chosen today, for everybody, and how their errors move together."""
     today = [
         row["action_id"] for row in run.query("SELECT action_id FROM actions ORDER BY action_id").to_pylist()
     ]
@@ -245,9 +262,11 @@ def _predict_everybody(run: Run, experiments: Experiments, model: EffectModel, a
         pa.array(raw, pa.float64(), mask=~np.isfinite(raw)),
         pa.array(found.redemption[:, places].reshape(-1), pa.float64()),
         pa.array([as_of] * rows, pa.date32()),
+        pa.nulls(rows, pa.bool_()),
         pa.array([run.id] * rows, pa.string()),
     ]
-    return pa.Table.from_arrays(columns, schema=EFFECTS.schema)
+    errors = summarise_errors(model, sheet.features, found, places)
+    return pa.Table.from_arrays(columns, schema=EFFECTS.schema), errors
 
 
 def _summarize_uplift(run: Run, experiments: Experiments, model: EffectModel) -> dict[str, Any]:
@@ -300,4 +319,5 @@ def read_cards(workspace: Workspace) -> list[dict[str, Any]]:
     """All model cards of the workspace, by name; empty before the first training."""
     with workspace.read() as reader:
         rows = reader.query("SELECT card FROM model_cards ORDER BY model").to_pylist()
-    return [json.loads(row["card"]) for row in rows]
+    cards = [json.loads(row["card"]) for row in rows]
+    return [{name: value for name, value in card.items() if name != "evidence"} for card in cards]

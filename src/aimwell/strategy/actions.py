@@ -1,10 +1,14 @@
-"""Actions: offers × channels with their costs, kept in the table ``actions`` (read and written here)."""
+"""Actions: offers × channels × time slots with their costs and conditions, kept in the table ``actions``.
+
+Reads and writes rows of that table. Where and to whom an action is offered on a day: ``strategy.eligibility``.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +16,7 @@ import pyarrow as pa
 
 from aimwell.core.errors import BadInput
 from aimwell.core.money import to_money
-from aimwell.core.tables import ACTIONS, CHANNELS
+from aimwell.core.tables import ACTIONS, CHANNELS, SLOTS
 from aimwell.core.text import Text, say
 from aimwell.engine.settings import ChannelSettings
 from aimwell.strategy.offers import Offer
@@ -20,10 +24,13 @@ from aimwell.strategy.offers import Offer
 IDENTIFIERS = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"}
 """The column of ``customers`` without which a channel cannot reach anybody; the others need consent only."""
 
+MOST = 10_000_000
+"""Days and customers beyond which a number was not meant."""
+
 
 @dataclass(frozen=True)
 class Action:
-    """What the optimiser chooses: one offer through one channel."""
+    """What the optimiser chooses: one offer through one channel, at any time of the day or in one slot."""
 
     action_id: str
     offer: str
@@ -37,10 +44,30 @@ class Action:
     """Money of the offer when it is redeemed."""
     minutes: float
     """Call-centre minutes of one contact."""
+    slot: str | None = None
+    """When on a day it goes out; None: at any time."""
+    valid_from: date | None = None
+    valid_to: date | None = None
+    """First and last business day on which it may reach a customer."""
+    lead_days: int = 0
+    """Business days from the plan's first to the contact: a call list, or letters that are printed."""
+    exclusive_group: str | None = None
+    """Of the actions of one group a customer holds one at a time."""
+    minimum: int = 0
+    """Customers that a plan gives it at least, when so many may have it: fewer would teach nothing."""
+    rule: Mapping[str, Any] | None = field(default=None, hash=False)
+    """Whom it is for, as ``engine.rule_json`` writes a rule; None: everybody."""
 
     def __post_init__(self) -> None:
         if self.channel not in CHANNELS:
             raise _refuse(self.action_id, "channel", self.channel)
+        if self.slot is not None and self.slot not in SLOTS:
+            raise _refuse(self.action_id, "slot", self.slot)
+        for name, count in (("lead_days", self.lead_days), ("minimum", self.minimum)):
+            if not 0 <= count <= MOST:
+                raise _refuse(self.action_id, name, str(count))
+        if self.valid_from and self.valid_to and self.valid_from > self.valid_to:
+            raise _refuse(self.action_id, "valid_to", self.valid_to.isoformat())
         if not 0 <= self.discount <= 1:
             raise _refuse(self.action_id, "discount", str(self.discount))
         for name, amount in (("unit_cost", self.unit_cost), ("redemption_cost", self.redemption_cost)):
@@ -62,6 +89,13 @@ class Action:
             unit_cost=to_money(row["unit_cost"]),
             redemption_cost=to_money(row["redemption_cost"]),
             minutes=row["minutes"],
+            slot=row.get("slot"),
+            valid_from=row.get("valid_from"),
+            valid_to=row.get("valid_to"),
+            lead_days=row.get("lead_days") or 0,
+            exclusive_group=row.get("exclusive_group"),
+            minimum=row.get("minimum") or 0,
+            rule=json.loads(row.get("rule") or "{}").get("rule"),
         )
 
 
@@ -98,14 +132,29 @@ def build_action_rows(actions: Sequence[Action], run_id: str) -> pa.Table:
                 "unit_cost": action.unit_cost,
                 "redemption_cost": action.redemption_cost,
                 "minutes": action.minutes,
-                "rule": json.dumps(
-                    {"consent": action.channel, "identifier": IDENTIFIERS.get(action.channel)}
-                ),
+                "rule": json.dumps(_write_rule(action), ensure_ascii=False),
+                "slot": action.slot,
+                "valid_from": action.valid_from,
+                "valid_to": action.valid_to,
+                "lead_days": action.lead_days or None,
+                "exclusive_group": action.exclusive_group,
+                "minimum": action.minimum or None,
                 "run_id": run_id,
             }
             for action in actions
         ]
     )
+
+
+def _write_rule(action: Action) -> dict[str, Any]:
+    needs = {"consent": action.channel, "identifier": IDENTIFIERS.get(action.channel)}
+    return needs if action.rule is None else {**needs, "rule": action.rule}
+
+
+def name_slot(slot: str) -> Text:
+    """The time slot's name for people."""
+    names = {"morning": say("morning"), "afternoon": say("afternoon"), "evening": say("evening")}
+    return names.get(slot, say("{name}", name=slot))
 
 
 def name_channel(channel: str) -> Text:
@@ -133,7 +182,8 @@ def _refuse(action: str, column: str, value: str) -> BadInput:
             value=value,
         ),
         remedy=say(
-            "Costs and minutes are 0 or more, a discount lies between 0 and 1, and the channel is a known one."
+            "Costs, minutes, days and counts are 0 or more, a discount lies between 0 and 1, channel and slot are "
+            "known ones, and the first valid day is not after the last."
         ),
         where={"table": "actions", "column": column, "value": value},
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aimwell.core.estimate import Estimate
 from aimwell.core.text import Text, say
 from aimwell.strategy.inputs import PlanInputs, PlanResult
-from aimwell.strategy.planner import estimate_profit
+from aimwell.strategy.planner import estimate_pairs
 from aimwell.strategy.problem import Flags
 
 REASONS = ("unreachable", "held_out", "not_drawn", "unknown", "unprofitable", "priced_out")
@@ -129,7 +129,7 @@ def _measure(
         audience=int(members.sum()),
         considered=int((members & considered).sum()),
         chosen=len(mine),
-        profit=estimate_profit(inputs.profit[pairs], inputs.error[pairs], action[mine]),
+        profit=estimate_pairs(inputs, *pairs),
         cost=float(inputs.cost_cents[pairs].sum()) / 100,
         left={name: int((members & (reason == place)).sum()) for place, name in enumerate(REASONS)},
     )

@@ -1,14 +1,14 @@
 """For one customer: why this action, and for each other action why not it.
 
 Each action is weighed by its expected profit with interval, its cost, and the price of the scarce resources that it
-uses; what is excluded says by which rule. ``read_exclusions`` reads ``customers``, ``consents`` and ``events``; the
-rest is pure. Writes nothing.
+uses, and of earlier contacts; what is excluded says by which rule. ``read_exclusions`` reads ``customers``,
+``consents``, ``events`` and what ``eligibility`` does; the rest is pure. Writes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -21,7 +21,8 @@ from aimwell.core.time import find_knowledge_end
 from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
-from aimwell.strategy.actions import IDENTIFIERS, name_channel
+from aimwell.strategy.actions import IDENTIFIERS, Action, name_channel
+from aimwell.strategy.eligibility import read_conditions
 from aimwell.strategy.explain import price_usage, show_signed
 from aimwell.strategy.inputs import PlanInputs
 from aimwell.strategy.planner import Z, split_audience
@@ -61,11 +62,17 @@ class ActionReason:
     by_limit: tuple[tuple[str, float], ...]
     """The limits that it uses and what that is worth, dearest first."""
     reason: Text
+    pressure: float = 0.0
+    """What the customer's contacts of the last days take off it; money."""
+    doubt: float = 0.0
+    """What caution takes off it; money."""
 
     @property
     def net(self) -> float | None:
-        """Expected profit less the price of the resources."""
-        return None if self.profit is None else self.profit.estimate - self.resources
+        """What it competes with: expected profit less the price of resources, contact pressure and caution."""
+        if self.profit is None:
+            return None
+        return self.profit.estimate - self.resources - self.pressure - self.doubt
 
     def to_dict(self, inputs: PlanInputs) -> dict[str, Any]:
         """For JSON."""
@@ -78,6 +85,8 @@ class ActionReason:
             "interval": None if self.profit is None else [self.profit.lower, self.profit.upper],
             "cost": self.cost,
             "resources": self.resources,
+            "pressure": self.pressure,
+            "doubt": self.doubt,
             "by_limit": [{"id": name, "price": price} for name, price in self.by_limit],
             "net": self.net,
             "reason": self.reason.both(),
@@ -89,7 +98,7 @@ def explain_actions(
 ) -> tuple[ActionReason, ...]:
     """Every action of the inputs for one customer: the chosen first, then by what is left, then the excluded.
 
-    ``exclusions``: channel → rule, as ``read_exclusions`` finds them.
+    ``exclusions``: action or channel → rule, as ``read_exclusions`` finds them.
     """
     inputs = solved.inputs
     rows = inputs.build_rows()
@@ -131,9 +140,11 @@ def _explain(
         float(prices.sum()),
         by_limit,
         say("Not allowed for this customer."),
+        0.0 if inputs.pressure is None else float(inputs.pressure[customer]),
+        inputs.caution * float(inputs.error[customer, action]),
     )
     status, reason = _judge(solved, customer, item, chosen, exclusions, held_out=held_out)
-    return ActionReason(action, status, profit, item.cost, item.resources, by_limit, reason)
+    return replace(item, status=status, reason=reason)
 
 
 def _estimate(inputs: PlanInputs, customer: int, action: int) -> Estimate | None:
@@ -154,8 +165,9 @@ def _judge(
 ) -> tuple[Status, Text]:
     inputs = solved.inputs
     if not inputs.eligible[customer, item.action]:
-        channel = inputs.actions[item.action].channel
-        rule = exclusions.get(channel) or exclusions.get(EVERY_CHANNEL) or item.reason
+        action = inputs.actions[item.action]
+        keys = (action.action_id, action.channel, EVERY_CHANNEL)
+        rule = next((exclusions[key] for key in keys if key in exclusions), item.reason)
         return "excluded", say("Excluded: {rule}", rule=rule)
     if item.profit is None:
         return "unknown", say("No experiment has shown what this action causes; a pilot would.")
@@ -177,6 +189,13 @@ def _weigh(solved: Solved, item: ActionReason, chosen: int) -> tuple[Status, Tex
     # A minimum can make up for a loss.
     if profit.estimate <= 0 and item.net <= 0:
         return "unprofitable", say("Expected {profit}: it costs more than it brings.", profit=shown)
+    if item.net <= 0 and item.resources < item.pressure + item.doubt:
+        return "unprofitable", say(
+            "Expected {profit}, but earlier contacts count {pressure} and its uncertainty {doubt} against it.",
+            profit=shown,
+            pressure=show_money(item.pressure, inputs.currency),
+            doubt=show_money(item.doubt, inputs.currency),
+        )
     if item.net <= 0:
         limit = next(limit for limit in inputs.limits if limit.limit_id == item.by_limit[0][0])
         return "priced_out", say(
@@ -186,6 +205,16 @@ def _weigh(solved: Solved, item: ActionReason, chosen: int) -> tuple[Status, Tex
             limit=limit.title,
         )
     left = show_money(item.net, inputs.currency)
+    if chosen >= 0 and item.pressure + item.doubt > 0:
+        return "beaten", say(
+            "Expected {profit}; {left} are left after the price of what it uses, {pressure} for earlier contacts and "
+            "{doubt} for its uncertainty, and {action} leaves more.",
+            profit=shown,
+            left=left,
+            pressure=show_money(item.pressure, inputs.currency),
+            doubt=show_money(item.doubt, inputs.currency),
+            action=inputs.actions[chosen].title,
+        )
     if chosen >= 0:
         return "beaten", say(
             "Expected {profit}; {left} are left after the price of what it uses, and {action} leaves more.",
@@ -202,6 +231,15 @@ def _weigh(solved: Solved, item: ActionReason, chosen: int) -> tuple[Status, Tex
 def _say_chosen(inputs: PlanInputs, item: ActionReason) -> Text:
     assert item.profit is not None
     shown, cost = _show_profit(inputs, item.profit), show_money(item.cost, inputs.currency)
+    if item.pressure > 0:
+        return say(
+            "Chosen: expected {profit} for {cost}; what it uses would earn {price} elsewhere, and earlier contacts "
+            "count {pressure} against it.",
+            profit=shown,
+            cost=cost,
+            price=show_money(max(0.0, item.resources), inputs.currency),
+            pressure=show_money(item.pressure, inputs.currency),
+        )
     if item.resources <= 0:
         return say("Chosen: expected {profit} for {cost}; it uses nothing scarce.", profit=shown, cost=cost)
     return say(
@@ -255,16 +293,25 @@ def _title(inputs: PlanInputs, item: ActionReason) -> Text:
 
 
 def read_exclusions(
-    queryable: Queryable, settings: Settings, customer: str, *, as_of: date
+    queryable: Queryable,
+    settings: Settings,
+    customer: str,
+    *,
+    as_of: date,
+    actions: Sequence[Action] = (),
+    days: int = 28,
 ) -> dict[str, Text]:
-    """The rule by which each of the settings' channels is excluded for a customer; "*": all of them.
+    """The rule by which an action, or each of the settings' channels, is excluded for a customer; "*": all of them.
 
-    The same rules as ``load.read_audience``: contact cap, consent, and the identifier that a channel needs.
+    The same rules as ``load.read_audience`` (contact cap, consent, and the identifier that a channel needs) and, for
+    a plan of ``days`` days, ``eligibility.read_conditions`` (validity, lead time, rule, exclusivity).
     """
-    found: dict[str, Text] = {}
+    conditions = read_conditions(queryable, actions, (customer,), as_of=as_of, days=days)
+    told = ((action.action_id, conditions.explain(action, customer)) for action in actions)
+    found = {name: rule for name, rule in told if rule is not None}
     cap = _read_contacts(queryable, settings, customer, as_of)
     if cap is not None:
-        return dict.fromkeys([*settings.channels, EVERY_CHANNEL], cap)
+        return {**found, **dict.fromkeys([*settings.channels, EVERY_CHANNEL], cap)}
     until = find_knowledge_end(as_of, settings.business.zone)
     rows = queryable.query(CONSENTS_SQL, {**bind_instant(until), "customer": customer}).to_pylist()
     said = {row["channel"]: row for row in rows}

@@ -31,11 +31,13 @@ class Alternative:
     """Price of the scarce resources that it uses, at the shadow prices; money."""
     scarce: int | None
     """The limit whose use costs most."""
+    handicap: float = 0.0
+    """What caution and the customer's earlier contacts take off before it competes; money."""
 
     @property
     def net(self) -> float:
-        """Profit less the price of the resources; money."""
-        return self.profit - self.resources
+        """Profit less the price of the resources and the handicap; money."""
+        return self.profit - self.resources - self.handicap
 
 
 def price_usage(rows: tuple[Row, ...], prices: Reals, customers: Integers) -> Reals:
@@ -52,7 +54,8 @@ def rank_alternatives(inputs: PlanInputs, priced: Reals, customer: int) -> tuple
         dearest = int(np.argmax(priced[:, action])) if len(priced) else 0
         scarce = dearest if len(priced) and priced[dearest, action] > 0 else None
         profit = float(inputs.profit[customer, action])
-        found.append(Alternative(int(action), profit, float(resources[action]), scarce))
+        handicap = 0.0 if inputs.handicap is None else float(inputs.handicap[customer, action])
+        found.append(Alternative(int(action), profit, float(resources[action]), scarce, handicap))
     return tuple(sorted(found, key=lambda item: (-item.net, item.action)))
 
 
@@ -97,6 +100,10 @@ def _explain_choice(
             count=count,
             next=why_not,
         )
+    pressure = 0.0 if inputs.pressure is None else float(inputs.pressure[result.customer[place]])
+    if pressure > 0 and not result.explored[place]:
+        cost = show_money(pressure, inputs.currency)
+        text = say("{reason} Earlier contacts counted {cost} against it.", reason=text, cost=cost)
     return Reason(text, why_not)
 
 
@@ -131,7 +138,13 @@ def describe_use(use: LimitUse, currency: str) -> dict[str, Any]:
 def explain_use(use: LimitUse, currency: str) -> Text:
     """What one constraint is worth, in words."""
     price = show_money(use.shadow_price, currency)
+    if use.limit.unit == "percent" and use.shadow_price > 0:
+        return _explain_share(use, price)
     if use.limit.sense == "at_least":
+        if use.limit.if_room and use.used < use.limit.limit:
+            return say(
+                "Left out: fewer than {count} customers could get it.", count=f"{use.limit.limit:,.0f}"
+            )
         if use.shadow_price > 0:
             return say("This minimum costs {price} of profit for each unit that it asks for.", price=price)
         return say("This minimum costs nothing.")
@@ -147,9 +160,17 @@ def explain_use(use: LimitUse, currency: str) -> Text:
     return say("One more contact would earn {price}.", price=price)
 
 
+def _explain_share(use: LimitUse, price: str) -> Text:
+    if use.limit.sense == "at_least":
+        return say("Each percentage point that this share asks for costs {price} of profit.", price=price)
+    return say("One more percentage point would earn {price}.", price=price)
+
+
 def _explain_room(use: LimitUse, currency: str) -> Text:
     left = use.limit.limit - use.used
     shown = show_money(left, currency) if use.limit.unit == "money" else f"{left:,.0f}"
+    if use.limit.unit == "percent":
+        return say("Not scarce: {left} percentage points are left.", left=f"{left:,.1f}")
     if left <= 0:
         return say("Used up, but more would earn nothing: whoever is left costs more than they bring.")
     return say("Not scarce: {left} are left, and more would earn nothing.", left=shown)

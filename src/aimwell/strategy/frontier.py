@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from aimwell.core.errors import Conflict
 from aimwell.core.money import show_money, to_cents
 from aimwell.core.seeds import generator
 from aimwell.core.text import Text, say
@@ -66,13 +67,25 @@ def trace_frontier(
         return ()
     today = read_budget(inputs)
     budgets = budgets or _choose_budgets(inputs, today, points)
-    solved: list[Solved] = []
+    solved: list[tuple[float, Solved]] = []
     prices: Reals | None = None
     for budget in budgets:
-        solved.append(solve(set_budget(inputs, budget), start=prices, effort="quick"))
-        prices = solved[-1].solution.prices
-    found = [_make_point(one, budget, budget == today) for one, budget in zip(solved, budgets, strict=True)]
-    return _add_band(found, solved)
+        try:
+            # Today's point is today's plan itself, with the same effort and from the same start.
+            one = (
+                solve(inputs, effort="full")
+                if budget == today
+                else solve(set_budget(inputs, budget), start=prices, effort="quick")
+            )
+        except Conflict:
+            # A budget that is too small for the minimums is no point; today's is an error, and so is none at all.
+            if budget == today or budget == budgets[-1]:
+                raise
+            continue
+        solved.append((budget, one))
+        prices = one.solution.prices
+    found = [_make_point(one, budget, budget == today) for budget, one in solved]
+    return _add_band(found, [one for _, one in solved])
 
 
 def _choose_budgets(inputs: PlanInputs, today: float | None, points: int) -> tuple[float, ...]:
@@ -99,7 +112,8 @@ def _make_point(solved: Solved, budget: float, today: bool) -> FrontierPoint:
 
 
 def _add_band(points: Sequence[FrontierPoint], solved: Sequence[Solved]) -> tuple[FrontierPoint, ...]:
-    errors = np.array([one.errors for one in solved])
+    # What is single customers' own moves together, too, where plans share most customers.
+    errors = np.array([[*one.errors.common, np.sqrt(one.errors.own)] for one in solved])
     spread = np.sqrt(np.sum(errors**2, axis=1))
     reach = find_reach(errors) * spread
     base = next((one for one, point in zip(solved, points, strict=True) if point.today), None)
@@ -116,8 +130,8 @@ def _add_band(points: Sequence[FrontierPoint], solved: Sequence[Solved]) -> tupl
 def find_reach(errors: Reals, *, level: float = 0.95) -> float:
     """How many standard errors a band needs to hold at all points at once; at least that of one point.
 
-    ``errors``: points × actions, the sum of standard errors by action; errors move together within an action and are
-    independent between actions, as ``planner.estimate_profit`` takes them.
+    ``errors``: points × factors, what the points' errors share: the model's factors where it says so, else the sums of
+    standard errors by action, as ``planner.estimate_profit`` takes them.
     """
     spread = np.sqrt(np.sum(errors**2, axis=1))
     known = spread > 0
@@ -133,6 +147,13 @@ def describe_frontier(points: Sequence[FrontierPoint], currency: str) -> tuple[T
     if not points:
         return ()
     found: list[Text] = []
+    if points[0].budget > 0:
+        found.append(
+            say(
+                "Of the budgets that were looked at, {budget} is the smallest with which all minimums are kept.",
+                budget=_show(points[0].budget, currency),
+            )
+        )
     place = next((index for index, point in enumerate(points) if point.today), None)
     if place is not None:
         found.append(_say_today(points[place], currency))

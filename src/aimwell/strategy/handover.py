@@ -6,15 +6,18 @@ Writes ``constraints``, ``plans``, ``plan_items`` and ``assignments`` (the step 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from aimwell.core.money import to_money
 from aimwell.core.tables import ASSIGNMENTS, CONSTRAINTS, PLAN_ITEMS, PLANS
+from aimwell.strategy.experiment.history import name_lone
 from aimwell.strategy.explain import Reason
 from aimwell.strategy.inputs import PlanInputs, PlanResult
 from aimwell.strategy.planner import Z
@@ -30,6 +33,8 @@ class Launch:
     as_of: date
     days: int
     simulated: bool
+    basis: dict[str, Any] = field(default_factory=dict)
+    """What the promise rests on (``basis.Basis.to_dict``)."""
 
 
 def build_constraints(inputs: PlanInputs, result: PlanResult, launch: Launch) -> pa.Table:
@@ -74,6 +79,7 @@ def build_plan(inputs: PlanInputs, result: PlanResult, launch: Launch) -> pa.Tab
                 "cost": to_money(result.treated_cost),
                 "fingerprint": fingerprint_plan(inputs, result),
                 "simulated": launch.simulated,
+                "basis": json.dumps(launch.basis, ensure_ascii=False) if launch.basis else None,
                 "run_id": launch.run_id,
             }
         ]
@@ -104,6 +110,7 @@ def build_assignments(inputs: PlanInputs, result: PlanResult, launch: Launch) ->
     """Treatment and control among the chosen, and everybody reachable who is held out."""
     people = np.concatenate([result.customer, result.holdout])
     held = len(result.holdout)
+    strata = inputs.tiers if inputs.arm_rule is None else inputs.arm_rule.strata
     arms = [*np.where(result.treated, "treatment", "control").tolist(), *["holdout"] * held]
     columns = {
         "plan_id": [inputs.plan_id] * len(people),
@@ -111,10 +118,19 @@ def build_assignments(inputs: PlanInputs, result: PlanResult, launch: Launch) ->
         "arm": arms,
         "action_id": [*(inputs.actions[index].action_id for index in result.action), *[None] * held],
         "probability": np.concatenate([result.arm_probability, np.full(held, inputs.shares.holdout)]),
-        "stratum": [inputs.tiers[index] for index in people],
+        "stratum": [strata[index] for index in people],
+        "unit": [*(_name_unit(inputs, index) for index in result.customer), *[None] * held],
         "run_id": [launch.run_id] * len(people),
     }
     return pa.table(columns, schema=ASSIGNMENTS.schema)
+
+
+def _name_unit(inputs: PlanInputs, index: int) -> str | None:
+    """The cluster with which a customer was drawn; None for whoever was drawn alone."""
+    if inputs.arm_rule is None or inputs.arm_rule.clusters is None:
+        return None
+    name = inputs.arm_rule.clusters[index]
+    return None if name == name_lone(inputs.customers[index]) else name
 
 
 def fingerprint_plan(inputs: PlanInputs, result: PlanResult) -> str:
@@ -127,4 +143,5 @@ def fingerprint_plan(inputs: PlanInputs, result: PlanResult) -> str:
     content = [
         f"{a.action_id}\x1f{a.discount}\x1f{a.unit_cost}\x1f{a.redemption_cost}" for a in inputs.actions
     ]
-    return hashlib.sha256("\x1e".join([inputs.plan_id, *content, *sorted(lines)]).encode()).hexdigest()
+    rule = [] if inputs.arm_rule is None else [inputs.arm_rule.fingerprint]
+    return hashlib.sha256("\x1e".join([inputs.plan_id, *rule, *content, *sorted(lines)]).encode()).hexdigest()

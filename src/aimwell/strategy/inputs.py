@@ -5,6 +5,7 @@ The coordinator's simulations call the planner with these hundreds of times; the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -16,19 +17,28 @@ from aimwell.core.estimate import Estimate
 from aimwell.core.money import to_cents
 from aimwell.core.text import Text, say
 from aimwell.strategy.actions import Action
+from aimwell.strategy.experiment.assignment import ArmRule
+from aimwell.strategy.joint import JointErrors
 from aimwell.strategy.problem import Flags, Integers, Reals, Row, Sense
+from aimwell.strategy.traits import Segments, Where, number_segments
 
-Unit = Literal["money", "minutes", "offers", "contacts"]
+Unit = Literal["money", "minutes", "offers", "contacts", "percent"]
 Method = Literal["lagrangian", "randomised"]
 Wave = Literal["pilot", "rollout"]
 Exploring = Literal["even", "thompson"]
+WHOLE = 10_000
+"""Shares are counted in ten-thousandths: whole numbers, so that their sums are exact."""
 PRIOR_REDEMPTION = 0.1
 """Share who redeem, as long as no effects say more: a tenth is generous, so that a pilot does not overspend."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One constraint of a plan, in its own unit; ``actions``: which ones count (None: all)."""
+    """One constraint of a plan, in its own unit; ``actions``: which ones count (None: all).
+
+    ``where``: whose contacts count. In per cent the limit is a share: of all who get one of ``actions``, so many are
+    those of ``where``.
+    """
 
     limit_id: str
     title: Text
@@ -36,13 +46,16 @@ class Limit:
     limit: float
     sense: Sense = "at_most"
     actions: tuple[str, ...] | None = None
+    where: Where = ()
+    if_room: bool = False
+    """A minimum that asks for nothing where fewer customers than that could be counted at all."""
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.limit) or self.limit < 0:
+        if not np.isfinite(self.limit) or self.limit < 0 or (self.unit == "percent" and self.limit > 100):
             raise BadInput(
                 "strategy.bad_limit",
                 say("The limit '{name}' is {value}.", name=self.limit_id, value=str(self.limit)),
-                remedy=say("A limit is 0 or more."),
+                remedy=say("A limit is 0 or more, a share at most 100 %."),
                 where={"column": self.limit_id, "value": str(self.limit)},
             )
 
@@ -89,9 +102,23 @@ class PlanInputs:
     currency: str = "CNY"
     exploring: Exploring = "even"
     """How an explored action is drawn: evenly, or each as often as its posterior may be the best."""
+    measured: bool = False
+    """Whether the effects are as measured: then they are no beliefs yet (``promise.believe_inputs``)."""
+    joint: JointErrors | None = None
+    """How the effects' errors move together, where a model says so."""
+    traits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column → each customer's value as text, for the columns that limits name in ``where``."""
+    arm_rule: ArmRule | None = None
+    """How arms are drawn where the plan is a designed test; None: by tier and action."""
+    pressure: Reals | None = None
+    """By customer: what the contacts of the last days take off every action before it competes; money."""
 
     def __post_init__(self) -> None:
         shape = (len(self.customers), len(self.actions))
+        if self.pressure is not None and (
+            self.pressure.shape != shape[:1] or not np.all(np.isfinite(self.pressure) & (self.pressure >= 0))
+        ):
+            raise refuse_effects("pressure")
         for name in ("eligible", "estimate", "standard_error", "redemption"):
             matrix = getattr(self, name)
             if matrix is not None and matrix.shape != shape:
@@ -166,23 +193,94 @@ class PlanInputs:
         """Each customer's stratum."""
         return self.strata or ("all",) * len(self.customers)
 
-    def build_rows(self) -> tuple[Row, ...]:
-        """The limits as rows: money in whole cents, the others in their own units."""
-        return tuple(self._build_row(limit) for limit in self.limits)
+    @cached_property
+    def handicap(self) -> Reals | None:
+        """What is taken off each pair's profit before it competes, beyond money spent; None: nothing.
 
-    def _build_row(self, limit: Limit) -> Row:
+        Caution and contact pressure steer the choice. What a plan promises is measured without them.
+        """
+        if not self.caution and (self.pressure is None or not np.any(self.pressure)):
+            return None
+        taken = self.caution * self.error
+        return taken if self.pressure is None else taken + self.pressure[:, None]
+
+    @property
+    def competing(self) -> Reals:
+        """What pairs compete with: expected profit less the handicap; money."""
+        return self.profit if self.handicap is None else self.profit - self.handicap
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The customers by the columns that limits tell them apart by."""
+        columns = [name for limit in self.limits for name, _ in limit.where]
+        return number_segments(self.traits, columns, len(self.customers))
+
+    def build_rows(self, considered: Integers | None = None) -> tuple[Row, ...]:
+        """The limits as rows: money in whole cents, shares in ten-thousandths, the others in their own units.
+
+        The row of a share counts what is above it: those of ``where`` more than 0, all others less. ``considered``:
+        among whom minimums look for room; None: everybody.
+        """
+        return tuple(self._build_row(limit, considered) for limit in self.limits)
+
+    def find_bound(self, limit: Limit, considered: Integers | None = None) -> float:
+        """What a row may use at most, or must use at least; see ``build_rows``."""
+        if limit.unit == "percent":
+            return 0.0
+        if limit.unit == "money":
+            return float(to_cents(limit.limit))
+        if limit.if_room and self.count_room(limit, considered) < limit.limit:
+            return 0.0
+        return float(limit.limit)
+
+    def count_room(self, limit: Limit, considered: Integers | None = None) -> int:
+        """How many of ``considered`` could be counted by a limit: allowed, and with a known effect if any is known."""
+        counted = self.build_table(limit)[self.segments.number] > 0
+        possible = self.eligible & counted
+        reached = np.asarray((possible & self.known if self.has_effects else possible).any(axis=1))
+        return int((reached if considered is None else reached[considered]).sum())
+
+    def _build_row(self, limit: Limit, considered: Integers | None) -> Row:
+        table = self.build_table(limit)
+        usage = np.broadcast_to(table[0], self.eligible.shape)
+        if len(table) > 1:
+            usage = table[self.segments.number]
+        if limit.unit == "money":
+            usage = self.cost_cents * usage
+        sense = "at_least" if limit.unit == "percent" else limit.sense
+        return Row(limit.limit_id, usage, self.find_bound(limit, considered), sense)
+
+    def build_table(self, limit: Limit) -> Reals:
+        """Segments × actions: what a pair uses of the limit, in its row's unit; of money: whether its cost counts."""
         counted = np.array(
             [limit.actions is None or a.action_id in limit.actions for a in self.actions], dtype=float
         )
-        if limit.unit == "money":
-            return Row(limit.limit_id, self.cost_cents * counted, float(to_cents(limit.limit)), limit.sense)
-        each = (
-            np.array([a.minutes for a in self.actions])
-            if limit.unit == "minutes"
-            else np.ones(len(self.actions))
-        )
-        usage = np.broadcast_to(each * counted, self.eligible.shape)
-        return Row(limit.limit_id, usage, float(limit.limit), limit.sense)
+        inside = self.segments.find_inside(limit.where)[:, None]
+        if limit.unit == "minutes":
+            counted = counted * np.array([a.minutes for a in self.actions])
+        if limit.unit != "percent":
+            return np.asarray(np.where(inside, counted, 0.0))
+        share = float(round(limit.limit * WHOLE / 100))
+        # At most so many of these is at least so many of the others.
+        least = inside if limit.sense == "at_least" else ~inside
+        share = share if limit.sense == "at_least" else WHOLE - share
+        return np.asarray(np.where(least, WHOLE - share, -share) * counted)
+
+    def express_use(self, limit: Limit, used: float, customer: Integers, action: Integers) -> float:
+        """What the chosen pairs use of a limit, ``used`` by its row, in the limit's own unit."""
+        if limit.unit == "percent":
+            counted = np.array([limit.actions is None or a.action_id in limit.actions for a in self.actions])
+            given = counted[action]
+            inside = self.segments.find_inside(limit.where)[self.segments.number[customer]]
+            return 100.0 * int((given & inside).sum()) / max(1, int(given.sum()))
+        return used / 100 if limit.unit == "money" else used
+
+    def express_price(self, limit: Limit, price: float, action: Integers) -> float:
+        """A row's shadow price per unit of the limit; of a share, per percentage point; money."""
+        if limit.unit == "percent":
+            counted = np.array([limit.actions is None or a.action_id in limit.actions for a in self.actions])
+            return price * WHOLE / 100 * int(counted[action].sum())
+        return price * 100 if limit.unit == "money" else price
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,27 @@ def build_limits(
     return tuple(limits)
 
 
+def build_test_minimums(actions: Sequence[Action]) -> tuple[Limit, ...]:
+    """At least so many customers of each action that asks for it, where so many may have it."""
+    return tuple(
+        Limit(
+            f"minimum:{action.action_id}",
+            say("Test volume: {action}", action=action.title),
+            "contacts",
+            float(action.minimum),
+            "at_least",
+            (action.action_id,),
+            if_room=True,
+        )
+        for action in actions
+        if action.minimum
+    )
+
+
 def read_offer_title(action: Action) -> Text | str:
     """The title of the action's offer, without the channel."""
     value = dict(action.title.parameters).get("offer")
-    return value if isinstance(value, Text) else action.offer
+    return value if isinstance(value, Text | str) else action.offer
 
 
 def describe_limit(limit: Limit, currency: str) -> Text:
@@ -48,6 +65,7 @@ def describe_limit(limit: Limit, currency: str) -> Text:
         "minutes": say("{count} minutes", count=f"{limit.limit:,.0f}"),
         "offers": say("{count} offers", count=f"{limit.limit:,.0f}"),
         "contacts": say("{count} customers", count=f"{limit.limit:,.0f}"),
+        "percent": say("{count} %", count=f"{limit.limit:g}"),
     }
     amount = amounts[limit.unit]
     if limit.sense == "at_least":
@@ -62,12 +80,27 @@ def retitle_conflict(conflict: Conflict, limits: Sequence[Limit], currency: str)
     found = [by_name[name] for name in str(names or "").split(", ") if name in by_name]
     if conflict.code != "strategy.contradictory_limits" or not found:
         return conflict
-    told = describe_limit(found[0], currency)
-    for limit in found[1:]:
-        told = say("{first}; {second}", first=told, second=describe_limit(limit, currency))
+    told = _describe_limits(found, currency)
     message = (
         say("No plan can keep this limit: {names}.", names=told)
         if len(found) == 1
         else say("No plan can keep these limits together: {names}.", names=told)
     )
     return Conflict(conflict.code, message, remedy=conflict.remedy, where=dict(conflict.where or {}))
+
+
+def refuse_pilot(broken: Sequence[Limit], currency: str) -> Conflict:
+    """The error where a pilot drawn at random cannot reach its minimums."""
+    return Conflict(
+        "strategy.pilot_minimums",
+        say("A pilot drawn at random cannot keep: {names}.", names=_describe_limits(broken, currency)),
+        remedy=say("Lower the minimum, or raise the pilot's share or what limits it."),
+        where={"column": broken[0].limit_id},
+    )
+
+
+def _describe_limits(limits: Sequence[Limit], currency: str) -> Text:
+    told = describe_limit(limits[0], currency)
+    for limit in limits[1:]:
+        told = say("{first}; {second}", first=told, second=describe_limit(limit, currency))
+    return told

@@ -1,7 +1,7 @@
 """Reads what a plan is made from: customers and consents, tags and scores, effects, lessons, past contacts.
 
-Reads ``customers``, ``consents``, ``events``, ``tags``, ``scores``, ``effects``, ``actions``; writes nothing. Nothing
-that happened on or after ``as_of`` is read.
+Reads ``customers``, ``consents``, ``events``, ``tags``, ``scores``, ``effects``, ``actions``, ``segment_members``;
+writes nothing. Nothing that happened on or after ``as_of`` is read.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
 from aimwell.core.time import find_knowledge_end
 from aimwell.engine.consent import bind_instant, select_consents
+from aimwell.engine.rule import ATTRIBUTE
 from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
+from aimwell.engine.sql_text import quote_name
 from aimwell.strategy.actions import IDENTIFIERS, Action
 from aimwell.strategy.problem import Flags, Reals
+from aimwell.strategy.traits import INSIDE, OUTSIDE, SEGMENT, write_value
 
 CUSTOMERS_SQL = """
 SELECT
@@ -44,8 +49,19 @@ WHERE name = 'Message Sent' AND occurred_on >= $since AND occurred_on < $as_of
 GROUP BY customer_id
 HAVING COUNT(DISTINCT event_id) >= $cap
 """
+COUNTS_SQL = """
+SELECT customer_id, COUNT(DISTINCT event_id) AS contacts
+FROM events
+WHERE name = 'Message Sent' AND occurred_on >= $since AND occurred_on < $as_of
+GROUP BY customer_id
+"""
+MEMBERS_SQL = """
+SELECT customer_id
+FROM segment_members
+WHERE segment = $segment AND entered_on <= $as_of AND (left_on IS NULL OR left_on > $as_of)
+"""
 EFFECTS_SQL = """
-SELECT customer_id, action_id, estimate, standard_error, redemption
+SELECT customer_id, action_id, estimate, standard_error, redemption, measured
 FROM effects
 WHERE as_of <= $as_of
 """
@@ -90,6 +106,8 @@ class Knowledge:
     estimate: Reals | None
     standard_error: Reals | None
     redemption: Reals | None
+    measured: bool = False
+    """Whether any effect is as measured elsewhere, and no posterior."""
 
 
 def read_audience(queryable: Queryable, settings: Settings, *, as_of: date) -> Audience:
@@ -110,13 +128,74 @@ def read_audience(queryable: Queryable, settings: Settings, *, as_of: date) -> A
 
 def _read_capped(queryable: Queryable, settings: Settings, place: dict[str, int], as_of: date) -> Flags:
     capped = np.zeros(len(place), dtype=np.bool_)
-    # As the ledger counts it: the window of ``cap_days`` days ends with the day of the contact.
-    since = as_of - timedelta(days=settings.contact.cap_days - 1)
+    since = begin_window(settings, as_of)
     found = queryable.query(CONTACTS_SQL, {"since": since, "as_of": as_of, "cap": settings.contact.cap})
     for customer in found["customer_id"].to_pylist():
         if customer in place:
             capped[place[customer]] = True
     return capped
+
+
+def begin_window(settings: Settings, as_of: date) -> date:
+    """The first day whose contacts count: as in the ledger, the window of ``cap_days`` days ends with the contact."""
+    return as_of - timedelta(days=settings.contact.cap_days - 1)
+
+
+def read_pressure(
+    queryable: Queryable, settings: Settings, customers: Sequence[str], *, as_of: date
+) -> Reals | None:
+    """What the contacts of the rolling window take off every action of each customer; None without such a cost."""
+    cost = float(settings.strategy.pressure_cost)
+    if not cost:
+        return None
+    found = queryable.query(COUNTS_SQL, {"since": begin_window(settings, as_of), "as_of": as_of})
+    counts = dict(zip(found["customer_id"].to_pylist(), found["contacts"].to_pylist(), strict=True))
+    return cost * np.array([counts.get(customer, 0) for customer in customers], dtype=np.float64)
+
+
+def read_traits(
+    queryable: Queryable, columns: Sequence[str], customers: Sequence[str], *, as_of: date
+) -> dict[str, tuple[str, ...]]:
+    """Column → each customer's value as text, for tags, attributes (``customers.city``) and ``segment:`` members.
+
+    BadInput for a column that there is not, or a segment that nobody is in.
+    """
+    return {column: _read_trait(queryable, column, customers, as_of) for column in columns}
+
+
+def _read_trait(queryable: Queryable, column: str, customers: Sequence[str], as_of: date) -> tuple[str, ...]:
+    if column.startswith(SEGMENT):
+        members = read_members(queryable, column.removeprefix(SEGMENT), as_of=as_of)
+        return tuple(INSIDE if customer in members else OUTSIDE for customer in customers)
+    table, name = "tags", column
+    if column.startswith(ATTRIBUTE):
+        table, name = "customers", column.removeprefix(ATTRIBUTE)
+    known = queryable.query(f"SELECT * FROM {table} LIMIT 0").column_names
+    if name not in known:
+        raise BadInput(
+            "strategy.unknown_trait",
+            say("A limit asks for '{column}', which is neither a tag nor an attribute.", column=column),
+            remedy=say("See: aimwell analysis tags. An attribute is written customers.NAME."),
+            where={"table": table, "column": column},
+        )
+    found = queryable.query(f"SELECT customer_id, {quote_name(name)} AS value FROM {table}")
+    values = dict(zip(found["customer_id"].to_pylist(), found["value"].to_pylist(), strict=True))
+    return tuple(write_value(values.get(customer)) for customer in customers)
+
+
+def read_members(queryable: Queryable, segment: str, *, as_of: date) -> frozenset[str]:
+    """Who is in a saved segment on ``as_of``; BadInput when nobody ever was."""
+    found = queryable.query(MEMBERS_SQL, {"segment": segment, "as_of": as_of})
+    if not found.num_rows:
+        known = queryable.query("SELECT segment FROM segments WHERE segment = $segment", {"segment": segment})
+        if not known.num_rows:
+            raise BadInput(
+                "strategy.unknown_segment",
+                say("There is no saved segment '{segment}', or it has never been computed.", segment=segment),
+                remedy=say("See: aimwell analysis segments. Compute them with: aimwell analysis run"),
+                where={"table": "segments", "value": segment},
+            )
+    return frozenset(found["customer_id"].to_pylist())
 
 
 def read_effects(
@@ -136,7 +215,10 @@ def read_effects(
         matrix[rows[both], columns[both]] = table[name].to_numpy()[both]
         return matrix
 
-    return Knowledge(spread("estimate", np.nan), spread("standard_error", 0.0), spread("redemption", 0.0))
+    measured = table["measured"].fill_null(False).to_numpy()[both].any()
+    return Knowledge(
+        spread("estimate", np.nan), spread("standard_error", 0.0), spread("redemption", 0.0), bool(measured)
+    )
 
 
 def _find_places(

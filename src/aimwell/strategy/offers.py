@@ -173,6 +173,16 @@ def _name_columns(grouping: str) -> tuple[str, str]:
     )
 
 
+def list_departments(queryable: Queryable) -> frozenset[str]:
+    """Whatever an offer can be about: departments, categories and products."""
+    found: set[str] = set()
+    for grouping in GROUPINGS:
+        column = _name_columns(grouping)[1]
+        rows = queryable.query(f"SELECT DISTINCT {column} AS name FROM products WHERE {column} IS NOT NULL")
+        found.update(rows["name"].to_pylist())
+    return frozenset(found)
+
+
 def measure_reach(queryable: Queryable, grouping: str, as_of: date) -> list[dict[str, Any]]:
     """Customers, discounts, margin and baskets of the last 365 days by ``grouping`` (an SQL expression)."""
     sql = REACH_SQL.format(grouping=grouping)

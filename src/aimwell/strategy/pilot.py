@@ -1,10 +1,12 @@
 """The pilot's design: which action each participant gets, at random, within every limit.
 
-Customers with the same allowed actions form a group. Each group gets a quota of every action, found by raising
-all shares together until a limit binds (max–min fairness: Bertsekas & Gallager 1992), so actions are as even as
-the limits let them be. Quotas are counted at the group's costliest customer: whoever is drawn, every limit is
-kept. Inside a group the quotas are dealt out down a list that is ordered by stratum and then at random, from a
-random start: each customer gets an action with probability exactly quota ÷ group. Reads and writes no tables.
+Customers with the same allowed actions form a group. Each group gets a quota of every action, found by raising all
+shares together until a limit binds (max–min fairness: Bertsekas & Gallager 1992), so actions are as even as the
+limits let them be. Quotas are counted at the group's costliest customer: whoever is drawn, every limit is kept; where
+a minimum asks for more than that gives, the nearest quotas that keep it are taken (``pilot_minimums``). Where limits
+tell segments apart, so do groups. Inside a group the quotas are dealt out down a list that is ordered by stratum and
+then at random, from a random start: each customer gets an action with probability exactly quota ÷ group. Reads and
+writes no tables.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 
 from aimwell.core.seeds import draw_uniform, draw_uniforms
 from aimwell.strategy.inputs import PlanInputs
+from aimwell.strategy.pilot_minimums import meet_minimums
 from aimwell.strategy.problem import Flags, Integers, Reals, Row
 
 
@@ -35,16 +38,25 @@ class _Group:
     actions: Integers
     usage: Reals
     """Rows × actions of the group: the most that any member uses."""
+    least: Reals
+    """The least that any member uses."""
 
 
 def draw_pilot(inputs: PlanInputs, considered: Integers, allowed: Flags, rows: tuple[Row, ...]) -> Draw:
     """Draw the pilot's actions; ``allowed``: customers × actions, of which ``considered`` count."""
-    groups = _form_groups(considered, allowed, rows)
+    groups = _form_groups(inputs, considered, allowed, rows)
     quotas = fill_quotas(
         [len(group.members) for group in groups],
         [group.usage for group in groups],
         np.array([row.limit if row.sense == "at_most" else np.inf for row in rows]),
         inputs.shares.pilot,
+    )
+    quotas = meet_minimums(
+        quotas,
+        [_count_room(len(group.members), inputs.shares.pilot) for group in groups],
+        [group.usage for group in groups],
+        [group.least for group in groups],
+        rows,
     )
     parts = [_deal(inputs, group, quota) for group, quota in zip(groups, quotas, strict=True)]
     if not parts:
@@ -76,11 +88,15 @@ def fill_quotas(sizes: list[int], usages: list[Reals], limits: Reals, share: flo
         for a in range(len(quota))
     ]
     for fraction, g, a in sorted(rest, key=lambda item: (-item[0], item[1], item[2])):
-        room = max(1, math.ceil(sizes[g] * share)) - int(quotas[g].sum())
+        room = _count_room(sizes[g], share) - int(quotas[g].sum())
         if fraction > 1e-9 and room > 0 and share > 0 and np.all(usages[g][:, a] <= left):
             quotas[g][a] += 1
             left = left - usages[g][:, a]
     return quotas
+
+
+def _count_room(size: int, share: float) -> int:
+    return max(1, math.ceil(size * share))
 
 
 def _raise_shares(sizes: list[int], usages: list[Reals], limits: Reals, share: float) -> list[Reals]:
@@ -109,17 +125,23 @@ def _raise_shares(sizes: list[int], usages: list[Reals], limits: Reals, share: f
     return shares
 
 
-def _form_groups(considered: Integers, allowed: Flags, rows: tuple[Row, ...]) -> list[_Group]:
+def _form_groups(
+    inputs: PlanInputs, considered: Integers, allowed: Flags, rows: tuple[Row, ...]
+) -> list[_Group]:
     if not len(considered):
         return []
-    patterns, label = np.unique(allowed[considered], axis=0, return_inverse=True)
+    segment = inputs.segments.number[considered]
+    patterns, label = np.unique(np.column_stack([allowed[considered], segment]), axis=0, return_inverse=True)
     label = label.ravel()
     groups = []
     for index, pattern in enumerate(patterns):
-        members, actions = considered[label == index], np.flatnonzero(pattern)
+        members, actions = considered[label == index], np.flatnonzero(pattern[:-1])
         if len(actions):
-            usage = [row.usage[np.ix_(members, actions)].max(axis=0) for row in rows]
-            groups.append(_Group(members, actions, np.array(usage).reshape(len(rows), len(actions))))
+            shape = (len(rows), len(actions))
+            usage = [row.usage[np.ix_(members, actions)] for row in rows]
+            most = np.array([part.max(axis=0) for part in usage]).reshape(shape)
+            least = np.array([part.min(axis=0) for part in usage]).reshape(shape)
+            groups.append(_Group(members, actions, most, least))
     return groups
 
 

@@ -15,17 +15,19 @@ from aimwell.core.estimate import Estimate
 from aimwell.core.seeds import draw_uniforms
 from aimwell.core.text import Text, say
 from aimwell.strategy.certificate import measure_excess, sum_usage
-from aimwell.strategy.conflict import name_conflict
 from aimwell.strategy.design import check_design, draw_arms, draw_holdout, explore
 from aimwell.strategy.inputs import LimitUse, PlanInputs, PlanResult
-from aimwell.strategy.limits import retitle_conflict
+from aimwell.strategy.joint import sum_errors
+from aimwell.strategy.limits import refuse_pilot, retitle_conflict
 from aimwell.strategy.optimiser import Effort, Solution
 from aimwell.strategy.pilot import draw_pilot
 from aimwell.strategy.problem import Flags, Integers, Reals, Row
+from aimwell.strategy.promise import believe_inputs
 from aimwell.strategy.scale import optimise_inputs
 
 Z = 1.959963984540054
 METHOD = "sum of effects, errors correlated within an action"
+JOINT_METHOD = "sum of effects, errors as the model's coefficients share them"
 
 
 def make_rollout(inputs: PlanInputs, *, start: Reals | None = None, effort: Effort = "full") -> PlanResult:
@@ -41,18 +43,21 @@ def make_rollout(inputs: PlanInputs, *, start: Reals | None = None, effort: Effo
             remedy=say("Run a pilot first: aimwell strategy plan --wave pilot"),
         )
     considered, holdout = split_audience(inputs)
+    # Whoever prepared the inputs (``basis``) has done it already, and then this changes nothing.
+    inputs = believe_inputs(inputs, considered)
     try:
         solution = optimise_inputs(inputs, considered, start=start, effort=effort)
     except Conflict as conflict:
         raise retitle_conflict(conflict, inputs.limits, inputs.currency) from conflict
-    rows = inputs.build_rows()
+    rows = inputs.build_rows(considered)
     place = np.flatnonzero(solution.action >= 0)
     customer, best = considered[place], solution.action[place]
     drawn = explore(inputs, customer, best, rows, salt=f"{inputs.salt}:{inputs.plan_id}")
     allowed = (inputs.eligible & inputs.known)[customer].sum(axis=1).astype(np.int64)
     choices = np.where(drawn.explored, drawn.choices, allowed)
     result = _finish(inputs, rows, considered, holdout, customer, drawn.action, solution.prices)
-    objective = float(inputs.profit[customer, best].sum()) if inputs.caution else solution.objective
+    steered = inputs.handicap is not None
+    objective = float(inputs.profit[customer, best].sum()) if steered else solution.objective
     return replace(
         result,
         probability=drawn.probability,
@@ -87,12 +92,12 @@ def _try_plan(inputs: PlanInputs) -> PlanResult:
 
 def _randomise(inputs: PlanInputs) -> PlanResult:
     considered, holdout = split_audience(inputs)
-    rows = inputs.build_rows()
+    rows = inputs.build_rows(considered)
     drawn = draw_pilot(inputs, considered, inputs.eligible, rows)
     result = _finish(inputs, rows, considered, holdout, drawn.customer, drawn.action, np.zeros(len(rows)))
-    broken = [row for row, use in zip(rows, result.uses, strict=True) if not use.kept]
+    broken = [use.limit for use in result.uses if not use.kept]
     if broken:
-        raise name_conflict(broken)
+        raise refuse_pilot(broken, inputs.currency)
     return replace(
         result,
         wave="pilot",
@@ -114,8 +119,8 @@ def split_audience(inputs: PlanInputs) -> tuple[Integers, Integers]:
 def estimate_profit(profit: Reals, error: Reals, action: Integers) -> Estimate:
     """The sum of ``profit`` with an interval from the marginal standard errors.
 
-    Only marginal errors are known. Effects of one action come from the same few coefficients, so their errors are
-    taken to move together (their standard errors add up: the most that is possible); different actions were
+    For where only marginal errors are known. Effects of one action come from the same few coefficients, so their
+    errors are taken to move together (their standard errors add up: the most that is possible); different actions were
     learnt from different people, so theirs are taken as independent. The truth lies between fully independent
     and fully correlated; this is towards the wide end.
     """
@@ -124,9 +129,19 @@ def estimate_profit(profit: Reals, error: Reals, action: Integers) -> Estimate:
     return Estimate(total, total - Z * spread, total + Z * spread, len(profit), METHOD)
 
 
+def estimate_pairs(inputs: PlanInputs, customer: Integers, action: Integers) -> Estimate:
+    """Expected profit of pairs, with the errors that they share as far as the model says which."""
+    profit, error = inputs.profit[customer, action], inputs.error[customer, action]
+    if inputs.joint is None:
+        return estimate_profit(profit, error, action)
+    total = float(profit.sum())
+    spread = Z * sum_errors(inputs.joint, error, customer, action, len(inputs.actions)).spread
+    return Estimate(total, total - spread, total + spread, len(profit), JOINT_METHOD)
+
+
 def _bound(inputs: PlanInputs, solution: Solution, objective: float) -> float | None:
-    # With caution the certificate is about cautious profit; in money the same relative gap is shown.
-    return solution.upper_bound if not inputs.caution else objective / max(1.0 - solution.gap, 1e-9)
+    # With a handicap the certificate is about what competed; in money the same relative gap is shown.
+    return solution.upper_bound if inputs.handicap is None else objective / max(1.0 - solution.gap, 1e-9)
 
 
 def _finish(
@@ -140,9 +155,7 @@ def _finish(
 ) -> PlanResult:
     """Arms, costs and uses, alike for both waves."""
     control = inputs.shares.control
-    keys = [inputs.customers[index] for index in customer]
-    tiers = [inputs.tiers[index] for index in customer]
-    treated = draw_arms(keys, tiers, action, salt=f"{inputs.salt}:{inputs.plan_id}", control_share=control)
+    treated = draw_arms(inputs, customer, action)
     profit, error = inputs.profit[customer, action], inputs.error[customer, action]
     return PlanResult(
         wave="rollout",
@@ -160,7 +173,7 @@ def _finish(
         cost=inputs.cost_cents[customer, action] / 100,
         choices=np.ones(len(customer), dtype=np.int64),
         uses=_measure_uses(inputs, rows, customer, action, treated, prices),
-        expected_profit=estimate_profit(profit[treated], error[treated], action[treated]),
+        expected_profit=estimate_pairs(inputs, customer[treated], action[treated]),
         objective=0.0,
         upper_bound=None,
         gap=None,
@@ -189,11 +202,14 @@ def _measure_uses(
     sent[customer[treated], 0] = action[treated]
     uses = []
     for limit, row, price in zip(inputs.limits, rows, prices, strict=True):
-        unit = 100.0 if limit.unit == "money" else 1.0
         kept = measure_excess(row, chosen) <= 0
         uses.append(
             LimitUse(
-                limit, sum_usage(row, chosen) / unit, sum_usage(row, sent) / unit, float(price) * unit, kept
+                limit,
+                inputs.express_use(limit, sum_usage(row, chosen), customer, action),
+                inputs.express_use(limit, sum_usage(row, sent), customer[treated], action[treated]),
+                inputs.express_price(limit, float(price), action),
+                kept,
             )
         )
     return tuple(uses)

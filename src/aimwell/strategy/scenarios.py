@@ -19,15 +19,19 @@ from aimwell.core.text import Text, say
 from aimwell.strategy.actions import name_channel
 from aimwell.strategy.explain import describe_use, show_signed
 from aimwell.strategy.inputs import Limit, LimitUse, PlanInputs
+from aimwell.strategy.joint import SummedErrors, find_own_shares, sum_errors
 from aimwell.strategy.limits import retitle_conflict
 from aimwell.strategy.optimiser import Effort, Solution
-from aimwell.strategy.planner import Z, estimate_profit, split_audience
+from aimwell.strategy.planner import Z, estimate_pairs, split_audience
 from aimwell.strategy.problem import Integers, Reals
 from aimwell.strategy.scale import optimise_inputs
 
 BUDGET = "budget"
 FEW = 5_000
 DIFFERENCE = "difference of two plans on the same effects, errors correlated within an action"
+JOINT_DIFFERENCE = (
+    "difference of two plans on the same effects, errors as the model's coefficients share them"
+)
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,13 @@ class Solved:
     @property
     def profit(self) -> Estimate:
         """Expected profit of all chosen; money."""
-        pairs = (self.customer, self.action)
-        return estimate_profit(self.inputs.profit[pairs], self.inputs.error[pairs], self.action)
+        return estimate_pairs(self.inputs, self.customer, self.action)
 
     @property
     def upper_bound(self) -> float:
-        """No plan is expected to earn more; money. With caution the certificate is about cautious profit."""
+        """No plan is expected to earn more; money. With a handicap the certificate is about what competed."""
         bound = self.solution.upper_bound
-        return max(bound, self.profit.estimate) if self.inputs.caution else bound
+        return bound if self.inputs.handicap is None else max(bound, self.profit.estimate)
 
     @property
     def cost(self) -> float:
@@ -74,10 +77,10 @@ class Solved:
         return float(self.inputs.cost_cents[self.customer, self.action].sum()) / 100
 
     @property
-    def errors(self) -> Reals:
-        """The sum of standard errors by action; money."""
-        weights = self.inputs.error[self.customer, self.action]
-        return np.asarray(np.bincount(self.action, weights, len(self.inputs.actions)), dtype=np.float64)
+    def errors(self) -> SummedErrors:
+        """The error of the expected profit: what moves together, and what is single customers' own; money."""
+        error = self.inputs.error[self.customer, self.action]
+        return sum_errors(self.inputs.joint, error, self.customer, self.action, len(self.inputs.actions))
 
     @property
     def rounding(self) -> float:
@@ -90,8 +93,9 @@ class Solved:
         for limit, used, price in zip(
             self.inputs.limits, self.solution.used, self.solution.prices, strict=True
         ):
-            unit = 100.0 if limit.unit == "money" else 1.0
-            uses.append(LimitUse(limit, float(used) / unit, float(used) / unit, float(price) * unit, True))
+            own = self.inputs.express_use(limit, float(used), self.customer, self.action)
+            worth = self.inputs.express_price(limit, float(price), self.action)
+            uses.append(LimitUse(limit, own, own, worth, True))
         return tuple(uses)
 
 
@@ -113,21 +117,31 @@ def solve(inputs: PlanInputs, *, start: Reals | None = None, effort: Effort | No
 def measure_difference(base: Solved, other: Solved) -> Estimate:
     """Expected profit of ``other`` less that of ``base``, on the same effects.
 
-    Customers who keep their action take their errors out of the difference. The errors of the others are taken to
-    move together within an action, and, since some come and some go under the same action, the part that belongs to
-    each customer alone is added once more: towards the wide end.
+    Customers who keep their action take their errors out of the difference. The others' move together as the model
+    says, beside what is each one's own. Where it does not say it, they are taken to move together within an action,
+    and, since some come and some go under the same action, each customer's own error is added once more: towards the
+    wide end.
     """
     one, two = base.chosen, other.chosen
     moved = np.flatnonzero(one != two)
     own = 0.0
     for chosen in (one, two):
         picked = moved[chosen[moved] >= 0]
-        own += float(np.sum(base.inputs.error[picked, chosen[picked]] ** 2))
-    spread = float(np.sqrt(np.sum((other.errors - base.errors) ** 2) + own))
+        own += _sum_own(base.inputs, picked, chosen[picked])
+    spread = float(np.sqrt(np.sum((other.errors.common - base.errors.common) ** 2) + own))
     difference = other.profit.estimate - base.profit.estimate
+    method = DIFFERENCE if base.inputs.joint is None else JOINT_DIFFERENCE
     return Estimate(
-        difference, difference - Z * spread, difference + Z * spread, len(base.considered), DIFFERENCE
+        difference, difference - Z * spread, difference + Z * spread, len(base.considered), method
     )
+
+
+def _sum_own(inputs: PlanInputs, customer: Integers, action: Integers) -> float:
+    """Variance of what is each pair's own; all of it where no model says what is shared."""
+    variance = inputs.error[customer, action] ** 2
+    if inputs.joint is None:
+        return float(variance.sum())
+    return float(variance @ find_own_shares(inputs.joint, inputs.joint.find_cells(customer, action)))
 
 
 def set_budget(inputs: PlanInputs, budget: float | None) -> PlanInputs:
@@ -221,7 +235,8 @@ def compare_scenarios(inputs: PlanInputs, scenarios: Sequence[Scenario]) -> list
     A scenario whose limits contradict each other says so, with the limits that conflict; a base of that kind raises
     Conflict.
     """
-    base = solve(inputs)
+    # The base is the plan itself, with the same effort.
+    base = solve(inputs, effort="full")
     rows = [_describe(Scenario("base", say("As it is"), inputs), base, base)]
     for scenario in scenarios:
         try:

@@ -1,50 +1,63 @@
 """Step 4 战略: from effects and limits to a plan with its experiment.
 
 Reads ``customers``, ``consents``, ``events``, ``order_lines``, ``products``, ``tags``, ``scores``, ``effects``,
-``lessons``, ``plans``, ``actions``; writes ``actions`` (when there are none), ``constraints``, ``plans``,
-``plan_items`` and ``assignments``.
+``lessons``, ``model_cards``, ``plans``, ``actions`` and saved designs; writes ``actions`` (when there are none),
+``constraints``, ``plans``, ``plan_items``, ``assignments`` and ``plan_designs``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
-import sqlalchemy as sa
-
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.steps import StepResult
+from aimwell.core.tables import PLAN_DESIGNS
 from aimwell.core.text import Text, say
-from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
 from aimwell.engine.workspace import Run, Workspace
 from aimwell.stats.power import find_smallest_effect
 from aimwell.strategy.actions import Action, build_action_rows, make_actions
+from aimwell.strategy.asked_limits import build_asked_limits, list_columns
+from aimwell.strategy.basis import read_basis
+from aimwell.strategy.eligibility import read_conditions
+from aimwell.strategy.experiment.saved import (
+    SavedDesign,
+    bind_arms,
+    describe_bound,
+    find_lack,
+    load_design,
+)
 from aimwell.strategy.explain import explain_plan
-from aimwell.strategy.fallback import fall_back
 from aimwell.strategy.five_w import tell_five_w
 from aimwell.strategy.frontier import trace_frontier
 from aimwell.strategy.handover import Launch, build_assignments, build_constraints, build_items, build_plan
 from aimwell.strategy.inputs import PlanInputs, PlanResult, Shares
-from aimwell.strategy.limits import build_limits
+from aimwell.strategy.launched import is_launched
+from aimwell.strategy.limits import build_limits, build_test_minimums
 from aimwell.strategy.load import (
     read_audience,
     read_effects,
+    read_pressure,
     read_propensity,
     read_spread,
     read_tag,
+    read_traits,
     read_value,
 )
 from aimwell.strategy.offers import measure_stock, propose_offers
-from aimwell.strategy.optimism import Kept, measure_kept_share, start_from_lessons
 from aimwell.strategy.planner import make_pilot, make_rollout
 from aimwell.strategy.quadrants import divide_quadrants
 from aimwell.strategy.summary import summarise_plan
 
 SEGMENT_TAGS = ("value_tier", "lifecycle_stage")
 UNKNOWN_TIER = "unknown"
+DAYS = 28
+"""Length of the window in which outcomes count, unless told."""
 
 
 def plan(
@@ -54,35 +67,61 @@ def plan(
     wave: Literal["pilot", "rollout"],
     goal: str,
     round_number: int,
-    days: int = 28,
+    days: int | None = None,
     budget: Decimal | None = None,
     simulated: bool = False,
     plan_id: str | None = None,
+    design: str | None = None,
 ) -> StepResult:
     """Plan one wave and draw its arms; a rollout without any effect becomes the pilot that would find them.
 
-    ``budget``: money of this wave (the settings' when None). A plan of the same name that
-    was not launched gives way. Raises NotReady without customers or anything to offer, Conflict when the plan was
-    launched or its limits contradict each other, BadInput for an unusable argument.
+    ``budget``: money of this wave (the settings' when None). ``design``: a saved design of a test, whose arms, days
+    and rule the plan takes. A plan of the same name that was not launched gives way. Raises NotReady without
+    customers or anything to offer, Conflict when the plan was launched or its limits contradict each other, BadInput
+    for an unusable argument.
     """
+    test = None if design is None else load_design(workspace, design)
+    days = _choose_days(days, test)
     _check_arguments(days, round_number)
     name = plan_id or f"r{round_number}-{wave}-{as_of.isoformat()}"
-    parameters = {"wave": wave, "goal": goal, "round": round_number, "days": days, "plan_id": name}
+    parameters: dict[str, Any] = {
+        "wave": wave,
+        "goal": goal,
+        "round": round_number,
+        "days": days,
+        "plan_id": name,
+    }
+    if test is not None:
+        parameters |= {"design": test.rule.design, "design_fingerprint": test.rule.fingerprint()}
     with workspace.run("strategy", as_of=as_of, parameters={**parameters, "budget": str(budget)}) as run:
         _check_unlaunched(workspace, run, name)
         actions = keep_actions(run, workspace.settings)
-        inputs = read_inputs(run, workspace.settings, actions, as_of=as_of, plan_id=name, budget=budget)
-        kept = _read_kept(run, name)
-        inputs, careful = fall_back(start_from_lessons(inputs, kept), kept)
+        inputs = read_inputs(
+            run, workspace.settings, actions, as_of=as_of, plan_id=name, budget=budget, days=days
+        )
+        if test is not None:
+            inputs = bind_arms(run, workspace.settings, test, inputs, as_of=as_of)
+        basis = read_basis(run, workspace.settings, inputs)
+        inputs = basis.inputs
         untried = wave == "rollout" and not inputs.has_effects
         result = make_pilot(inputs) if wave == "pilot" or untried else make_rollout(inputs)
-        launch = Launch(run.id, goal, round_number, as_of, days, simulated)
+        launch = Launch(run.id, goal, round_number, as_of, days, simulated, basis.to_dict())
         summary = _hand_over(run, inputs, result, launch)
+        # Why the plan is careful is said among what it lacks.
+        summary["basis"] = {**basis.to_dict(), "careful": []}
+        _keep_rule(run, name, test)
+        summary["design"] = None if test is None else describe_bound(test, result, as_of=as_of)
         summary["five_w"] = tell_five_w(inputs, result, as_of=as_of, days=days)
         summary["experiment"] = _measure_power(run, workspace.settings, result, as_of, days)
         summary["lessons"] = _read_lessons(run)
-        summary["kept_share"] = measure_kept_share(kept) if inputs.has_effects else None
-    lacks = [*([_explain_fallback()] if untried else []), *careful, *result.lacks]
+        summary["kept_share"] = basis.kept_share if inputs.has_effects else None
+    small = None if test is None else find_lack(test, result)
+    lacks = [
+        *([_explain_fallback()] if untried else []),
+        *basis.careful,
+        *result.lacks,
+        *([small] if small else []),
+    ]
     return StepResult("strategy", "partial" if lacks else "done", summary, tuple(lacks))
 
 
@@ -93,6 +132,31 @@ def keep_actions(run: Run, settings: Settings) -> tuple[Action, ...]:
         actions = propose_actions(run, settings, as_of=run.as_of)
         run.replace("actions", build_action_rows(actions, run.id))
     return actions
+
+
+@dataclass(frozen=True)
+class SavedActions:
+    """How many actions were new and changed, and how many there are now."""
+
+    new: int
+    changed: int
+    count: int
+
+
+def save_actions(workspace: Workspace, actions: Sequence[Action], *, as_of: date) -> SavedActions:
+    """Keep ``actions``: those that are there already are replaced, all others stay. The audit log says who did it."""
+    with workspace.run("strategy", as_of=as_of, parameters={"actions": len(actions)}) as run:
+        kept = {action.action_id: action for action in read_actions(run)}
+        new = [action.action_id for action in actions if action.action_id not in kept]
+        changed = [
+            action.action_id
+            for action in actions
+            if action.action_id in kept and kept[action.action_id] != action
+        ]
+        kept.update({action.action_id: action for action in actions})
+        run.replace("actions", build_action_rows([kept[name] for name in sorted(kept)], run.id))
+    workspace.store.audit("actions.saved", run.id, {"new": new, "changed": changed})
+    return SavedActions(len(new), len(changed), len(kept))
 
 
 def read_actions(queryable: Queryable) -> tuple[Action, ...]:
@@ -126,8 +190,9 @@ def read_inputs(
     as_of: date,
     plan_id: str,
     budget: Decimal | None = None,
+    days: int = 28,
 ) -> PlanInputs:
-    """Everything that a plan is made from, as known before ``as_of``."""
+    """Everything that a plan of ``days`` days is made from, as known before ``as_of``."""
     audience = read_audience(queryable, settings, as_of=as_of)
     if not audience.customers:
         raise NotReady(
@@ -141,11 +206,15 @@ def read_inputs(
     stock = measure_stock(queryable, given, as_of=as_of)
     wanted = settings.strategy.budget if budget is None else budget
     tiers = read_tag(queryable, "value_tier", audience.customers)
+    asked = settings.strategy.limits
+    traits = read_traits(queryable, list_columns(asked), audience.customers, as_of=as_of)
+    limits = build_limits(actions, budget=wanted, call_minutes=settings.strategy.call_minutes, stock=stock)
+    conditions = read_conditions(queryable, actions, audience.customers, as_of=as_of, days=days)
     return PlanInputs(
         customers=audience.customers,
         actions=actions,
-        eligible=audience.find_eligible(actions),
-        limits=build_limits(actions, budget=wanted, call_minutes=settings.strategy.call_minutes, stock=stock),
+        eligible=audience.find_eligible(actions) & conditions.offered,
+        limits=(*limits, *build_asked_limits(asked, actions, traits), *build_test_minimums(actions)),
         plan_id=plan_id,
         salt=str(settings.seed),
         strata=tuple(UNKNOWN_TIER if tier is None else str(tier) for tier in tiers),
@@ -154,7 +223,11 @@ def read_inputs(
         redemption=known.redemption,
         shares=read_shares(settings),
         caution=settings.strategy.caution,
+        exploring=settings.strategy.exploration,
+        measured=known.measured,
         currency=settings.business.currency,
+        traits=traits,
+        pressure=read_pressure(queryable, settings, audience.customers, as_of=as_of),
     )
 
 
@@ -186,6 +259,14 @@ def _hand_over(run: Run, inputs: PlanInputs, result: PlanResult, launch: Launch)
     )
 
 
+def _keep_rule(run: Run, plan_id: str, test: SavedDesign | None) -> None:
+    """Hand the test's rule over with the plan; a plan made anew without a design has none any more."""
+    rows = [] if test is None else [{**test.rule.to_row(plan_id), "run_id": run.id}]
+    sql = "SELECT plan_id FROM plan_designs WHERE plan_id = $plan_id"
+    if rows or run.query(sql, {"plan_id": plan_id}).num_rows:
+        run.put("plan_designs", PLAN_DESIGNS.build(rows), column="plan_id", value=plan_id)
+
+
 def _measure_power(
     run: Run, settings: Settings, result: PlanResult, as_of: date, days: int
 ) -> dict[str, Any]:
@@ -205,18 +286,6 @@ def _measure_power(
     }
 
 
-def _read_kept(queryable: Queryable, plan_id: str) -> tuple[Kept, ...]:
-    """What other plans promised as a whole, and what came of it, in the order of their windows."""
-    sql = """
-    SELECT lessons.promised, lessons.realised, lessons.standard_error
-    FROM lessons
-    LEFT JOIN plans ON plans.plan_id = lessons.plan_id
-    WHERE lessons.action_id IS NULL AND lessons.plan_id <> $plan_id
-    ORDER BY plans.as_of NULLS FIRST, plans.round_number, lessons.plan_id
-    """
-    return tuple(Kept(**row) for row in queryable.query(sql, {"plan_id": plan_id}).to_pylist())
-
-
 def _read_lessons(queryable: Queryable) -> list[dict[str, Any]]:
     sql = """
     SELECT plan_id, action_id, promised, realised, standard_error, lesson
@@ -225,6 +294,24 @@ def _read_lessons(queryable: Queryable) -> list[dict[str, Any]]:
     """
     rows = queryable.query(sql).to_pylist()
     return [{**row, "lesson": Text.from_json(row["lesson"]).both()} for row in rows]
+
+
+def _choose_days(given: int | None, test: SavedDesign | None) -> int:
+    if test is None:
+        return DAYS if given is None else given
+    if given not in (None, test.rule.days):
+        raise BadInput(
+            "strategy.days_of_design",
+            say(
+                "The design {design} watches for {days} days, not {given}.",
+                design=test.rule.design,
+                days=test.rule.days,
+                given=given,
+            ),
+            remedy=say("Leave --days out, or design again with --days."),
+            where={"column": "days", "value": given},
+        )
+    return test.rule.days
 
 
 def _check_arguments(days: int, round_number: int) -> None:
@@ -239,12 +326,7 @@ def _check_arguments(days: int, round_number: int) -> None:
 
 
 def _check_unlaunched(workspace: Workspace, run: Run, plan_id: str) -> None:
-    found = run.query("SELECT plan_id FROM deliveries WHERE plan_id = $plan_id LIMIT 1", {"plan_id": plan_id})
-    # The ledger knows first: a launch that was interrupted has not written the table yet.
-    query = sa.select(DELIVERIES.c.delivery_id).where(DELIVERIES.c.plan_id == plan_id).limit(1)
-    with workspace.store.begin() as connection:
-        begun = connection.execute(query).first() is not None
-    if found.num_rows or begun:
+    if is_launched(workspace, run, plan_id):
         raise Conflict(
             "strategy.plan_launched",
             say("The plan {plan} was launched; its arms are drawn and must not change.", plan=plan_id),

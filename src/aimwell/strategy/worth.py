@@ -109,7 +109,8 @@ def find_marginal(base: Solved) -> tuple[Marginal | None, Marginal | None]:
     priced = price_usage(rows, base.solution.prices, base.considered)
     resources = priced.sum(axis=0) if len(priced) else np.zeros((len(base.considered), len(inputs.actions)))
     profit = inputs.profit[base.considered]
-    net = np.where((inputs.eligible & inputs.known)[base.considered], profit - resources, -np.inf)
+    left = inputs.competing[base.considered] - resources
+    net = np.where((inputs.eligible & inputs.known)[base.considered], left, -np.inf)
     chosen = base.chosen[base.considered]
     return _find_last(base, net, chosen), _find_next(base, net, profit, chosen)
 

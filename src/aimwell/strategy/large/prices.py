@@ -40,6 +40,8 @@ DIRECT = 250_000
 USUAL = 10_000
 """Customers whose costs tell the usual one."""
 STEPS = 60
+ROUGH, FINE = 2e-9, 1e-12
+"""The relative gain at which a descent ends. At the rough one, thousands of millions may still choose too much."""
 PATIENCE = 5
 """Cutting planes in a row that may find nothing better: of many rows, the descent leaves hardly anything to them."""
 SLIGHT = 10.0
@@ -174,7 +176,7 @@ def descend(
     *,
     floor: Reals | float = 0.0,
     ceiling: Reals | float = np.inf,
-    steps: int = STEPS,
+    reduction: float = ROUGH,
 ) -> Reals:
     """Scaled prices near the least of the dual, between ``floor`` and ``ceiling``."""
     size = max(1.0, dual.weight * len(dual.people))
@@ -192,7 +194,7 @@ def descend(
         jac=True,
         method="L-BFGS-B",
         bounds=Bounds(np.broadcast_to(floor, start.shape), np.broadcast_to(ceiling, start.shape)),
-        options={"maxiter": steps, "maxfun": 2 * steps},
+        options={"maxiter": STEPS, "maxfun": 2 * STEPS, "ftol": reduction, "gtol": 1e-7},
     )
     return best[0][1]
 
@@ -267,7 +269,7 @@ def _refine(dual: PartDual, box: Box) -> Reals:
     if not len(box.centre):
         return box.centre
     floor, ceiling = box.low / dual.scale, box.high / dual.scale
-    point = descend(dual, box.centre / dual.scale, floor=floor, ceiling=ceiling)
+    point = descend(dual, box.centre / dual.scale, floor=floor, ceiling=ceiling, reduction=FINE)
     found = cut_down(
         dual, point, radius=1e-3, floor=floor, ceiling=ceiling, tolerance=1e-8, patience=PATIENCE
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, milp
+from threadpoolctl import threadpool_limits
 
 from aimwell.core.errors import Conflict
 from aimwell.strategy.certificate import find_usable, keeps, measure_gap, reduce_values
@@ -91,6 +92,12 @@ def allocate_audience(audience: Audience, *, start: Reals | None = None) -> Allo
     """``allocate`` wherever the customers' matrices lie: everything but the passes over all happens here."""
     if len(audience) <= FEW:
         return _allocate_few(audience, start)
+    # A library of linear algebra whose threads wait for work by spinning doubled the CPU of the passes beside it.
+    with threadpool_limits(1, user_api="blas"):
+        return _allocate_many(audience, start)
+
+
+def _allocate_many(audience: Audience, start: Reals | None) -> Allocation:
     draft = _find_draft(audience, start)
     found = _settle(audience, draft.prices, draft.choice, draft.nearest)
     found = _polish(audience, draft.prices, found, draft.nearest, draft.upper_bound)
