@@ -228,10 +228,20 @@ def measure_excess(terms: Terms, choice: Choice) -> list[Fraction]:
     for row, hidden in zip(terms.rows, measure_rounding(terms, choice.moved), strict=True):
         of = choice.spent if row.of_cost else choice.counts
         used = np.flatnonzero((row.table.ravel() != 0) & (of.ravel() != 0))
-        table, amounts = row.table.ravel()[used].tolist(), of.ravel()[used].tolist()
-        total = sum((Fraction(a) * Fraction(b) for a, b in zip(table, amounts, strict=True)), Fraction(0))
+        total = _add_products(row.table.ravel()[used], of.ravel()[used].astype(np.float64))
         found.append((total - Fraction(row.limit)) * int(row.sign) + Fraction(float(hidden)))
     return found
+
+
+def _add_products(one: Reals, other: Reals) -> Fraction:
+    """The exact sum of the products of numbers ≥ 0."""
+    with np.errstate(over="ignore"):
+        total = float(np.sum(one * other))
+    if total <= LARGEST_SUM and np.all(one == np.rint(one)) and np.all(other == np.rint(other)):
+        # Each product and each part of the sum is a whole number that doubles hold.
+        return Fraction(total)
+    pairs = zip(one.tolist(), other.tolist(), strict=True)
+    return sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
 
 
 def measure_rounding(terms: Terms, moved: Reals) -> Reals:

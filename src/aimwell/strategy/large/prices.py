@@ -152,7 +152,7 @@ def measure_usual_use(terms: Terms, people: People) -> Reals:
     cost = 1.0
     if people.cost is not None and people.cost.size:
         # Not the mean, which a few very dear pairs make.
-        cost = float(np.median(people.cost[:USUAL]))
+        cost = float(np.median(people.cost[:USUAL].astype(np.float64)))
     used = [
         float(row.table[row.table > 0].mean()) * (cost if row.of_cost else 1.0)
         if np.any(row.table > 0)
@@ -204,8 +204,7 @@ def find_region(audience: Audience, scale: Reals, start: Reals | None) -> Box:
     terms, count = audience.terms, len(audience)
     if not terms.rows:
         return Box.around(np.zeros(0), np.zeros(0))
-    drawn = generator(0, "strategy.large", count).choice(count, min(count, 2 * SAMPLE), replace=False)
-    halves = [half for half in (np.sort(drawn[:SAMPLE]), np.sort(drawn[SAMPLE:])) if len(half)]
+    halves = _draw_halves(count, generator(0, "strategy.large", count))
     nothing = np.zeros(len(terms.rows))
     parts = [
         PartDual(terms, people, scale, 0.0, nothing, count / len(people))
@@ -235,13 +234,18 @@ def find_prices(dual: PartDual, box: Box) -> Reals:
 def _halve(dual: PartDual) -> list[PartDual]:
     """Two halves of a sample of those who are undecided."""
     count = len(dual.people)
-    drawn = generator(0, "strategy.large.part", count).choice(count, 2 * SAMPLE, replace=False)
     return [
-        PartDual(
-            dual.terms, dual.people.take(np.sort(half)), dual.scale, dual.value, dual.used, count / SAMPLE
-        )
-        for half in (drawn[:SAMPLE], drawn[SAMPLE:])
+        PartDual(dual.terms, dual.people.take(half), dual.scale, dual.value, dual.used, count / len(half))
+        for half in _draw_halves(count, generator(0, "strategy.large.part", count))
     ]
+
+
+def _draw_halves(count: int, random: np.random.Generator) -> list[Integers]:
+    """Two disjoint samples in ascending order, drawn one from each of as many equal stretches."""
+    size = min(count, 2 * SAMPLE)
+    drawn = np.minimum(((np.arange(size) + random.random(size)) * (count / size)).astype(np.int64), count - 1)
+    first = random.permutation(size) < (size + 1) // 2
+    return [half for half in (drawn[first], drawn[~first]) if len(half)]
 
 
 def _compare(parts: Sequence[PartDual], start: Reals | None, within: Box | None) -> Box:
@@ -251,11 +255,7 @@ def _compare(parts: Sequence[PartDual], start: Reals | None, within: Box | None)
     ceiling = np.inf if within is None else within.high / scale
     point, found = np.zeros(len(scale)) if start is None else start / scale, []
     for part in parts:
-        if start is None:
-            point = descend(part, point, floor=floor, ceiling=ceiling)
-        point = cut_down(
-            part, point, radius=0.02, floor=floor, ceiling=ceiling, tolerance=1e-5, patience=PATIENCE
-        )
+        point = descend(part, point, floor=floor, ceiling=ceiling)
         found.append(point)
     centre = np.mean(found, axis=0)
     spread = np.max(found, axis=0) - np.min(found, axis=0)

@@ -62,7 +62,7 @@ SAMPLE = 2_000
 """Customers who are asked which limits conflict."""
 SAMPLE_OF_SCALE = 10_000
 """Customers who tell how much a unit of each row is worth."""
-MOST_PAIRS = 12_000
+MOST_PAIRS = 4_000
 """Pairs that the linear programme of a core is made of."""
 MOST_CELLS = 50_000_000
 """Customers × actions × rows up to which a core is made: 400 MB."""
