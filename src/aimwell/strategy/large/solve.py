@@ -1,11 +1,12 @@
 """Allocate a large audience: prices from a sample, one pass that decides most, an exact end, and a certificate.
 
 1. ``prices.find_region``: the dual of a sample, with a box that holds everybody's prices.
-2. A pass over all decides whoever decides alike in the whole box, and lists the others.
-3. Prices are refined on those; where they leave the box, it is laid around them anew.
-4. The few hundred who are nearest to another choice are decided together: a linear programme, rounded, repaired and
-   improved, so that every row keeps its limit exactly.
-5. A last pass over all is the certificate: no plan earns more than ``upper_bound``.
+2. ``prices.narrow``: a pass over all decides whoever decides alike in the whole box, and lists the others.
+3. ``prices.find_prices`` on those, in boxes within the box; where prices leave it, it is laid around them anew.
+4. The certificate: at prices in the box the decided are known without asking, so that no plan earns more than their sum
+   and the others' best. (``certify`` finds the same bound by a pass over all.)
+5. The few hundred who are nearest to another choice are decided together: a linear programme, rounded, repaired and
+   improved, so that every row keeps its limit exactly. Of all others, only sums are needed.
 
 Reads and writes no tables.
 """
