@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,21 @@ def test_thousands_are_allocated_within_a_ten_thousandth(slots: int, seed: int) 
     assert 0 <= found.gap <= 1e-4
     again = allocate(instance, start=found.prices)
     assert again.gap <= 1e-4
+
+
+def test_a_minimum_that_hardly_anybody_can_fill_is_met() -> None:
+    plain = make_instance(120_000)
+    random, value = np.random.default_rng(3), plain.value.copy()
+    last = plain.actions - 1
+    value[:, last] = -np.inf
+    value[random.choice(len(value), 25, replace=False), last] = -20.0
+    table = np.zeros_like(plain.rows[0].table)
+    table[:, last] = 1.0
+    rare = TableRow("rare", table, 10.0, "at_least")
+    # Parts of a sample have one or two of them, or none, and then no price is high enough.
+    found = allocate(replace(plain, value=value, rows=(*plain.rows, rare)))
+    assert found.used[-1] == 10.0 and found.gap <= 1e-4
+    assert found.prices[-1] >= 20.0
 
 
 def test_it_agrees_with_the_optimiser_for_few() -> None:

@@ -1,6 +1,6 @@
 """Prices of the rows of a large instance: the Lagrangian dual of a sample, then of those who are still undecided.
 
-Two halves of a sample give two sets of prices; how far they lie apart says how far everybody's can be. One pass over
+Parts of a sample give as many sets of prices; how far they lie apart says how far everybody's can be. One pass over
 all customers then decides whoever decides alike in the whole of that box, and only the others are asked again: of many
 again a sample first, which leaves a smaller box and fewer undecided. So the exact dual of everybody costs a few per
 cent of its passes. Steps are quasi-Newton (L-BFGS-B, Byrd et al. 1995), then cutting planes in a moving box
@@ -33,8 +33,14 @@ from aimwell.strategy.large.passes import (
 )
 from aimwell.strategy.problem import Flags, Integers, Reals
 
-SAMPLE = 50_000
-"""Customers in each half of a sample."""
+SAMPLE = 100_000
+"""Customers in a sample."""
+PARTS, PART = 8, 10_000
+"""Parts of a sample: of two, one limit in seven has prices that agree by chance and lie far off. But parts of so many
+customers at least, of whom each weighs little."""
+DEAREST = 100.0
+"""The most that the usual use of a row is thought to be worth, in usual values of a pair. Whoever could fill a small
+minimum may all be missing from a part, whose price of it knows no end; everybody's own may then still be dearer."""
 DIRECT = 250_000
 """Undecided customers who are asked all at once: to sample them would leave hardly fewer."""
 USUAL = 10_000
@@ -204,11 +210,11 @@ def find_region(audience: Audience, scale: Reals, start: Reals | None) -> Box:
     terms, count = audience.terms, len(audience)
     if not terms.rows:
         return Box.around(np.zeros(0), np.zeros(0))
-    halves = _draw_halves(count, generator(0, "strategy.large", count))
+    drawn = _draw_parts(count, generator(0, "strategy.large", count))
     nothing = np.zeros(len(terms.rows))
     parts = [
         PartDual(terms, people, scale, 0.0, nothing, count / len(people))
-        for people in map(audience.take, halves)
+        for people in map(audience.take, drawn)
     ]
     return _compare(parts, start, None)
 
@@ -218,7 +224,7 @@ def find_prices(dual: PartDual, box: Box) -> Reals:
     count = len(dual.people)
     if count <= DIRECT or not len(box.centre):
         return _refine(dual, box)
-    inner = _compare(_halve(dual), box.centre, box)
+    inner = _compare(_sample(dual), box.centre, box)
     audience = LocalAudience(dual.terms, dual.people)
     prices = inner.centre
     for _ in range(BOXES):
@@ -231,37 +237,37 @@ def find_prices(dual: PartDual, box: Box) -> Reals:
     return prices
 
 
-def _halve(dual: PartDual) -> list[PartDual]:
-    """Two halves of a sample of those who are undecided."""
+def _sample(dual: PartDual) -> list[PartDual]:
+    """Parts of a sample of those who are undecided."""
     count = len(dual.people)
     return [
-        PartDual(dual.terms, dual.people.take(half), dual.scale, dual.value, dual.used, count / len(half))
-        for half in _draw_halves(count, generator(0, "strategy.large.part", count))
+        PartDual(dual.terms, dual.people.take(part), dual.scale, dual.value, dual.used, count / len(part))
+        for part in _draw_parts(count, generator(0, "strategy.large.part", count))
     ]
 
 
-def _draw_halves(count: int, random: np.random.Generator) -> list[Integers]:
-    """Two disjoint samples in ascending order, drawn one from each of as many equal stretches."""
-    size = min(count, 2 * SAMPLE)
+def _draw_parts(count: int, random: np.random.Generator) -> list[Integers]:
+    """Disjoint samples in ascending order, drawn one customer from each of as many equal stretches."""
+    size = min(count, SAMPLE)
     drawn = np.minimum(((np.arange(size) + random.random(size)) * (count / size)).astype(np.int64), count - 1)
-    first = random.permutation(size) < (size + 1) // 2
-    return [half for half in (drawn[first], drawn[~first]) if len(half)]
+    parts = min(max(2, min(size // PART, PARTS)), size)
+    part = random.permutation(size) % parts
+    return [drawn[part == number] for number in range(parts)]
 
 
 def _compare(parts: Sequence[PartDual], start: Reals | None, within: Box | None) -> Box:
-    """The box that two halves' prices span, widened by how far such prices lie from everybody's."""
+    """A box around the parts' prices, as wide as everybody's may be from their mean."""
     scale = parts[0].scale
     floor = 0.0 if within is None else within.low / scale
-    ceiling = np.inf if within is None else within.high / scale
+    ceiling = DEAREST if within is None else within.high / scale
     point, found = np.zeros(len(scale)) if start is None else start / scale, []
     for part in parts:
         point = descend(part, point, floor=floor, ceiling=ceiling)
         found.append(point)
     centre = np.mean(found, axis=0)
-    spread = np.max(found, axis=0) - np.min(found, axis=0)
-    size = centre + float(np.mean(centre))
-    # Two halves lie about 1.1 standard errors of one of them apart; a floor keeps the box from being a point.
-    width = 2.0 * spread + 4e-3 * size
+    spread = np.std(found, axis=0, ddof=1) if len(found) > 1 else centre
+    # Of eight, 4.2 standard errors of their mean: Student's t leaves out one limit in 250. Never a point.
+    width = (1 + 4 / len(found)) * spread + 1e-3 * (centre + float(np.mean(centre)))
     return Box.around(centre * scale, width * scale, within=within)
 
 
