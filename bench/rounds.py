@@ -1,6 +1,6 @@
 """Ten simulated rounds from a cold start: the loop with exploration against what is done instead. All simulated.
 
-    python -m bench.rounds [--seeds 50] [--first 0] [--market steady|drifting|both] [--plot FILE.html]
+    python -m bench.rounds [--seeds 200] [--first 2000] [--market steady|drifting|both] [--plot FILE.html]
                            [--customers 3000] [--rounds 10] [--strength 0.25]
 
 Every seed is another market, drawn from the distributions of ``strategy.simulator`` (decision 19); within a seed all
@@ -98,8 +98,8 @@ def summarise(differences: dict[Kind, Estimate]) -> dict[str, list[int]]:
 def read_arguments() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
-    parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--first", type=int, default=2000, help="the first seed")
     parser.add_argument("--customers", type=int, default=3_000)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--strength", type=float, default=Planting().strength)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from aimwell.core.estimate import Estimate
@@ -18,6 +19,7 @@ from aimwell.loop.demo import list_demo_waves
 from aimwell.loop.payload import sum_estimates
 from aimwell.loop.simulated_market import SimulatedMarket
 from aimwell.loop.simulation import WaveOutcome, read_world, simulate_rounds
+from aimwell.strategy.simulator.rounds import estimate_mean
 
 SEEDS = range(1000, 1050)
 Rounds = list[list[WaveOutcome]]
@@ -46,8 +48,10 @@ def sum_estimate(waves: Sequence[WaveOutcome]) -> Estimate:
 
 @pytest.mark.slow
 def test_the_second_round_truly_earns_more_than_the_first(outcomes: Rounds) -> None:
-    better = [sum_truth(waves[2:]) > sum_truth(waves[:2]) for waves in outcomes[:20]]
-    assert sum(better) >= 16
+    gained = np.array([sum_truth(waves[2:]) - sum_truth(waves[:2]) for waves in outcomes])
+    # Of the mean over all seeds, not of a few of them: a single market's second round may be unlucky.
+    assert estimate_mean(gained).lower > 0
+    assert np.mean(gained > 0) > 2 / 3
 
 
 @pytest.mark.slow
@@ -71,4 +75,4 @@ def test_every_optimised_plan_is_certified_and_promises_about_what_it_earns(outc
     assert len(planned) == 3 * len(SEEDS)
     assert max(wave.gap for wave in planned if wave.gap is not None) <= 0.001
     ratio = sum_truth(planned) / sum(wave.promised.estimate for wave in planned)
-    assert 0.7 < ratio < 1.3
+    assert 0.9 < ratio < 1.1
