@@ -23,7 +23,7 @@ from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
 from aimwell.strategy.actions import IDENTIFIERS, Action, name_channel
 from aimwell.strategy.eligibility import read_conditions
-from aimwell.strategy.explain import price_usage, show_signed
+from aimwell.strategy.explain import price_usage, say_chosen, show_range
 from aimwell.strategy.inputs import PlanInputs
 from aimwell.strategy.planner import Z, split_audience
 from aimwell.strategy.problem import Reals
@@ -174,7 +174,7 @@ def _judge(
     if held_out:
         return "held_out", say(
             "Held out of all marketing, to measure what marketing causes; expected {profit}.",
-            profit=_show_profit(inputs, item.profit),
+            profit=show_range(item.profit, inputs.currency),
         )
     if item.action == chosen:
         return "chosen", _say_chosen(inputs, item)
@@ -185,7 +185,7 @@ def _weigh(solved: Solved, item: ActionReason, chosen: int) -> tuple[Status, Tex
     """Why an allowed action with a known effect was not chosen."""
     inputs, profit = solved.inputs, item.profit
     assert profit is not None and item.net is not None
-    shown = _show_profit(inputs, profit)
+    shown = show_range(profit, inputs.currency)
     # A minimum can make up for a loss.
     if profit.estimate <= 0 and item.net <= 0:
         return "unprofitable", say("Expected {profit}: it costs more than it brings.", profit=shown)
@@ -230,7 +230,7 @@ def _weigh(solved: Solved, item: ActionReason, chosen: int) -> tuple[Status, Tex
 
 def _say_chosen(inputs: PlanInputs, item: ActionReason) -> Text:
     assert item.profit is not None
-    shown, cost = _show_profit(inputs, item.profit), show_money(item.cost, inputs.currency)
+    shown, cost = show_range(item.profit, inputs.currency), show_money(item.cost, inputs.currency)
     if item.pressure > 0:
         return say(
             "Chosen: expected {profit} for {cost}; what it uses would earn {price} elsewhere, and earlier contacts "
@@ -240,23 +240,7 @@ def _say_chosen(inputs: PlanInputs, item: ActionReason) -> Text:
             price=show_money(max(0.0, item.resources), inputs.currency),
             pressure=show_money(item.pressure, inputs.currency),
         )
-    if item.resources <= 0:
-        return say("Chosen: expected {profit} for {cost}; it uses nothing scarce.", profit=shown, cost=cost)
-    return say(
-        "Chosen: expected {profit} for {cost}; what it uses would earn {price} elsewhere.",
-        profit=shown,
-        cost=cost,
-        price=show_money(item.resources, inputs.currency),
-    )
-
-
-def _show_profit(inputs: PlanInputs, profit: Estimate) -> Text:
-    return say(
-        "{profit} ({lower} to {upper})",
-        profit=show_signed(profit.estimate, inputs.currency),
-        lower=show_signed(profit.lower, inputs.currency),
-        upper=show_signed(profit.upper, inputs.currency),
-    )
+    return say_chosen(shown, cost, item.resources, inputs.currency)
 
 
 def summarise_choice(reasons: Sequence[ActionReason], inputs: PlanInputs) -> Text:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aimwell.core.estimate import Estimate
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, say
 from aimwell.strategy.inputs import LimitUse, PlanInputs, PlanResult
@@ -179,3 +180,25 @@ def _explain_room(use: LimitUse, currency: str) -> Text:
 def show_signed(amount: float, currency: str) -> str:
     """Money with its sign, such as +$4.10."""
     return ("+" if amount >= 0 else "") + show_money(amount, currency)
+
+
+def show_range(profit: Estimate, currency: str) -> Text:
+    """Expected profit with its interval, such as +$4.10 (+$1.00 to +$7.20)."""
+    return say(
+        "{profit} ({lower} to {upper})",
+        profit=show_signed(profit.estimate, currency),
+        lower=show_signed(profit.lower, currency),
+        upper=show_signed(profit.upper, currency),
+    )
+
+
+def say_chosen(profit: Text, cost: str, resources: float, currency: str) -> Text:
+    """That an action was chosen; ``resources``: what the scarce things that it uses would earn elsewhere, money."""
+    if resources <= 0:
+        return say("Chosen: expected {profit} for {cost}; it uses nothing scarce.", profit=profit, cost=cost)
+    return say(
+        "Chosen: expected {profit} for {cost}; what it uses would earn {price} elsewhere.",
+        profit=profit,
+        cost=cost,
+        price=show_money(resources, currency),
+    )

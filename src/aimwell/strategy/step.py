@@ -84,16 +84,12 @@ def plan(
     days = _choose_days(days, test)
     _check_arguments(days, round_number)
     name = plan_id or f"r{round_number}-{wave}-{as_of.isoformat()}"
-    parameters: dict[str, Any] = {
-        "wave": wave,
-        "goal": goal,
-        "round": round_number,
-        "days": days,
-        "plan_id": name,
-    }
-    if test is not None:
-        parameters |= {"design": test.rule.design, "design_fingerprint": test.rule.fingerprint()}
-    with workspace.run("strategy", as_of=as_of, parameters={**parameters, "budget": str(budget)}) as run:
+    parameters = {"wave": wave, "goal": goal, "round": round_number, "days": days, "plan_id": name}
+    bound = (
+        {} if test is None else {"design": test.rule.design, "design_fingerprint": test.rule.fingerprint()}
+    )
+    asked = {**parameters, **bound, "budget": str(budget)}
+    with workspace.run("strategy", as_of=as_of, parameters=asked) as run:
         _check_unlaunched(workspace, run, name)
         actions = keep_actions(run, workspace.settings)
         inputs = read_inputs(
@@ -107,14 +103,16 @@ def plan(
         result = make_pilot(inputs) if wave == "pilot" or untried else make_rollout(inputs)
         launch = Launch(run.id, goal, round_number, as_of, days, simulated, basis.to_dict())
         summary = _hand_over(run, inputs, result, launch)
-        # Why the plan is careful is said among what it lacks.
-        summary["basis"] = {**basis.to_dict(), "careful": []}
         _keep_rule(run, name, test)
-        summary["design"] = None if test is None else describe_bound(test, result, as_of=as_of)
-        summary["five_w"] = tell_five_w(inputs, result, as_of=as_of, days=days)
-        summary["experiment"] = _measure_power(run, workspace.settings, result, as_of, days)
-        summary["lessons"] = _read_lessons(run)
-        summary["kept_share"] = basis.kept_share if inputs.has_effects else None
+        summary |= {
+            # Why the plan is careful is said among what it lacks.
+            "basis": {**basis.to_dict(), "careful": []},
+            "design": None if test is None else describe_bound(test, result, as_of=as_of),
+            "five_w": tell_five_w(inputs, result, as_of=as_of, days=days),
+            "experiment": _measure_power(run, workspace.settings, result, as_of, days),
+            "lessons": _read_lessons(run),
+            "kept_share": basis.kept_share if inputs.has_effects else None,
+        }
     small = None if test is None else find_lack(test, result)
     lacks = [
         *([_explain_fallback()] if untried else []),

@@ -13,13 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import sqlalchemy as sa
 
+from aimwell.core.estimate import Estimate
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, say
 from aimwell.engine.ledger_tables import CONSENT_STATES
 from aimwell.engine.permissions import ALL_CHANNELS, list_suppressions
 from aimwell.engine.store import Store
 from aimwell.strategy.actions import name_channel
-from aimwell.strategy.explain import show_signed
+from aimwell.strategy.customer_reasons import EFFECT
+from aimwell.strategy.explain import say_chosen, show_range
 from aimwell.strategy.live.kernels import find_passed, set_prices
 from aimwell.strategy.live.plan import LiveLimit, LivePlan
 from aimwell.strategy.live.profiles import Pair, Profile, Told
@@ -244,22 +246,13 @@ def _weigh(plan: LivePlan, moment: Moment, item: _Weighed, pair: Pair) -> tuple[
 
 def _say_chosen(moment: Moment, item: _Weighed, pair: Pair) -> Text:
     shown, cost = _show_profit(moment, pair), show_money(pair.cost_cents / 100, moment.currency)
-    if item.resources <= 0:
-        return say("Chosen: expected {profit} for {cost}; it uses nothing scarce.", profit=shown, cost=cost)
-    return say(
-        "Chosen: expected {profit} for {cost}; what it uses would earn {price} elsewhere.",
-        profit=shown,
-        cost=cost,
-        price=show_money(item.resources, moment.currency),
-    )
+    return say_chosen(shown, cost, item.resources, moment.currency)
 
 
 def _show_profit(moment: Moment, pair: Pair) -> Text:
-    return say(
-        "{profit} ({lower} to {upper})",
-        profit=show_signed(pair.profit, moment.currency),
-        lower=show_signed(pair.profit - Z * pair.error, moment.currency),
-        upper=show_signed(pair.profit + Z * pair.error, moment.currency),
+    half = Z * pair.error
+    return show_range(
+        Estimate(pair.profit, pair.profit - half, pair.profit + half, 1, EFFECT), moment.currency
     )
 
 
