@@ -8,10 +8,7 @@ writes one file and the audit log.
 
 from __future__ import annotations
 
-import csv
-import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -22,7 +19,7 @@ import pyarrow as pa
 
 from aimwell.analysis.live_members import read_live_members
 from aimwell.core.errors import BadInput
-from aimwell.core.ids import new_id
+from aimwell.core.spreadsheet import write_csv
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.engine.consent import bind_instant, select_consents
@@ -31,7 +28,6 @@ from aimwell.engine.workspace import Reader, Workspace
 
 CHANNELS = {"email": "email", "sms": "phone", "call": "phone", "mail": "address"}
 """Channels that an export can be for, with the attribute that holds their address."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PHONE = re.compile(r"\+?[0-9][0-9 ().-]{4,20}")
 _MEMBERS = """\
 WITH latest AS (
@@ -105,7 +101,15 @@ def export_segment(
             reachable.append((customer, str(address).strip()))
         else:
             counts[reason] += 1
-    write_csv(path, ("customer_id", CHANNELS[channel]), reachable)
+    try:
+        write_csv(path, ("customer_id", CHANNELS[channel]), reachable, quote_all=True)
+    except OSError as error:
+        raise BadInput(
+            "analysis.cannot_write",
+            say("The file {file} cannot be written.", file=str(path)),
+            remedy=say("Choose a folder that exists and may be written to."),
+            where={"file": str(path)},
+        ) from error
     detail: dict[str, Any] = {"channel": channel, "written": len(reachable), **counts}
     workspace.store.audit("segment.exported", f"segment/{name}", detail, actor=actor)
     return Exported(str(path), name, channel, len(reachable), **counts)
@@ -118,37 +122,6 @@ def usable_address(channel: str, address: str | None) -> bool:
         name, _, host = text.rpartition("@")
         return bool(name) and "." in host and not re.search(r"[\s,;<>]", text)
     return bool(_PHONE.fullmatch(text)) if channel in ("sms", "call") else bool(text)
-
-
-def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A file that Excel opens: UTF-8 with a byte-order mark, every cell quoted, no cell a formula."""
-    aside = path.with_name(f"{path.name}.{new_id('part')}")
-    try:
-        with aside.open("w", encoding="utf-8-sig", newline="") as stream:
-            writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
-            writer.writerow(list(header))
-            writer.writerows([escape_cell(cell) for cell in row] for row in rows)
-        os.replace(aside, path)
-    except OSError as error:
-        raise BadInput(
-            "analysis.cannot_write",
-            say("The file {file} cannot be written.", file=str(path)),
-            remedy=say("Choose a folder that exists and may be written to."),
-            where={"file": str(path)},
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def escape_cell(cell: str) -> str:
-    """What a spreadsheet would take for a formula gets an apostrophe; telephone numbers stay as they are.
-
-    A plus sign followed by digits and blanks only cannot call a function, and no provider takes ``'+86…``.
-    """
-    plain = cell.replace("\x00", "")
-    if plain.lstrip(" ").startswith(_FORMULA) and not re.fullmatch(r"\+[0-9][0-9 ]{4,18}", plain):
-        return "'" + plain
-    return plain
 
 
 def _read_members(

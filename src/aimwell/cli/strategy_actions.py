@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from aimwell.cli.help import App
 from aimwell.cli.output import add_row, emit, in_language, make_number_table, show_amount, state
 from aimwell.cli.plan_inputs import choose_day
 from aimwell.core.errors import BadInput
+from aimwell.core.spreadsheet import restore_cell, write_csv
 from aimwell.core.text import Text, current_language, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ app = App(
     help="Actions: offers × channels × time slots, with costs and conditions.  "
     "营销动作：优惠 × 渠道 × 时段，及其成本与条件",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @app.callback()
@@ -174,7 +173,7 @@ def _read_file(workspace: Workspace, file: Path) -> tuple[tuple[str, ...], list[
     rows = [
         FileRow(
             int(row["row_number"]),
-            {name: _restore(row[source.staged(name)] or "") for name in source.columns},
+            {name: restore_cell(row[source.staged(name)] or "") for name in source.columns},
         )
         for row in staged
     ]
@@ -196,31 +195,15 @@ def _write_file(file: Path, actions: Sequence[Action], rules: Rules) -> None:
     from aimwell.strategy.actions_file import write_action_rows
 
     header, rows = write_action_rows(actions, rules=rules, language=current_language())
-    fresh = file.with_name(f"{file.name}.new")
     try:
-        # Excel takes a file for UTF-8 by the byte-order mark.
-        with fresh.open("w", encoding="utf-8-sig", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(header)
-            writer.writerows([[_defuse(cell) for cell in row] for row in rows])
-        fresh.replace(file)
+        write_csv(file, header, rows)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise BadInput(
             "cli.actions_not_written",
             say("The actions cannot be written to '{file}'.", file=str(file)),
             remedy=say("Choose a file in a folder that exists and may be written."),
             where={"file": str(file)},
         ) from error
-
-
-def _defuse(cell: str) -> str:
-    # No program may take what a person wrote for a formula.
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
-
-
-def _restore(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def _describe(action: Action, rules: Rules, closed: Text | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from aimwell.core.seeds import generator
 from aimwell.engine.store import Store
 from aimwell.strategy.large.instance import Instance
 from aimwell.strategy.large.solve import allocate
+from aimwell.strategy.live.answer import find_prices
 from aimwell.strategy.live.decide import LiveDecider
 from aimwell.strategy.live.kernels import LEAST_LEFT, find_passed, set_prices
 from aimwell.strategy.live.plan import LiveLimit, LivePlan, take_limits
@@ -69,12 +70,11 @@ def test_the_rhythm_says_how_much_of_the_day_has_passed() -> None:
 def test_people_can_read_the_prices_of_now(store: Store) -> None:
     plan = keep(store, make_plan(limits=(make_limit("stock", [1, 1, 1], 10, price=0.5, gain=1.0),)))
     decider = LiveDecider(store, plan.plan_id, clock=lambda: DAY_MS / 2000)
-    assert decider.read_prices() == {"stock": 0.0}
+    assert find_prices(plan, decider.read_used(), DAY_MS // 2) == [0.0]
     decider.decide_together([ask(f"r{n}", f"c{n}") for n in range(6)])
-    assert decider.read_prices() == pytest.approx({"stock": 0.5 + 0.1 / 0.5})
-    assert LiveDecider(store, plan.plan_id).read_prices(DAY_MS // 4) == pytest.approx(
-        {"stock": 0.5 + 0.35 / 0.75}
-    )
+    assert find_prices(plan, decider.read_used(), DAY_MS // 2) == pytest.approx([0.5 + 0.1 / 0.5])
+    elsewhere = LiveDecider(store, plan.plan_id)
+    assert find_prices(plan, elsewhere.read_used(), DAY_MS // 4) == pytest.approx([0.5 + 0.35 / 0.75])
 
 
 def replay(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.engine.digest_table import ABSENT, DigestTable
-from aimwell.strategy.live.plan import LivePlan, open_plan, read_plan, take_limits, take_plan_limits
+from aimwell.strategy.live.plan import LivePlan, open_plan, read_plan, take_limit, take_limits
 from aimwell.strategy.planner import make_rollout
 from tests.strategy.large.world import make_instance
 from tests.strategy.live.world import make_limit, make_plan, open_store
@@ -70,7 +70,10 @@ def test_what_cannot_be_decided_by_is_refused(wrong: dict[str, Any]) -> None:
 def test_limits_of_a_plan_become_a_days_share_in_whole_units() -> None:
     inputs = make_inputs()
     result = make_rollout(inputs)
-    limits = take_plan_limits(inputs, result.prices, profit=result.objective, share=0.1)
+    limits = tuple(
+        take_limit(inputs, limit, row.limit, float(price), profit=result.objective, share=0.1)
+        for limit, row, price in zip(inputs.limits, inputs.build_rows(), result.prices, strict=True)
+    )
     assert [limit.name for limit in limits] == [limit.limit_id for limit in inputs.limits]
     for limit, whole, price in zip(limits, inputs.limits, result.prices, strict=True):
         scale = {"money": 100, "minutes": 60}.get(whole.unit, 1)

@@ -12,19 +12,17 @@ import hashlib
 import io
 import json
 import os
-import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aimwell.core.spreadsheet import guard_cell
 from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
 from aimwell.deployment.channels.sms import measure_sms
 from aimwell.engine.files import sync_folder
 
 Row = dict[str, str]
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n", "|", "%")
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 # Excel takes UTF-8 for the local code page (and shows Chinese as rubbish) unless the file starts with this.
 _BOM = "\ufeff"
 
@@ -93,17 +91,6 @@ class OutboxChannel(Channel):
         for _, row in sorted(self._read_rows(names).items()):
             writer.writerow([guard_cell(row.get(column, "")) for column in self.layout.columns])
         return text.getvalue()
-
-
-def guard_cell(value: str) -> str:
-    """``value`` so that no spreadsheet runs it as a formula; numbers, also with a sign, stay as they are.
-
-    >>> guard_cell("=1+1"), guard_cell("+8613800138000")
-    ("'=1+1", '+8613800138000')
-    """
-    text = "".join(char for char in value if char in "\n\t" or ord(char) >= 32)
-    risky = text.lstrip(" \u00a0\u3000").startswith(_FORMULA)
-    return f"'{text}" if risky and not _NUMBER.fullmatch(text) else text
 
 
 def _fill_sms(message: Message) -> Mapping[str, str]:

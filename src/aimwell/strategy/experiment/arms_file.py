@@ -9,6 +9,7 @@ import csv
 from pathlib import Path
 
 from aimwell.core.errors import BadInput
+from aimwell.core.spreadsheet import restore_cell, write_csv
 from aimwell.core.text import say
 from aimwell.strategy.experiment.plan import TestDesign
 
@@ -27,17 +28,10 @@ def write_arms(file: Path, design: TestDesign) -> None:
     present = frozenset(design.history.customers)
     gone = [row for row in _read_rows(file) if row[0] not in present]
     rows = zip(design.history.customers, design.units, design.stratum, arms, strict=True)
-    fresh = file.with_name(f"{file.name}.new")
     try:
-        with fresh.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(COLUMNS)
-            writer.writerows(rows)
-            writer.writerows(gone)
         # All or nothing: arms that were drawn must not be lost to a full disk.
-        fresh.replace(file)
+        write_csv(file, COLUMNS, [*rows, *gone])
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise BadInput(
             "strategy.arms_not_written",
             say("The arms cannot be written to '{file}'.", file=str(file)),
@@ -50,14 +44,13 @@ def _read_rows(file: Path) -> list[list[str]]:
     if not file.exists():
         return []
     try:
-        # Whoever looked at the file in Excel and saved it has put a byte-order mark before it.
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.reader(stream))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _not_ours(file) from error
     if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
         raise _not_ours(file)
-    return rows[1:]
+    return [[restore_cell(cell) for cell in row] for row in rows[1:]]
 
 
 def _not_ours(file: Path) -> BadInput:

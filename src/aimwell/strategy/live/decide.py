@@ -31,8 +31,6 @@ from aimwell.strategy.live.kernels import (
     FORBIDDEN,
     NO_ACTION,
     decide_in_order,
-    find_passed,
-    set_prices,
 )
 from aimwell.strategy.live.ledger import (
     NONE,
@@ -178,16 +176,6 @@ class LiveDecider:
         if self.plan.hold_ms is not None and abs(now_ms - self._swept_ms) >= SWEEP_MS:
             self._swept_ms = now_ms
             self.release_expired()
-
-    def read_prices(self, at_ms: int | None = None) -> dict[str, float]:
-        """The price of each limit at an instant (now), money per unit, at what all processes have used by now."""
-        plan, limits = self.plan, self._limits
-        prices = np.empty(len(plan.limits))
-        at = int(self._clock() * 1000) if at_ms is None else at_ms
-        used = self.read_used()
-        passed = find_passed(at, plan.starts_ms, plan.ends_ms, limits.rhythm)
-        set_prices(used, limits.bounds, limits.signs, limits.base, limits.gains, passed, prices)
-        return dict(zip((limit.name for limit in plan.limits), prices.tolist(), strict=True))
 
     def _commit(self, batch: Batch, answers: list[Answer | None]) -> None:
         plan = self.plan

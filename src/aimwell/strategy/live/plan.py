@@ -269,25 +269,14 @@ def take_limits(instance: Instance, prices: Reals, *, profit: float, used: Reals
     )
 
 
-def take_plan_limits(
-    inputs: PlanInputs, prices: Reals, *, profit: float, share: float
-) -> tuple[LiveLimit, ...]:
-    """A plan's limits, ``share`` of each for the day, with the shadow prices that the plan was made at.
-
-    ``prices``: money per unit of the plan's rows (cents for money). Minutes are counted in seconds. Limits on shares
-    are left out: they take from some what they give to others, which one decision at a time cannot.
-    """
-    return tuple(
-        take_limit(inputs, limit, row.limit, float(price), profit=profit, share=share)
-        for limit, row, price in zip(inputs.limits, inputs.build_rows(), prices, strict=True)
-        if limit.unit != "percent"
-    )
-
-
 def take_limit(
     inputs: PlanInputs, limit: Limit, most: float, price: float, *, profit: float, share: float
 ) -> LiveLimit:
-    """``share`` of one limit; ``most`` and ``price`` are in and per unit of its row (cents for money)."""
+    """``share`` of one limit for the day; ``most`` and ``price`` are in and per unit of its row (cents for money).
+
+    Minutes are counted in seconds. Limits on shares do not come here: they take from some what they give to others,
+    which one decision at a time cannot.
+    """
     scale = count_scale(limit)
     bound = most * scale * share
     bound = np.floor(bound + 1e-6) if limit.sense == "at_most" else np.ceil(bound - 1e-6)
