@@ -53,12 +53,12 @@ def test_the_walls_hold(house: Path) -> None:
         ("analysis", "models", "a step hands over tables"),
         ("data", "evaluation", "a step hands over tables"),
         ("strategy", "deployment", "a step hands over tables"),
-        ("goals", "data", "cli over loop"),
-        ("core", "engine", "cli over loop"),
+        ("goals", "data", "cli over service"),
+        ("core", "engine", "cli over service"),
         ("engine", "stats", "do not know each other"),
         ("report", "engine", "the report renders a dict"),
-        ("evaluation", "loop", "cli over loop"),
-        ("loop", "cli", "cli over loop"),
+        ("evaluation", "loop", "cli over service"),
+        ("loop", "cli", "cli over service"),
     ],
 )
 def test_an_import_over_a_wall_breaks_a_contract(

@@ -15,12 +15,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import aimwell.engine.hot_tables  # adds its tables to METADATA
+import aimwell.engine.channel_tables  # adds its tables to METADATA
+import aimwell.engine.content_tables
+import aimwell.engine.hot_tables
+import aimwell.engine.journey_tables
 import aimwell.engine.ledger_tables
 import aimwell.engine.live_tables
 import aimwell.engine.privacy_tables
 import aimwell.engine.segment_tables
-import aimwell.engine.store_tables  # noqa: F401  (the same)
+import aimwell.engine.service_tables
+import aimwell.engine.store_tables
+import aimwell.engine.tracking_tables  # noqa: F401  (the same)
 from aimwell.core.errors import NotReady
 from aimwell.core.text import say
 from aimwell.core.time import now
