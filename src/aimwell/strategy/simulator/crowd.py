@@ -29,6 +29,8 @@ class Menu:
     """Money of one round, spent on contacts."""
     call_minutes: float
     """Minutes of one round."""
+    others: tuple[tuple[str, Reals, float], ...] = ()
+    """Further limits, in the form of ``usage``."""
 
     @property
     def usage(self) -> tuple[tuple[str, Reals, float], ...]:
@@ -36,6 +38,7 @@ class Menu:
         return (
             ("budget", np.round(self.unit_cost * 100), float(np.floor(self.budget * 100 + 1e-6))),
             ("call_minutes", self.minutes, self.call_minutes),
+            *self.others,
         )
 
     def __len__(self) -> int:

@@ -20,9 +20,10 @@ from aimwell.core.estimate import Estimate, EstimateDict
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, say
 from aimwell.engine.session import Queryable
-from aimwell.strategy.inputs import PlanInputs
+from aimwell.strategy.inputs import Limit, PlanInputs
+from aimwell.strategy.limits import describe_limit
 from aimwell.strategy.market import MarketActions
-from aimwell.strategy.problem import Integers, Reals
+from aimwell.strategy.problem import Flags, Integers, Reals
 from aimwell.strategy.simulator.calibration import read_crowd
 from aimwell.strategy.simulator.crowd import Crowd, Menu
 from aimwell.strategy.simulator.policies import KINDS, Kind
@@ -53,6 +54,8 @@ class Rehearsal:
     customers: int
     currency: str
     title: Text = STEADY
+    left_out: tuple[Text, ...] = ()
+    """Limits that the simulated market does not know."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON and the page: means with intervals over markets, and ours less each other policy, by round."""
@@ -101,6 +104,7 @@ class Rehearsal:
         for kind, totals in self.profit.items():
             if kind != "ours":
                 told.append(_tell_difference(estimate_mean(ours - totals[:, -1]), kind, self.currency))
+        told += [say("Not counted: the limit “{limit}”.", limit=limit) for limit in self.left_out]
         return (*told, say("Not counted: stock, more than one action a round, habits that change."))
 
 
@@ -135,11 +139,19 @@ def rehearse(
         progress(say("Simulated market {number} of {count}", number=seed + 1, count=markets))
 
     found = compare_policies(make_world, KINDS, rounds=rounds, seeds=range(markets), progress=report)
-    return Rehearsal(found, inputs.has_effects, len(names), inputs.currency)
+    left_out = tuple(
+        describe_limit(limit, inputs.currency)
+        for limit in inputs.limits
+        if limit.unit != "offers" and not _is_played(limit)
+    )
+    return Rehearsal(found, inputs.has_effects, len(names), inputs.currency, left_out=left_out)
 
 
 def build_menu(inputs: PlanInputs, departments: list[str]) -> Menu:
-    """The plan's actions, its budget and call minutes; without such a limit, what everybody could use."""
+    """The plan's actions, its budget, call minutes and what else limits actions as such.
+
+    Without a limit of money or minutes it is what everybody could use.
+    """
     column = {name: place for place, name in enumerate(departments)}
     actions, count = inputs.actions, len(inputs.customers)
     market = MarketActions(
@@ -153,7 +165,26 @@ def build_menu(inputs: PlanInputs, departments: list[str]) -> Menu:
     limits = {limit.limit_id: limit.limit for limit in inputs.limits}
     budget = limits.get("budget", float(inputs.unit_cost.max(initial=0.0)) * count)
     most = limits.get("call_minutes", float(minutes.max(initial=0.0)) * count)
-    return Menu(market, inputs.unit_cost, minutes, budget, most)
+    uses = {"money": np.round(inputs.unit_cost * 100), "minutes": minutes, "contacts": np.ones(len(actions))}
+    others = tuple(
+        (limit.limit_id, uses[limit.unit] * _find_counted(limit, market.action_id), _count_room(limit))
+        for limit in inputs.limits
+        if limit.limit_id not in ("budget", "call_minutes") and _is_played(limit)
+    )
+    return Menu(market, inputs.unit_cost, minutes, budget, most, others)
+
+
+def _is_played(limit: Limit) -> bool:
+    """Whether a policy's round can keep it: at most so much of some actions, whoever gets them."""
+    return limit.sense == "at_most" and not limit.where and limit.unit in ("money", "minutes", "contacts")
+
+
+def _find_counted(limit: Limit, actions: list[str]) -> Flags:
+    return np.array([limit.actions is None or action in limit.actions for action in actions])
+
+
+def _count_room(limit: Limit) -> float:
+    return float(np.floor(limit.limit * 100 + 1e-6)) if limit.unit == "money" else limit.limit
 
 
 def _draw_truth(inputs: PlanInputs, crowd: Crowd, menu: Menu, reachable: Integers, seed: int) -> Truth:
