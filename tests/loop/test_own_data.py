@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,34 @@ def test_from_files_to_a_measured_pilot(tmp_path: Path) -> None:
     assert Path(page["report"]).stat().st_size > 100_000
     known = call("-w", shop, "customer", "00001")
     assert "00001" in json.dumps(known)
+
+
+def test_a_round_by_a_design_keeps_its_arms_and_days(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    call("init", shop)
+    write_orders(tmp_path / "o.csv", members=MEMBERS, start=FIRST, end=LAST)
+    write_members(tmp_path / "m.csv", members=MEMBERS)
+    write_consents(tmp_path / "c.csv", members=MEMBERS)
+    for file, table in (("o", "order_lines"), ("m", "customers"), ("c", "consents")):
+        call("-w", shop, "data", "add", tmp_path / f"{file}.csv", "--as", table, "--yes")
+    call("-w", shop, "strategy", "design", "--days", "14", "--save", "spring")
+    plain = call("-w", shop, "round")
+    assert plain["strategy"]["summary"]["design"] is None
+    shown = call("-w", shop, "round", "--design", "spring")
+    assert shown["strategy"]["summary"]["design"]["days"] == 14
+    with Sink(tmp_path / "mail") as sink:
+        where = {"AIMWELL_SMTP__PORT": str(sink.port)}
+        sent = call("-w", shop, "round", "--launch", environment=where)
+    assert sent["strategy"]["summary"]["design"]["name"] == "spring"
+    assert sent["strategy"]["summary"]["arms"] == shown["strategy"]["summary"]["arms"]
+    assert sum(sent["deployment"]["summary"]["states"].values()) > 0
+    # The window is the design's: two weeks, not the usual four.
+    write_orders(tmp_path / "later.csv", members=MEMBERS, start=LAST, end=LAST + timedelta(days=20), seed=2)
+    call("-w", shop, "data", "add", tmp_path / "later.csv", "--as", "order_lines", "--yes")
+    measured = call("-w", shop, "round")
+    assert measured["evaluation"]["status"] in ("done", "partial")
+    unknown = call("-w", shop, "round", "--design", "autumn", code=2)
+    assert unknown["error"]["code"] == "strategy.unknown_design"
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,10 @@ def run_round(
             "pilot 试点或 rollout 全面投放；省略则依历史判断"
         ),
     ] = None,
+    design: Annotated[
+        str | None,
+        typer.Option(help="A saved design of a test, for the wave's plan.  已保存的试验设计，用于本波计划"),
+    ] = None,
 ) -> None:
     """Run the six steps on the workspace's data; an interrupted round goes on where it stopped.
 
@@ -143,6 +147,7 @@ def run_round(
         as_of=read_day(as_of),
         budget=read_money(budget),
         wave=wave,
+        design=design,
         launch_now=launch,
         progress=show_progress(context),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from aimwell.core.time import now
 from aimwell.engine.ledger_tables import CAMPAIGNS, DELIVERIES
 from aimwell.engine.store_tables import ROUND_STEPS, TABLE_VERSIONS
 from aimwell.engine.workspace import Workspace
+from aimwell.strategy.experiment.saved import KIND
 
 WaveName = Literal["pilot", "rollout"]
 Progress = Callable[[str | Text], None]
@@ -47,6 +48,8 @@ class Wave:
     as_of: date
     days: int = 28
     budget: Decimal | None = None
+    design: str | None = None
+    """A saved design of a test, whose arms, days and rule the plan takes."""
 
     @property
     def plan_id(self) -> str:
@@ -108,6 +111,8 @@ class Record:
             versions = [list(row) for row in connection.execute(query)]
         settings = self._workspace.settings.model_dump_json(exclude={"smtp", "smtp_password"})
         parts = [versions, self._wave.as_of.isoformat(), self._wave.days, str(self._wave.budget), settings]
+        if self._wave.design is not None:
+            parts.append([self._wave.design, self._workspace.store.load_definition(KIND, self._wave.design)])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _load(self, name: StepName) -> dict[str, Any] | None:
@@ -164,7 +169,7 @@ def load_results(workspace: Workspace, round_number: int, wave: WaveName) -> dic
 
 
 def list_waves(workspace: Workspace) -> list[Wave]:
-    """The waves that were begun, in their order."""
+    """The waves that were begun, in their order, each with the design that its plan was tested by."""
     query = (
         sa.select(
             ROUND_STEPS.c.round_number, ROUND_STEPS.c.wave, sa.func.min(ROUND_STEPS.c.as_of).label("as_of")
@@ -174,4 +179,10 @@ def list_waves(workspace: Workspace) -> list[Wave]:
     )
     with workspace.store.begin() as connection:
         rows = connection.execute(query).all()
-    return [Wave(row.round_number, row.wave, row.as_of) for row in rows]
+    return [_recall(workspace, Wave(row.round_number, row.wave, row.as_of)) for row in rows]
+
+
+def _recall(workspace: Workspace, wave: Wave) -> Wave:
+    strategy = load_results(workspace, wave.round_number, wave.name).get("strategy", {})
+    design = strategy.get("summary", {}).get("design")
+    return wave if design is None else replace(wave, days=design["days"], design=design["name"])

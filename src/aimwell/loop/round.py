@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
@@ -30,6 +31,7 @@ from aimwell.loop.record import (
     load_results,
 )
 from aimwell.models.step import learn, train
+from aimwell.strategy.experiment.saved import load_design
 from aimwell.strategy.step import plan
 
 Launcher = Callable[[Workspace, Wave, Progress], StepResult]
@@ -73,17 +75,21 @@ def continue_round(
     as_of: date | None = None,
     budget: Decimal | None = None,
     wave: str | None = None,
+    design: str | None = None,
     launch_now: bool = False,
     progress: Progress,
 ) -> dict[str, Any]:
     """Go on with the workspace's round on the data that it has; says what is lacking for more.
 
-    BadInput when ``wave`` is neither pilot nor rollout.
+    ``design``: a saved design of a test for the plan; one that was shown keeps its own. BadInput when ``wave`` is
+    neither pilot nor rollout, or when there is no such design.
     """
     chosen, planned = _choose_wave(workspace, as_of, budget, _check_wave_name(wave), launch_now=launch_now)
+    if design is not None and not is_launched(workspace, chosen.plan_id):
+        chosen = replace(chosen, design=design, days=load_design(workspace, design).rule.days)
     send = launch_plan if launch_now else hold_plan
     # What is sent is the plan that was shown, not one made anew from data that came since.
-    keep = launch_now and planned and as_of is None and budget is None
+    keep = launch_now and planned and as_of is None and budget is None and design is None
     results = run_wave(workspace, chosen, send=send, market=None, progress=progress, keep_plan=keep)
     return {
         "round": chosen.round_number,
@@ -150,6 +156,7 @@ def _plan(workspace: Workspace, wave: Wave, *, simulated: bool) -> StepResult:
         budget=wave.budget,
         simulated=simulated,
         plan_id=wave.plan_id,
+        design=wave.design,
     )
 
 
@@ -211,7 +218,7 @@ def _choose_wave(
         money = _read_budget(results) if budget is None else budget
         # A plan that was shown keeps its first day when it is sent; until then newer data move it.
         kept = is_launched(workspace, newest.plan_id) or (launch_now and planned and day is None)
-        return Wave(newest.round_number, newest.name, newest.as_of if kept else today, budget=money), planned
+        return replace(newest, as_of=newest.as_of if kept else today, budget=money), planned
     if newest.name == "pilot":
         return Wave(newest.round_number, "rollout", today, budget=budget), False
     return Wave(newest.round_number + 1, name or "pilot", today, budget=budget), False
