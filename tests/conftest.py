@@ -12,6 +12,7 @@ from aimwell.core.text import set_language
 LONGEST = (
     "statistics/test_rounds.py",
     "conformance/test_spark.py",
+    "conformance/test_postgres_store.py",
     "loop/test_own_data.py",
     "analysis/test_tags_incremental.py",
     "e2e/test_demo.py",

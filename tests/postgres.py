@@ -14,9 +14,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Server:
     """Where it listens, for the user ``aimwell`` with ``PASSWORD``."""
 
     port: int
+    control: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    """``crash`` or ``start``."""
 
     def address(self, database: str = "postgres", *, password: str | None = PASSWORD) -> str:
         """As SQLAlchemy takes it."""
@@ -84,7 +86,21 @@ def postgres() -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(programs: Path, folder: Path, user: str | None) -> Iterator[Server]:
+@contextmanager
+def serve_durably() -> Iterator[Server]:
+    """A running server that waits for the disk, as in production: for benches. The programs must be there."""
+    programs = find_programs()
+    assert programs is not None
+    folder, user = Path(tempfile.mkdtemp(prefix="aimwell-postgres-")), find_user()
+    if user:
+        shutil.chown(folder, user)
+    try:
+        yield from _serve(programs, folder, user, fsync="on")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(programs: Path, folder: Path, user: str | None, fsync: str = "off") -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -119,10 +135,17 @@ def _serve(programs: Path, folder: Path, user: str | None) -> Iterator[Server]:
         "--locale=C",
         "-N",
     )
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    call("pg_ctl", "-w", "-t", "60", "-l", str(folder / "log"), "-o", options, "start")
+
+    def control(what: str) -> None:
+        if what == "crash":
+            call("pg_ctl", "-m", "immediate", "-w", "stop")
+        else:
+            call("pg_ctl", "-w", "-t", "60", "-l", str(folder / "log"), "-o", options, "start")
+
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync={fsync}"
+    control("start")
     try:
-        yield Server(port)
+        yield Server(port, control)
     finally:
         with suppress(AssertionError):
             call("pg_ctl", "-m", "immediate", "-w", "stop")

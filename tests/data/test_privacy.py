@@ -36,10 +36,10 @@ from aimwell.data.step import add_source, load_tables, write_rejected
 from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.ledger_rows import Intended
 from aimwell.deployment.policy import ContactRules
+from aimwell.engine.audit import name_actor
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.manifest import changed_meanwhile
 from aimwell.engine.permissions import ConsentState, list_suppressions
-from aimwell.engine.store import name_actor
 from aimwell.engine.store_tables import AUDIT_LOG, RUNS
 from aimwell.engine.workspace import Workspace
 from tests.data.shop import count, make_workspace, query, write

@@ -34,9 +34,15 @@ def open_store(folder: Path) -> Store:
 
 
 def open_ledger(
-    store: Store, *, cap: int = 2, days: int = 28, terms: Terms = QUICK, clock: Any = None
+    store: Store,
+    *,
+    cap: int = 2,
+    days: int = 28,
+    terms: Terms = QUICK,
+    clock: Any = None,
+    rules: ContactRules | None = None,
 ) -> Ledger:
-    return Ledger(store, rules=ContactRules(cap, days), terms=terms, clock=clock or time.time)
+    return Ledger(store, rules=rules or ContactRules(cap, days), terms=terms, clock=clock or time.time)
 
 
 def intend(customer: str, plan: str = "p1", channel: str = "email", **values: Any) -> Intended:

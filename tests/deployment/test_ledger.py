@@ -127,7 +127,9 @@ def test_a_late_answer_of_the_true_owner_settles_doubt(tmp_path: Path) -> None:
 
 def test_temporary_failures_wait_longer_each_time_then_give_up(tmp_path: Path) -> None:
     clock = Clock()
-    ledger = open_ledger(open_store(tmp_path), clock=clock, terms=Terms(lease=5, retry=10, attempts=3))
+    ledger = open_ledger(
+        open_store(tmp_path), clock=clock, terms=Terms(lease=5, retry=10, attempts=3, jitter=0)
+    )
     fill(ledger, ["a"])
     waits = []
     for _ in range(3):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import email
 from dataclasses import replace
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import default
 
@@ -110,3 +111,59 @@ def test_any_text_makes_one_mail_with_the_same_headers(name: str, subject: str, 
 def test_a_bad_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError):
         build_mail(replace(MESSAGE, recipient=address), SENDER)
+
+
+def test_every_mail_has_words_without_html() -> None:
+    html = (
+        "<html><head><style>p{color:red}</style><title>x</title></head><body><h1>您好 &amp; 再见</h1>"
+        '<ul><li>苹果</li><li>牛奶</li></ul><p>去<a href="https://shop.example/a">商店</a><br>再见</p>'
+        '<img src="x.png" alt="图"><script>alert(1)</script></body></html>'
+    )
+    mail = read(build_mail(replace(MESSAGE, text="", html=html), SENDER))
+    words = part(mail, "plain")
+    assert words.split() == [
+        "您好",
+        "&",
+        "再见",
+        "-",
+        "苹果",
+        "-",
+        "牛奶",
+        "去商店",
+        "(https://shop.example/a)",
+        "再见",
+        "图",
+    ]
+    assert "alert" not in words and "color" not in words
+
+
+def test_further_headers_are_added_and_own_ones_kept() -> None:
+    headers = {
+        "Reply-To": "shop@shop.example",
+        "X-Note": "李\r\nBcc: a@b.example",
+        "subject": "other",
+        "Bcc": "a@b.example",
+    }
+    mail = read(build_mail(replace(MESSAGE, headers=headers), SENDER))
+    assert mail["Reply-To"] == "shop@shop.example" and mail["X-Note"] == "李 Bcc: a@b.example"
+    assert mail["Subject"] == MESSAGE.subject and mail["Bcc"] is None
+    with pytest.raises(ValueError):
+        build_mail(replace(MESSAGE, headers={"X: y\r\nBcc": "a@b.example"}), SENDER)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=120))
+def test_subjects_and_names_read_back_whole(text: str) -> None:
+    words = f"名{text}"
+    raw = build_mail(replace(MESSAGE, subject=words, name=words), SENDER)
+    # As RFC 2047 says it: the fold between two encoded words is no space.
+    to = str(make_header(decode_header(email.message_from_bytes(raw)["To"])))
+    assert read(raw)["Subject"] == words and to == f"{words} <li@customers.example>"
+    assert [address.addr_spec for address in read(raw)["To"].addresses] == ["li@customers.example"]
+    assert max(len(line) for line in raw.split(b"\r\n\r\n")[0].split(b"\r\n")) <= 200
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), max_size=3000))
+def test_bodies_read_back_whole(text: str) -> None:
+    raw = build_mail(replace(MESSAGE, text=text + "。", html=""), SENDER)
+    assert part(read(raw), "plain").rstrip("\r\n") == text + "。"
+    assert max(len(line) for line in raw.split(b"\r\n\r\n", 1)[1].split(b"\r\n")) <= 76

@@ -1,4 +1,7 @@
-"""A sending process that a test may kill at any moment: ``python sender.py STORE PORT CLASS OUTBOX``."""
+"""A sending process that a test may kill at any moment: ``python sender.py STORE PORT CLASS OUTBOX [CONNECTIONS]``.
+
+STORE is a SQLite file, or the address of a database; it works on all sources, the most valuable deliveries first.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.deployment.mails import SENDER, compose
 TERMS = Terms(lease=1.0, retry=0.0, attempts=5)
 
 
-def main(store: str, port: str, kind: str, folder: str) -> None:
+def main(store: str, port: str, kind: str, folder: str, connections: str = "4") -> None:
     server = Server("127.0.0.1", int(port), SENDER)
     mails = Path(folder)
 
@@ -34,10 +37,11 @@ def main(store: str, port: str, kind: str, folder: str) -> None:
         channel = OutboxChannel(mails, SMS)
         channel.window = 10
     else:
-        channel = SmtpChannel(server, connections=4, ask=ask if kind == "B" else None)
-    ledger = Ledger(Store(f"sqlite:///{store}"), rules=ContactRules(2, 28), terms=TERMS)
+        channel = SmtpChannel(server, connections=int(connections), ask=ask if kind == "B" else None)
+    address = store if "://" in store else f"sqlite:///{store}"
+    ledger = Ledger(Store(address), rules=ContactRules(2, 28), terms=TERMS)
     print("ready", flush=True)
-    work(ledger, plan_id="p1", channel_name="email", channel=channel, compose=compose)
+    work(ledger, plan_id=None, channel_name="email", channel=channel, compose=compose)
 
 
 if __name__ == "__main__":

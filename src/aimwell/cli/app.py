@@ -19,10 +19,11 @@ from aimwell.cli.output import State, emit, fail, read_day, read_money, show_pro
 from aimwell.cli.pages import Page
 from aimwell.core.errors import AimwellError, BadInput
 from aimwell.core.text import match_language, say, set_language
+from aimwell.engine.secret import take_secret_files
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """What the parser raises for a line that it cannot read; typer gives no public name to it."""
-GROUPS = ("goals", "data", "analysis", "models", "strategy", "deployment", "evaluation")
+GROUPS = ("goals", "data", "analysis", "models", "strategy", "deployment", "content", "evaluation")
 
 app = App(
     name="aimwell",
@@ -34,7 +35,19 @@ app = App(
 for _group in GROUPS:
     # Each group's module imports its step only inside its commands: --help stays quick.
     app.add_typer(import_module(f"aimwell.cli.{_group}").app, name=_group)
+app.add_typer(import_module("aimwell.cli.journeys").app, name="journey")
+app.add_typer(import_module("aimwell.cli.desk").app, name="desk")
 app.command(name="worker")(import_module("aimwell.cli.events").worker)
+_service = import_module("aimwell.cli.service")
+app.command(name="service")(_service.service)
+app.command(name="serve")(_service.serve)
+app.add_typer(_service.app, name="key")
+app.add_typer(import_module("aimwell.cli.mail").app, name="mail")
+app.add_typer(import_module("aimwell.cli.tracking").app, name="tracking")
+app.command(name="doctor")(import_module("aimwell.cli.doctor").doctor)
+app.command(name="backup")(import_module("aimwell.cli.backup").backup)
+app.command(name="restore")(import_module("aimwell.cli.backup").restore)
+app.add_typer(import_module("aimwell.cli.audit").app, name="audit")
 
 
 def _show_version(wanted: bool) -> None:
@@ -214,6 +227,7 @@ def main() -> None:
     """The console script: errors become words and an exit code, never a traceback."""
     arguments = put_first(sys.argv[1:])
     _choose_language(arguments)
+    take_secret_files()
     try:
         sys.exit(app(args=arguments, standalone_mode=False) or 0)
     except AimwellError as error:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from aimwell.cli.deployment_care import register
 from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, read_day, show_progress, state
 from aimwell.core.errors import BadInput
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from aimwell.engine.workspace import Workspace
 
 app = App(help="Step 5: deployment.  第五步 投放部署")
+register(app)
 
 Plan = Annotated[
     str, typer.Argument(help="The plan, as in the table 'plans'.  投放计划，见 plans 表", metavar="PLAN")
@@ -209,8 +211,8 @@ def _show_campaigns(context: typer.Context) -> None:
 
 def _show_plan(context: typer.Context, plan_id: str) -> None:
     from aimwell.deployment.campaign import Campaigns
-    from aimwell.deployment.step import open_ledger
     from aimwell.deployment.summary import summarise
+    from aimwell.deployment.ways import open_ledger
 
     workspace = state(context).workspace
     campaign = Campaigns(workspace.store).require(plan_id)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from aimwell.cli.help import App
 from aimwell.cli.output import emit, state, warn
+from aimwell.core.errors import NotReady
 from aimwell.core.text import say
 
 app = App(help="Take batches of events in.  接入事件")
@@ -64,18 +65,30 @@ def worker(
     from threading import Event
 
     from aimwell.analysis.data_end import tell_old_data
+    from aimwell.core.logs import configure_logs, get_logger
     from aimwell.loop.worker import run_once, work
 
     workspace = state(context).workspace
+    # Done once for somebody who waits for it, the message at the end says all.
+    level = "warning" if once else workspace.settings.logs.level
+    configure_logs(format=workspace.settings.logs.format, level=level)
+    log = get_logger("worker")
+
+    def tell(error: NotReady) -> None:
+        log.warning("task.failed", code=error.code, error=error)
+        warn(error)
+
+    log.info("worker.started", once=once)
     if old := tell_old_data(workspace):
         warn(old)
     if once:
-        tally = run_once(workspace, tell=warn)
+        tally = run_once(workspace, tell=tell)
     else:
         stop = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        tally = work(workspace, stop, tell=warn)
+        tally = work(workspace, stop, tell=tell)
+    log.info("worker.ended", done=tally.done, yielded=tally.yielded, failed=tally.failed)
     message = say(
         "{moved} rows were moved into files, {merged} files merged, {deleted} files deleted.",
         moved=f"{tally.done.get('move', 0):,}",

@@ -222,4 +222,4 @@ def _list_near(name: str, group: Any) -> list[str]:
     inner = [
         f"{title} {name}" for title, one in group.commands.items() if name in getattr(one, "commands", ())
     ]
-    return inner or get_close_matches(name, list(group.commands), n=3, cutoff=0.5)
+    return inner or get_close_matches(name, list(group.commands), n=3, cutoff=0.55)

@@ -21,6 +21,7 @@ from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from aimwell.data.erasing import Cut, cut_rows
 from aimwell.data.person import PERSON_COLUMNS, build_patterns
+from aimwell.engine.audit import empty_entries
 from aimwell.engine.hot_events import forget_states
 from aimwell.engine.hot_tables import HOT_BATCHES
 from aimwell.engine.ledger_tables import DELIVERIES
@@ -30,9 +31,13 @@ from aimwell.engine.seen_ids import digest_ids, pack_digests
 from aimwell.engine.session import Session
 from aimwell.engine.store import Store
 from aimwell.engine.store_metadata import METADATA
+from aimwell.engine.store_tables import AUDIT_LOG
 from aimwell.engine.workspace import Workspace
 
-_NO_WORDS = ("table_files", "table_versions", "pending_erasures", "hot_batches", "hot_digests")
+_NO_WORDS = (
+    *("table_files", "table_versions", "pending_erasures", "hot_batches", "hot_digests"),
+    *("journey_visits", "journey_positions"),
+)
 """Tables that hold no words, and the record of the erasure itself, which goes last."""
 _CHUNK = 500
 _DIGEST = 16
@@ -72,16 +77,23 @@ def clear_store(connection: sa.Connection, workspace: Workspace, cut: Cut) -> No
         for chunk in _split(cut):
             connection.execute(sa.delete(table).where(column.in_(chunk)))
     _overwrite_digests(connection, cut)
+    emptied: dict[int, dict[str, Any]] = {}
     for table, keys, name, value in list(_find_words(connection, cut)):
+        if table is AUDIT_LOG:
+            emptied.setdefault(keys["entry"], {})[name] = value
+            continue
         change = sa.update(table).where(*(table.c[key] == known for key, known in keys.items()))
         connection.execute(change.values({name: value}))
+    # Last: who appends to the audit log keeps everybody else from it.
+    empty_entries(connection, emptied)
 
 
 def overwrite_freed(store: Store) -> None:
     """Give freed pages back, so that no deleted row can be read from the file any more, nor from its log."""
-    if store.engine.dialect.name != "sqlite":
+    if not store.is_sqlite:
+        # PostgreSQL lets dead rows go; its log and its replicas keep them until they are written over.
         with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql(f"VACUUM {', '.join(table.name for table in METADATA.sorted_tables)}")
         return
     raw = store.engine.raw_connection()
     try:
@@ -130,6 +142,8 @@ def _anonymise_deliveries(connection: sa.Connection, cut: Cut) -> None:
                 "customer_id": cut.stand_in,
                 "provider_id": None,
                 "reachable": False,
+                "detail": None,
+                "zone": None,
             }
             if row.state in ("queued", "leased"):
                 values |= {"state": "skipped", "reason": "erased", "owner": None, "lease_until_ms": None}

@@ -1,4 +1,4 @@
-"""Many senders of single events share one durable commit (group commit).
+"""Many senders share one durable commit (group commit).
 
 A commit waits for the disk, whatever it holds: while one is under way, the events that arrive meanwhile gather and
 become the next one. Nobody is answered before his event is durable. Writes what ``take_events`` writes.
@@ -6,26 +6,47 @@ become the next one. Nobody is answered before his event is durable. Writes what
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from aimwell.core.errors import AimwellError
 from aimwell.data.event_intake import SOURCE, Receipt, take_events
 from aimwell.engine.workspace import Workspace
 
 MOST_WAITING = 10_000
-"""Events that may wait; senders beyond that are held up until there is room."""
+"""Events that may wait; senders beyond that are held up until there is room, or sent away (``offer``)."""
 MOST_TOGETHER = 1_000
 
 
-class EventQueue:
-    """Takes single events of many threads; a context manager, at whose end all that wait are written."""
+@dataclass(frozen=True)
+class _Sent:
+    """What came together, and who waits for it."""
 
-    def __init__(self, workspace: Workspace, *, source: str = SOURCE) -> None:
+    messages: Sequence[object]
+    answer: Future[Any]
+    give: Callable[[list[Receipt]], object]
+
+
+class EventQueue:
+    """Takes events of many threads; a context manager, at whose end all that wait are written."""
+
+    def __init__(
+        self, workspace: Workspace, *, source: str = SOURCE, most_waiting: int = MOST_WAITING
+    ) -> None:
         self._workspace = workspace
         self._source = source
-        self._waiting: queue.Queue[tuple[object, Future[Receipt]] | None] = queue.Queue(MOST_WAITING)
+        self._most_waiting = most_waiting
+        self._waiting: deque[_Sent] = deque()
+        self._count = 0
+        self._ended = False
+        self._changed = threading.Condition()
         self._writer = threading.Thread(target=self._write, name="event-queue", daemon=True)
         self.commits = 0
 
@@ -36,42 +57,95 @@ class EventQueue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._waiting.put(None)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
         self._writer.join()
+
+    @property
+    def depth(self) -> int:
+        """How many events wait for a commit to begin."""
+        return self._count
 
     def put(self, message: object) -> Future[Receipt]:
         """Hand one message over; the future has its receipt once it is durable, or the error of the commit.
 
-        A future that is cancelled before its commit begins takes its message along.
+        Waits for room. A future that is cancelled before its commit begins takes its message along.
         """
         answer: Future[Receipt] = Future()
-        self._waiting.put((message, answer))
+        with self._changed:
+            while self._count >= self._most_waiting:
+                self._changed.wait()
+            self._add(_Sent([message], answer, _give_first))
         return answer
 
-    def _write(self) -> None:
-        ended = False
-        while not ended:
-            together = [self._waiting.get()]
-            while len(together) < MOST_TOGETHER and together[-1] is not None:
-                try:
-                    together.append(self._waiting.get_nowait())
-                except queue.Empty:
-                    break
-            ended = together[-1] is None
-            # Who gave up waiting was told nothing, and is owed nothing; from here on nobody can give up any more.
-            waiting = [one for one in together if one is not None]
-            self._commit([one for one in waiting if one[1].set_running_or_notify_cancel()])
+    def offer(self, messages: Sequence[object]) -> Future[list[Receipt]] | None:
+        """Hand messages over that become durable together; never waits. None: there is no room, nothing was taken.
 
-    def _commit(self, together: list[tuple[object, Future[Receipt]]]) -> None:
+        The future has their receipts in order. Messages of one call are one commit: all of them are kept, or none.
+        """
+        answer: Future[list[Receipt]] = Future()
+        with self._changed:
+            if self._count and self._count + len(messages) > self._most_waiting:
+                return None
+            self._add(_Sent(messages, answer, list))
+        return answer
+
+    def _add(self, sent: _Sent) -> None:
+        if self._ended:
+            raise RuntimeError("the queue has ended")
+        self._waiting.append(sent)
+        self._count += len(sent.messages)
+        self._changed.notify_all()
+
+    def _take(self) -> list[_Sent]:
+        """What becomes the next commit, as soon as there is something; empty after the end, when nothing is left."""
+        together: list[_Sent] = []
+        count = 0
+        with self._changed:
+            while not self._waiting and not self._ended:
+                self._changed.wait()
+            while self._waiting and (not together or count + len(self._waiting[0].messages) <= MOST_TOGETHER):
+                together.append(self._waiting.popleft())
+                count += len(together[-1].messages)
+            self._count -= count
+            self._changed.notify_all()
+        return together
+
+    def _write(self) -> None:
+        while together := self._take():
+            # Who gave up waiting was told nothing, and is owed nothing; from here on nobody can give up any more.
+            self._commit([sent for sent in together if sent.answer.set_running_or_notify_cancel()])
+
+    def _commit(self, together: list[_Sent]) -> None:
         if not together:
             return
+        messages = [message for sent in together for message in sent.messages]
         try:
-            receipts = take_events(self._workspace, [message for message, _ in together], source=self._source)
-        except BaseException as error:
+            receipts = take_events(self._workspace, messages, source=self._source)
+        except (AimwellError, SQLAlchemyError, OSError, MemoryError) as error:
             # Whoever waits must learn that nothing is known to be durable; the next commit is tried all the same.
-            for _, answer in together:
-                answer.set_exception(error)
+            _fail(together, error)
+            return
+        except BaseException as error:
+            # One message that nobody foresaw must not take the others along.
+            if len(together) == 1:
+                _fail(together, error)
+            else:
+                for sent in together:
+                    self._commit([sent])
             return
         self.commits += 1
-        for (_, answer), receipt in zip(together, receipts, strict=True):
-            answer.set_result(receipt)
+        place = 0
+        for sent in together:
+            sent.answer.set_result(sent.give(receipts[place : place + len(sent.messages)]))
+            place += len(sent.messages)
+
+
+def _give_first(receipts: list[Receipt]) -> Receipt:
+    return receipts[0]
+
+
+def _fail(together: Sequence[_Sent], error: BaseException) -> None:
+    for sent in together:
+        sent.answer.set_exception(error)

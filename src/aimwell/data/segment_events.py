@@ -28,6 +28,8 @@ MOST_BYTES = 65_536
 AHEAD = timedelta(minutes=5)
 """A server's clock may be so far ahead of ours."""
 _FIRST = datetime(1990, 1, 1, tzinfo=UTC)
+_LONGEST = timedelta(days=36_525)
+"""Under way for longer than that, it is refused as too old whenever it comes."""
 _NAMES = {
     "identify": "User Identified",
     "page": "Page Viewed",
@@ -283,7 +285,8 @@ def _find_instant(message: Mapping[str, Any], received: datetime, *, is_timed: b
         return received
     else:
         # What was sent before it happened was stamped by two clocks: then only its arrival is known.
-        occurred = original if sent is None else received - max(sent - original, timedelta())
+        under_way = timedelta() if sent is None else min(max(sent - original, timedelta()), _LONGEST)
+        occurred = original if sent is None else received - under_way
     if occurred > received + AHEAD:
         raise BadInput(
             "data.event_from_future",

@@ -49,13 +49,25 @@ _TABLES: Mapping[str, Text] = {
 }
 _STORE: Mapping[str, Text] = {
     "consent_states": say("answers about consent, for sending"),
+    "coupon_issues": say("coupons that were issued"),
     "deliveries": say("ledger of deliveries"),
     "live_decisions": say("live decisions"),
     "live_profiles": say("what live decisions know of customers"),
     "live_changes": say("entries into live segments and exits"),
     "live_members": say("members of live segments"),
+    "journey_enrolments": say("people in journeys"),
     "suppressions": say("suppression list"),
+    "own_preferences": say("what customers chose on the preference page"),
+    "preference_changes": say("changes of preferences, with their proof"),
+    "topic_refusals": say("topics that customers do not want"),
+    "tracking_hits": say("opens and clicks"),
     "words": say("words in definitions and records"),
+    "in_app_messages": say("messages in the app"),
+    "provider_messages": say("numbers and reports of SMS providers"),
+    "channel_events": say("what channels learned, on its way to events"),
+    "call_tasks": say("tasks of the desk"),
+    "call_attempts": say("calls that were made"),
+    "visits": say("visits of account managers"),
 }
 
 

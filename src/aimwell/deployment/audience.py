@@ -12,12 +12,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from aimwell.core.errors import NotReady
+from aimwell.core.tables import CHANNELS
 from aimwell.core.text import Language, Text, say
 from aimwell.core.time import find_knowledge_end
 from aimwell.deployment.campaign import Wave
@@ -30,6 +31,7 @@ _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Z
 _PHONE = re.compile(r"\+?[0-9]{5,15}")
 _PHONE_NOISE = re.compile(r"[\s().\-/]")
 _NAMES = ("first_name", "given_name", "name", "full_name", "customer_name", "姓名", "名字")
+_ZONES = ("time_zone", "timezone", "zone", "时区")
 _LANGUAGES = ("language", "lang", "locale", "语言")
 _PRODUCTS_SHOWN = 3
 OUR_SOURCE = "aimwell"
@@ -49,7 +51,12 @@ SELECT
     actions.title AS title,
     actions.department AS department,
     actions.discount AS discount,
-    actions.unit_cost AS unit_cost
+    actions.unit_cost AS unit_cost,
+    actions.slot AS slot,
+    actions.valid_from AS valid_from,
+    actions.valid_to AS valid_to,
+    actions.lead_days AS lead_days,
+    items.expected_profit AS expected_profit
 FROM plan_items AS items
 JOIN treated ON treated.customer_id = items.customer_id
 JOIN actions ON actions.action_id = items.action_id
@@ -71,6 +78,14 @@ WHERE items.plan_id = $plan_id
   AND NOT EXISTS (SELECT 1 FROM actions WHERE actions.action_id = items.action_id)
 ORDER BY items.action_id
 LIMIT 1
+"""
+
+OFFERS_SQL = """
+SELECT DISTINCT items.action_id AS action_id, actions.offer AS offer
+FROM plan_items AS items
+JOIN actions ON actions.action_id = items.action_id
+WHERE items.plan_id = $plan_id
+ORDER BY action_id
 """
 
 CUSTOMERS_SQL = """
@@ -129,6 +144,15 @@ class Addressee:
     language: Language | None
     best_hour: int | None
     products: tuple[str, ...]
+    recipients: Mapping[str, str] = field(default_factory=dict)
+    """Every channel that reaches the customer, with the address."""
+    zone: str | None = None
+    value_cents: int = 0
+    """What the contact is expected to earn."""
+    slot: str | None = None
+    valid_from: date | None = None
+    valid_to: date | None = None
+    lead_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +201,12 @@ def fingerprint_wave(source: Queryable, plan_id: str, own: str, content: Mapping
             digest.update(json.dumps(list(row.values()), default=str, ensure_ascii=False).encode())
     digest.update(json.dumps(sorted(content.items()), ensure_ascii=False).encode())
     return digest.hexdigest()
+
+
+def list_offers(source: Queryable, plan_id: str) -> list[tuple[str, str]]:
+    """The actions of a plan, each with its offer."""
+    rows = source.query(OFFERS_SQL, {"plan_id": plan_id}).to_pylist()
+    return [(row["action_id"], row["offer"]) for row in rows]
 
 
 def read_addressees(source: Queryable, plan_id: str) -> list[Addressee]:
@@ -233,8 +263,18 @@ def find_recipient(channel: str, customer: Mapping[str, Any]) -> str | None:
             return phone if _PHONE.fullmatch(phone) else None
         case "mail":
             return " ".join(str(customer.get("address") or "").split()) or None
+        case "push":
+            # What the browser gave: the subscription as JSON.
+            return str(customer.get("push_subscription") or "") or None
+        case "web" | "webhook":
+            return str(customer.get("customer_id") or "") or None
         case _:
-            return None
+            return channel if channel.startswith("robot:") else None
+
+
+def find_name(customer: Mapping[str, Any]) -> str:
+    """What a message calls the customer; empty when no column says it."""
+    return _choose(customer, _NAMES)[:100]
 
 
 def soften(name: str) -> str:
@@ -257,10 +297,19 @@ def _build_addressee(
         discount=row["discount"],
         unit_cost=row["unit_cost"],
         recipient=find_recipient(row["channel"], customer),
-        name=_choose(customer, _NAMES)[:100],
+        name=find_name(customer),
         language="zh" if language.startswith(("zh", "中")) else "en" if language.startswith("en") else None,
         best_hour=hours.get(row["customer_id"]),
         products=tuple(products),
+        recipients={
+            channel: address for channel in CHANNELS if (address := find_recipient(channel, customer))
+        },
+        zone=_choose(customer, _ZONES)[:64] or None,
+        value_cents=round(100 * row["expected_profit"]),
+        slot=row["slot"],
+        valid_from=row["valid_from"],
+        valid_to=row["valid_to"],
+        lead_days=row["lead_days"] or 0,
     )
 
 

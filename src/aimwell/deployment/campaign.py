@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from aimwell.core.errors import Conflict, NotAllowed, NotReady
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.deployment.ledger import TransactionSource
+from aimwell.deployment.ramp import Pace
 from aimwell.engine.ledger_tables import CAMPAIGNS
 
 State = Literal["draft", "reviewed", "pilot", "decision", "rollout", "closed"]
@@ -50,6 +52,11 @@ class Campaign:
     go: bool | None
     decision: dict[str, Any] | None
     changed_at_ms: int
+    launched_by: str | None = None
+    launched_at_ms: int | None = None
+    start_at_ms: int | None = None
+    start_on: date | None = None
+    pace: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,11 @@ class Campaigns:
             values = {"fingerprint": wave.fingerprint, "approved_by": by, "approved_at_ms": _now_ms()}
             return _move(connection, campaign, "reviewed", **values)
 
-    def launch(self, wave: Wave) -> Campaign:
-        """Start or go on with the wave. NotReady, NotAllowed or Conflict when it may not run."""
+    def launch(self, wave: Wave, *, by: str | None = None, second_person: bool = False) -> Campaign:
+        """Start or go on with the wave. NotReady, NotAllowed or Conflict when it may not run.
+
+        With ``second_person`` whoever starts it cannot be who approved it.
+        """
         campaign = self.open(wave)
         with self._store.begin() as connection:
             campaign = _require(connection, wave.plan_id)
@@ -120,9 +130,60 @@ class Campaigns:
                     say("The plan {plan} is not approved as it stands now.", plan=wave.plan_id),
                     remedy=say("Approve it with: aimwell deployment approve {plan}", plan=wave.plan_id),
                 )
+            by = campaign.launched_by or by
+            if second_person:
+                _check_two_people(campaign, by)
             if wave.wave == "rollout":
                 _check_pilot(connection, campaign)
-            return _move(connection, campaign, wave.wave)
+            values = {"launched_by": by, "launched_at_ms": _now_ms()}
+            return _move(connection, campaign, wave.wave, **values)
+
+    def schedule(self, wave: Wave, *, at_ms: int | None, on: date | None, by: str) -> Campaign:
+        """Let the worker launch it at ``at_ms`` for contacts on ``on``; None takes that back."""
+        campaign = self.open(wave)
+        if campaign.state in _LAUNCHED:
+            raise Conflict(
+                "deployment.launched",
+                say("The campaign of plan {plan} was launched already.", plan=wave.plan_id),
+                remedy=say("See where it stands with: aimwell deployment status {plan}", plan=wave.plan_id),
+            )
+        with self._store.begin() as connection:
+            starter = None if at_ms is None else by
+            _update(connection, wave.plan_id, start_at_ms=at_ms, start_on=on, launched_by=starter)
+            return _require(connection, wave.plan_id)
+
+    def forget_start(self, plan_id: str) -> None:
+        """Its start is no longer ordered: it went out, or may not."""
+        with self._store.begin() as connection:
+            _update(connection, plan_id, start_at_ms=None)
+
+    def set_pace(self, wave: Wave, pace: Pace) -> Campaign:
+        """How fast it goes out; while it runs, too."""
+        self.open(wave)
+        with self._store.begin() as connection:
+            _update(connection, wave.plan_id, pace=pace.to_json(), minute_ms=0, hour_ms=0)
+            return _require(connection, wave.plan_id)
+
+    def note_audience(self, plan_id: str, audience: int) -> None:
+        """How many deliveries are wanted; what an erasure took away since stays counted."""
+        more = CAMPAIGNS.c.audience.is_(None) | (CAMPAIGNS.c.audience < audience)
+        with self._store.begin() as connection:
+            connection.execute(
+                sa.update(CAMPAIGNS).where(CAMPAIGNS.c.plan_id == plan_id, more).values(audience=audience)
+            )
+
+    def list_due(self, now_ms: int) -> list[Campaign]:
+        """Campaigns whose start was ordered for ``now_ms`` or before, the earliest first."""
+        query = sa.select(*_COLUMNS).where(CAMPAIGNS.c.start_at_ms <= now_ms, _STARTABLE)
+        with self._store.begin() as connection:
+            return [Campaign(*row) for row in connection.execute(query.order_by(CAMPAIGNS.c.start_at_ms))]
+
+    def find_next_start(self) -> int | None:
+        """When the next ordered start is due (ms)."""
+        query = sa.select(sa.func.min(CAMPAIGNS.c.start_at_ms)).where(_STARTABLE)
+        with self._store.begin() as connection:
+            found: int | None = connection.execute(query).scalar()
+        return found
 
     def decide(self, plan_id: str, *, go: bool, decision: Mapping[str, Any]) -> Campaign:
         """Record go or no-go on a launched wave. A pilot waits for its rollout, a rollout is closed."""
@@ -161,6 +222,7 @@ class Campaigns:
 
 
 _COLUMNS = [CAMPAIGNS.c[name] for name in Campaign.__dataclass_fields__]
+_STARTABLE = CAMPAIGNS.c.start_at_ms.is_not(None) & (CAMPAIGNS.c.control == "running")
 
 
 def _now_ms() -> int:
@@ -228,6 +290,18 @@ def _check_may_run(campaign: Campaign) -> None:
             "deployment.paused",
             say("The campaign of plan {plan} is paused.", plan=campaign.plan_id),
             remedy=say("Go on with: aimwell deployment resume {plan}", plan=campaign.plan_id),
+        )
+
+
+def _check_two_people(campaign: Campaign, by: str | None) -> None:
+    if by is None or campaign.approved_by in (None, by):
+        raise NotAllowed(
+            "deployment.same_person",
+            say("The campaign of plan {plan} needs the approval of a second person.", plan=campaign.plan_id),
+            remedy=say(
+                "Somebody else approves it with: aimwell deployment approve {plan}", plan=campaign.plan_id
+            ),
+            where={"value": campaign.plan_id},
         )
 
 

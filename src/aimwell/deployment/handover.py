@@ -8,17 +8,46 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import sqlalchemy as sa
 
-from aimwell.core.tables import DELIVERIES, EVENTS
-from aimwell.core.time import business_day, zone
+from aimwell.core.tables import CHANNELS, DELIVERIES, EVENTS
+from aimwell.core.time import business_day, now, zone
 from aimwell.deployment.audience import OUR_SOURCE
-from aimwell.engine.workspace import Run
+from aimwell.engine.ledger_tables import DELIVERIES as LEDGER
+from aimwell.engine.workspace import Run, Workspace
 
+_FINAL = ("sent", "failed", "skipped", "in_doubt")
 _REPLAYED_AT = time(10, 0)
 
 
+class Handover:
+    """Brings the warehouse up to date with what the ledger finished meanwhile; costs one count when nothing was."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._known: dict[str, int] | None = None
+
+    def step(self) -> int:
+        """How many deliveries the warehouse now has, if anything changed; else 0."""
+        query = sa.select(LEDGER.c.state, sa.func.count()).group_by(LEDGER.c.state)
+        with self._workspace.store.snapshot() as connection:
+            counts = {state: int(rows) for state, rows in connection.execute(query) if state in _FINAL}
+            if counts == self._known:
+                return 0
+            rows = [dict(row._mapping) for row in connection.execute(sa.select(LEDGER))]
+        zone_name = self._workspace.settings.business.zone
+        with self._workspace.run("deployment", as_of=business_day(now(), zone_name)) as run:
+            write_tables(run, rows, zone_name=zone_name)
+        self._known = counts
+        return len(rows)
+
+
 def write_tables(run: Run, rows: Sequence[Mapping[str, Any]], *, zone_name: str) -> None:
-    """Replace ``deliveries`` by the whole ledger, and append the events that are not there yet."""
+    """Replace ``deliveries`` by the whole ledger, and append the events that are not there yet.
+
+    Test sends are nobody's contact, and channels that no action can have are told by their own tables: both stay out.
+    """
+    rows = [row for row in rows if row["purpose"] != "test" and row["channel"] in CHANNELS]
     run.replace("deliveries", DELIVERIES.build([_build_delivery(row, run.id, zone_name) for row in rows]))
     known = set(_list_known(run))
     sent = [row for row in rows if row["state"] == "sent" and _identify_event(row) not in known]

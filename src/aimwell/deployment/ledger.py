@@ -16,30 +16,36 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from aimwell.deployment.calendar import place_evenly
 from aimwell.deployment.channels.channel import Outcome, Promise, Receipt
+from aimwell.deployment.coupons import issue_reserved, take_back
 from aimwell.deployment.ledger_rows import (
+    INTEND,
+    SETTLE_OTHERS,
+    SETTLE_SENT,
     SETTLED_COLUMNS,
     Intended,
-    build_row,
+    Queue,
     close_intent,
-    find_control,
+    enqueue_in,
+    move_on,
     read_attempts,
     read_candidates,
+    read_ended,
     read_queued,
-    read_states,
-    refresh,
-    skip,
+    record_verdicts,
     split,
 )
-from aimwell.deployment.policy import Candidate, ContactRules, LiveMemory, judge
-from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.deployment.policy import Candidate, ContactRules, LiveMemory, Verdict, judge
+from aimwell.deployment.sources import read_sources, write_meters
+from aimwell.engine.ledger_tables import DELIVERIES, HELD
 from aimwell.engine.permissions import (
     ConsentState,
     Suppression,
@@ -52,32 +58,61 @@ from aimwell.engine.permissions import (
 class TransactionSource(Protocol):
     """What the ledger needs of the store (``engine.store.Store``)."""
 
-    def begin(self) -> AbstractContextManager[sa.Connection]:
-        """A transaction: committed at the end, rolled back on an exception."""
+    def begin(self, *, gated: bool = False) -> AbstractContextManager[sa.Connection]:
+        """A transaction: committed at the end, rolled back on an exception; ``gated`` ones run side by side."""
         ...
+
+    def snapshot(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that only reads, and waits for no writer."""
+        ...
+
+
+_LONGEST_DELAY = 24 * 3600.0
+"""Seconds; a provider that asks for more is tried nevertheless."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How long a lease lasts, and how failed attempts are repeated (seconds; the wait doubles each time)."""
+    """How long a lease lasts, and how failed attempts are repeated (seconds).
+
+    The wait doubles each time, up to ``longest``, and is longer by up to the share ``jitter`` of itself, which the
+    delivery's id decides: what failed together does not come back together.
+    """
 
     lease: float = 30.0
     retry: float = 60.0
     attempts: int = 5
+    jitter: float = 0.2
+    longest: float = 6 * 3600.0
+    costs: Mapping[str, int] = field(default_factory=dict)
+    """What a message costs on a channel, in cents: for deliveries that move on to another one."""
+
+    def find_wait(self, delivery_id: str, attempts: int) -> float:
+        """Seconds until a delivery that failed for the ``attempts``-th time is tried again."""
+        wait = min(self.retry * 2 ** min(attempts - 1, 40), self.longest)
+        longer: float = wait * (1 + self.jitter * place_evenly(f"{delivery_id}:{attempts}"))
+        return longer
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """Rows that this worker holds. ``held`` says why nothing may be reserved now (paused, stopped)."""
+    """Rows that this worker holds. ``held`` says why nothing may be reserved now (paused, stopped, halted).
+
+    ``next_ms``: when a campaign whose rate has no place now has one again.
+    """
 
     fence: int
     rows: tuple[Candidate, ...]
     examined: int
     held: str | None = None
+    next_ms: int | None = None
 
 
 class Ledger:
-    """The ledger as one worker sees it. ``clock`` gives seconds since 1970."""
+    """The ledger as one worker sees it. ``clock`` gives seconds since 1970.
+
+    ``without``: beginnings of the names of sources for which this worker can make no messages; they are left alone.
+    """
 
     def __init__(
         self,
@@ -87,8 +122,10 @@ class Ledger:
         terms: Terms | None = None,
         owner: str | None = None,
         clock: Callable[[], float] = time.time,
+        without: Iterable[str] = (),
     ) -> None:
         self._store = store
+        self._without = tuple(without)
         self._rules = rules
         self.terms = terms or Terms()
         self.owner = owner or f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -104,16 +141,7 @@ class Ledger:
         added = 0
         for chunk in split(intended):
             with self._store.begin() as connection:
-                take_turn(connection)
-                known = read_states(connection, [item.delivery_id for item in chunk])
-                fresh = [item for item in chunk if item.delivery_id not in known]
-                if fresh:
-                    connection.execute(
-                        sa.insert(DELIVERIES), [build_row(item, self.now_ms()) for item in fresh]
-                    )
-                untried = [item for item in chunk if known.get(item.delivery_id) in ("queued", "skipped")]
-                refresh(connection, untried, self.now_ms())
-                added += len(fresh)
+                added += enqueue_in(connection, chunk, self.now_ms())
         return added
 
     def remember_consents(self, consents: Iterable[tuple[str, str, bool, int] | ConsentState]) -> None:
@@ -128,19 +156,32 @@ class Ledger:
         with self._store.begin() as connection:
             return add_suppression(connection, Suppression(customer_id, channel, source, self.now_ms()))
 
-    def reserve(self, plan_id: str, channel: str, *, limit: int) -> Reservation:
-        """Lease up to ``limit`` queued rows that policy allows; what it forbids becomes skipped, with the reason."""
-        with self._store.begin() as connection:
-            fence = take_turn(connection)
-            held = find_control(connection, plan_id)
+    def reserve(self, source: str | None, channel: str, *, limit: int) -> Reservation:
+        """Lease up to ``limit`` queued rows that policy allows; what it forbids becomes skipped, with the reason.
+
+        Of one source, or of all (None): then the most valuable go first, whoever queued them.
+        """
+        with self._store.begin(gated=True) as connection:
+            fence, now = take_turn(connection), self.now_ms()
+            sources = read_sources(connection, now)
+            held = sources.find_hold(source)
             if held is not None:
                 return Reservation(fence, (), 0, held)
-            candidates = read_queued(connection, plan_id, channel, self.now_ms(), limit)
-            verdicts = judge(connection, candidates, self._rules, self.now_ms(), live=self._live)
-            granted = [row for row in candidates if verdicts[row.delivery_id] is None]
+            closed = sources.list_closed(now)
+            foreign = self._without if source is None else ()
+            queue = Queue(source, channel, closed, foreign)
+            candidates = read_queued(connection, queue, now, limit)
+            verdicts = judge(connection, candidates, self._rules, now, live=self._live, held=sources.held)
+            granted = sources.cut([row for row in candidates if verdicts[row.delivery_id].granted], now)
+            short = issue_reserved(connection, granted, now)
+            verdicts |= {delivery: Verdict("no_coupon") for delivery in short}
+            granted = [row for row in granted if row.delivery_id not in short]
             self._lease(connection, granted, fence)
-            skip(connection, verdicts, self.now_ms())
-            return Reservation(fence, tuple(granted), len(candidates))
+            write_meters(connection, sources, granted, now)
+            record_verdicts(connection, verdicts, now)
+            skipped = {key for key, verdict in verdicts.items() if verdict.reason and not verdict.waits}
+            self._end(connection, [row.delivery_id for row in candidates if row.delivery_id in skipped])
+            return Reservation(fence, tuple(granted), len(candidates), None, sources.find_next(source, now))
 
     def advance(
         self,
@@ -156,7 +197,7 @@ class Ledger:
         Returns the ids whose intent this worker holds; only those may be handed over. A row whose lease ran out,
         or that somebody reserved since, is not among them.
         """
-        with self._store.begin() as connection:
+        with self._store.begin(gated=True) as connection:
             self._settle(connection, fence, settled, promise)
             now = self.now_ms()
             held = self._hold(connection, fence, waiting) & (DELIVERIES.c.lease_until_ms > now)
@@ -169,7 +210,7 @@ class Ledger:
     def release(self, fence: int, delivery_ids: Sequence[str]) -> None:
         """Give back leased rows that were not tried."""
         if delivery_ids:
-            with self._store.begin() as connection:
+            with self._store.begin(gated=True) as connection:
                 connection.execute(
                     sa.update(DELIVERIES)
                     .where(self._hold(connection, fence, delivery_ids))
@@ -179,29 +220,29 @@ class Ledger:
     def fail(self, fence: int, delivery_ids: Sequence[str], reason: str) -> None:
         """Close leased rows for which no message could be made."""
         if delivery_ids:
-            with self._store.begin() as connection:
+            with self._store.begin(gated=True) as connection:
                 held = self._hold(connection, fence, delivery_ids)
                 values = {"state": "failed", "reason": reason, "finished_at_ms": self.now_ms()}
                 connection.execute(sa.update(DELIVERIES).where(held).values(**values))
+                self._end(connection, delivery_ids)
 
-    def recover(self, plan_id: str, channel: str, *, promise: Promise) -> Reservation:
+    def recover(self, source: str | None, channel: str, *, promise: Promise) -> Reservation:
         """Take up what dead workers left: expired leases only.
 
         Leased rows are queued again. Intents are queued again (A), closed as in doubt (C), or handed to the caller
         under a new lease to be asked about (B): the reservation holds those.
         """
-        with self._store.begin() as connection:
+        with self._store.begin(gated=True) as connection:
             fence = take_turn(connection)
-            expired = sa.and_(
-                DELIVERIES.c.plan_id == plan_id,
-                DELIVERIES.c.channel == channel,
-                DELIVERIES.c.lease_until_ms <= self.now_ms(),
-            )
-            leased = expired & (DELIVERIES.c.state == "leased")
-            intents = expired & (DELIVERIES.c.state == "intent")
+            ours = DELIVERIES.c.channel == channel
+            if source is not None:
+                ours &= DELIVERIES.c.plan_id == source
+            ours &= HELD
+            leased = ours & (DELIVERIES.c.state == "leased") & self._find_expired(Promise.BLIND)
+            intents = ours & (DELIVERIES.c.state == "intent") & self._find_expired(promise)
             connection.execute(sa.update(DELIVERIES).where(leased).values(state="queued"))
             if promise is Promise.CAN_BE_ASKED:
-                rows = read_candidates(connection, intents, None)
+                rows = read_candidates(connection, intents)
                 values = {"owner": self.owner, "fence": fence, "lease_until_ms": self._until()}
                 connection.execute(sa.update(DELIVERIES).where(intents).values(**values))
                 return Reservation(fence, tuple(rows), len(rows))
@@ -210,24 +251,42 @@ class Ledger:
             )
             return Reservation(fence, (), 0)
 
-    def find_next_expiry(self, plan_id: str, channel: str) -> float | None:
+    def find_next_expiry(self, source: str | None, channel: str) -> float | None:
         """Seconds until the first lease on this channel that somebody holds runs out; None when nobody holds one."""
         query = sa.select(sa.func.min(DELIVERIES.c.lease_until_ms)).where(
-            DELIVERIES.c.plan_id == plan_id,
-            DELIVERIES.c.channel == channel,
-            DELIVERIES.c.state.in_(("leased", "intent")),
+            DELIVERIES.c.channel == channel, HELD
         )
-        with self._store.begin() as connection:
+        if source is not None:
+            query = query.where(DELIVERIES.c.plan_id == source)
+        with self._store.snapshot() as connection:
             first = connection.execute(query).scalar()
         return None if first is None else max(0.0, (first - self.now_ms()) / 1000)
 
     def stop(self, plan_id: str) -> int:
-        """Skip all that still waits; returns how many."""
-        queued = (DELIVERIES.c.plan_id == plan_id) & (DELIVERIES.c.state == "queued")
-        values = {"state": "skipped", "reason": "stopped", "finished_at_ms": self.now_ms()}
-        with self._store.begin() as connection:
+        """Skip all that was not handed over yet, at once; returns how many.
+
+        What a worker has only leased goes, too: it asks for each row again before it speaks.
+        """
+        waiting = (DELIVERIES.c.plan_id == plan_id) & DELIVERIES.c.state.in_(("queued", "leased"))
+        return self._skip_all(waiting, "stopped")
+
+    def skip_channel(self, channel: str, source: str | None = None) -> int:
+        """Skip what is due on a channel that is not connected, or move it on; returns how many were skipped."""
+        foreign = self._without if source is None else ()
+        queue = Queue(source, channel, (), foreign)
+        return self._skip_all(queue.select(self.now_ms()), "no_channel")
+
+    def _skip_all(self, which: sa.ColumnElement[bool], reason: str) -> int:
+        values = {"state": "skipped", "reason": reason, "finished_at_ms": self.now_ms()}
+        with self._store.begin(gated=True) as connection:
             take_turn(connection)
-            return connection.execute(sa.update(DELIVERIES).where(queued).values(**values)).rowcount
+            # Only these may hold a coupon, or name another channel.
+            special = DELIVERIES.c.fallback.is_not(None) | DELIVERIES.c.detail.is_not(None)
+            ids = list(
+                connection.execute(sa.select(DELIVERIES.c.delivery_id).where(which, special)).scalars()
+            )
+            skipped = connection.execute(sa.update(DELIVERIES).where(which).values(**values)).rowcount
+            return skipped - len(self._end(connection, ids))
 
     def count_states(self, plan_id: str) -> dict[tuple[str, str, str | None], tuple[int, int]]:
         """(channel, state, reason) → (rows, cents of their unit costs)."""
@@ -237,7 +296,7 @@ class Ledger:
             .where(DELIVERIES.c.plan_id == plan_id)
             .group_by(*columns)
         )
-        with self._store.begin() as connection:
+        with self._store.snapshot() as connection:
             return {(row[0], row[1], row[2]): (int(row[3]), int(row[4])) for row in connection.execute(query)}
 
     def read_rows(self, plan_id: str | None = None) -> list[dict[str, Any]]:
@@ -245,7 +304,7 @@ class Ledger:
         query = sa.select(DELIVERIES).order_by(DELIVERIES.c.delivery_id)
         if plan_id is not None:
             query = query.where(DELIVERIES.c.plan_id == plan_id)
-        with self._store.begin() as connection:
+        with self._store.snapshot() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def _until(self) -> int:
@@ -260,16 +319,17 @@ class Ledger:
 
     def _lease(self, connection: sa.Connection, rows: Sequence[Candidate], fence: int) -> None:
         ids = [row.delivery_id for row in rows]
-        values = {"state": "leased", "owner": self.owner, "fence": fence, "lease_until_ms": self._until()}
+        values: dict[str, Any] = {"state": "leased", "owner": self.owner, "fence": fence, "reason": None}
+        values["lease_until_ms"] = self._until()
         for chunk in split(ids):
             connection.execute(
                 sa.update(DELIVERIES).where(DELIVERIES.c.delivery_id.in_(list(chunk))).values(**values)
             )
 
     def _intend(self, connection: sa.Connection, fence: int, ids: Sequence[str], now: int) -> set[str]:
-        held = self._hold(connection, fence, ids) & (DELIVERIES.c.lease_until_ms > now)
-        values = {"state": "intent", "attempts": DELIVERIES.c.attempts + 1, "lease_until_ms": self._until()}
-        if connection.execute(sa.update(DELIVERIES).where(held).values(**values)).rowcount == len(ids):
+        until = self._until()
+        rows = [{"which": delivery, "mine": fence, "at": now, "until": until} for delivery in ids]
+        if connection.execute(INTEND, rows).rowcount == len(ids):
             return set(ids)
         mine = sa.and_(
             DELIVERIES.c.delivery_id.in_(list(ids)),
@@ -281,39 +341,59 @@ class Ledger:
     def _settle(
         self, connection: sa.Connection, fence: int, settled: Sequence[tuple[str, Receipt]], promise: Promise
     ) -> None:
-        if not settled:
+        now = self.now_ms()
+        sent = [
+            {"which": delivery, "mine": fence, "answer": receipt.provider_id, "at": now}
+            for delivery, receipt in settled
+            if receipt.outcome is Outcome.SENT
+        ]
+        if sent:
+            connection.execute(SETTLE_SENT, sent)
+        others = [item for item in settled if item[1].outcome is not Outcome.SENT]
+        if not others:
             return
-        # 'in_doubt' too: a slow worker whose lease ran out still is the only one who knows how its attempt ended.
-        # (Not IN: SQLAlchemy takes no expanding parameter in an executemany.)
-        unsettled = (DELIVERIES.c.state == "intent") | (DELIVERIES.c.state == "in_doubt")
-        mine = (DELIVERIES.c.fence == fence) & unsettled
-        attempts = read_attempts(connection, [delivery for delivery, _ in settled])
-        statement = (
-            sa.update(DELIVERIES)
-            .where(DELIVERIES.c.delivery_id == sa.bindparam("which"), mine)
-            .values({name: sa.bindparam(f"new_{name}") for name in SETTLED_COLUMNS})
-        )
-        rows = [self._resolve(attempts.get(delivery, 1), receipt, promise) | {"which": delivery}
-                for delivery, receipt in settled]  # fmt: skip
+        attempts = read_attempts(connection, [delivery for delivery, _ in others])
+        rows = [
+            self._resolve(delivery, attempts.get(delivery, 1), receipt, promise)
+            | {"which": delivery, "mine": fence}
+            for delivery, receipt in others
+        ]
         kept = [row for row in rows if row["new_state"] != "intent"]
         if kept:
-            connection.execute(statement, kept)
+            connection.execute(SETTLE_OTHERS, kept)
+        self._end(connection, [row["which"] for row in kept if row["new_state"] == "failed"])
 
-    def _resolve(self, attempts: int, receipt: Receipt, promise: Promise) -> dict[str, Any]:
+    def _end(self, connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+        """Of what surely did not arrive: the next channel is tried, else its coupon goes back; which ones move on."""
+        if not ids:
+            return set()
+        moved = move_on(connection, ids, self.terms.costs)
+        ended = read_ended(connection, [delivery for delivery in ids if delivery not in moved])
+        if ended:
+            take_back(connection, ended)
+        return moved
+
+    def _find_expired(self, promise: Promise) -> sa.ColumnElement[bool]:
+        now, until = self.now_ms(), DELIVERIES.c.lease_until_ms
+        if promise is Promise.CAN_BE_ASKED:
+            # Its owner may live and be speaking at this moment: asking now might be too early.
+            return until <= now
+        # A lease that would last longer than any was made before somebody put the clock back.
+        return (until <= now) | (until > now + int(2 * self.terms.lease * 1000))
+
+    def _resolve(self, delivery_id: str, attempts: int, receipt: Receipt, promise: Promise) -> dict[str, Any]:
         now = self.now_ms()
         state, reason, not_before = "failed", receipt.code, 0
-        if receipt.outcome is Outcome.SENT:
-            state, reason = "sent", None
-        elif receipt.outcome is Outcome.UNKNOWN and promise is Promise.BLIND:
+        if receipt.outcome is Outcome.UNKNOWN and promise is Promise.BLIND:
             state = "in_doubt"
         elif receipt.outcome is Outcome.UNKNOWN and promise is Promise.CAN_BE_ASKED:
             # Not yet: the provider may still be taking it in. Recovery asks once the lease has run out.
             state = "intent"
-        elif receipt.code == "connection_failed":
+        elif receipt.code in ("connection_failed", "rate_limited"):
             # Nothing was said to the provider: no attempt.
-            state, attempts = "queued", attempts - 1
+            state, attempts, not_before = "queued", attempts - 1, now + _find_delay(receipt)
         elif receipt.outcome is not Outcome.PERMANENT:
-            state, reason, not_before = self._plan_retry(attempts, receipt, now)
+            state, reason, not_before = self._plan_retry(delivery_id, attempts, receipt, now)
         values = (
             state,
             reason,
@@ -324,9 +404,17 @@ class Ledger:
         )
         return {f"new_{name}": value for name, value in zip(SETTLED_COLUMNS, values, strict=True)}
 
-    def _plan_retry(self, attempts: int, receipt: Receipt, now: int) -> tuple[str, str | None, int]:
+    def _plan_retry(
+        self, delivery_id: str, attempts: int, receipt: Receipt, now: int
+    ) -> tuple[str, str | None, int]:
         if attempts < self.terms.attempts:
-            return "queued", receipt.code, now + int(self.terms.retry * 1000 * 2 ** (attempts - 1))
+            wait = self.terms.find_wait(delivery_id, attempts)
+            return "queued", receipt.code, now + max(int(wait * 1000), _find_delay(receipt))
         return (
             ("in_doubt", receipt.code, 0) if receipt.outcome is Outcome.UNKNOWN else ("failed", "gave_up", 0)
         )
+
+
+def _find_delay(receipt: Receipt) -> int:
+    """For how long (ms) the provider wants to be left alone with this delivery."""
+    return int(min(receipt.retry_after or 0.0, _LONGEST_DELAY) * 1000)

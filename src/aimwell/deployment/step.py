@@ -7,37 +7,32 @@ files under ``outbox/<plan>/`` in the workspace. Launching again after a crash g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 from aimwell.core.errors import BadInput
 from aimwell.core.money import to_cents
 from aimwell.core.steps import Status, StepResult
-from aimwell.core.text import Language, Text, say
-from aimwell.deployment.audience import (
-    Addressee,
-    Plan,
-    read_addressees,
-    read_consents,
-    read_plan,
-    read_prior_contacts,
-)
+from aimwell.core.text import Text, say
+from aimwell.deployment.audience import Addressee, Plan, read_consents, read_prior_contacts
 from aimwell.deployment.campaign import Campaign, Campaigns
 from aimwell.deployment.channels.channel import Channel
 from aimwell.deployment.channels.outbox import LAYOUTS, OutboxChannel
-from aimwell.deployment.channels.smtp import Server, SmtpChannel
-from aimwell.deployment.composing import Composer, choose_language, index_addressees
-from aimwell.deployment.content import Content, check_content, load_all
+from aimwell.deployment.channels.smtp import SmtpChannel
 from aimwell.deployment.handover import write_tables
 from aimwell.deployment.ledger import Ledger, Terms
-from aimwell.deployment.ledger_rows import Intended
-from aimwell.deployment.policy import ContactRules
+from aimwell.deployment.ledger_rows import Intended, identify_delivery
+from aimwell.deployment.ramp import Pace
 from aimwell.deployment.sending import Worked, work
 from aimwell.deployment.summary import summarise, title_channel
-from aimwell.deployment.unsubscribe import load_secret, require_address
+from aimwell.deployment.timing import Timing, find_detail
+from aimwell.deployment.tracking.message import Tracker
+from aimwell.deployment.unsubscribe import require_address
+from aimwell.deployment.waves import LoadedWave, WaveComposer, build_composer, load_wave
+from aimwell.deployment.ways import build_channels, locate_outbox, open_ledger
+from aimwell.engine.audit import name_actor
 from aimwell.engine.carried_suppressions import carry_suppressions
 from aimwell.engine.permissions import suppress_customers
 from aimwell.engine.workspace import Workspace
@@ -54,39 +49,46 @@ def launch(
     progress: Progress | None = None,
     channels: Mapping[str, Channel] | None = None,
     terms: Terms | None = None,
+    by: str | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> StepResult:
     """Send the wave ``plan_id`` and return the figures of the ledger.
 
     ``as_of`` is the business day of the contacts. ``channels`` replaces or adds ways out by name; the others are
-    the workspace's mail server and the files under ``outbox/``. Who launches a plan that nobody reviewed approves
-    it as it stands; a plan that was changed since its review is refused (NotReady), as are a paused (NotAllowed) or
-    closed one (Conflict), a day outside the plan's window (BadInput), and a rollout whose pilot is undecided
-    (NotReady) or was a no-go (NotAllowed).
+    the workspace's mail server and the files under ``outbox/``. ``by`` (who is signed in, unless told) launches. Who
+    launches a plan that nobody reviewed approves it as it stands, unless a second person has to; a plan that was
+    changed since its review is refused (NotReady), as are a paused (NotAllowed) or closed one (Conflict), a day
+    outside the plan's window (BadInput), and a rollout whose pilot is undecided (NotReady) or was a no-go
+    (NotAllowed). ``clock`` (seconds since 1970) is the ledger's; a plan whose window does not hold by it is replayed:
+    hours, holidays and slots are not kept, for they are long past.
     """
-    contents = load_all(workspace.path / "templates")
-    warnings = check_content(contents)
+    wave = load_wave(workspace, plan_id)
+    plan, addressees = wave.plan, wave.addressees
+    _check_day(plan, as_of)
+    zone_name = workspace.settings.business.zone
     with workspace.read() as reader:
-        plan = read_plan(reader, plan_id, content=_list_sources(contents))
-        _check_day(plan, as_of)
-        addressees = read_addressees(reader, plan_id)
-        zone_name = workspace.settings.business.zone
         consents = read_consents(reader, plan_id, as_of=as_of, zone_name=zone_name)
         prior = read_prior_contacts(reader, as_of=as_of, cap_days=workspace.settings.contact.cap_days)
-    ways = build_channels(workspace, plan_id) | dict(channels or {})
+    ways = build_channels(workspace) | dict(channels or {})
     mail = ways["email"]
     if isinstance(mail, SmtpChannel) and any(item.channel == "email" for item in addressees):
         require_address(mail.server.host)
-    _start_campaign(workspace, plan)
-    ledger = open_ledger(workspace, terms=terms)
+    campaign = _start_campaign(workspace, plan, by or name_actor())
+    own = workspace.settings.contact.channels
+    fallbacks = {name: one.fallback for name, one in own.items()}
+    instant = datetime.fromtimestamp(clock(), UTC)
+    timing = Timing(plan, as_of, instant, zone_name, Pace.from_json(campaign.pace), fallbacks)
+    Campaigns(workspace.store).note_audience(plan_id, len(addressees))
+    ledger = open_ledger(workspace, terms=terms, at_any_hour=timing.replayed, clock=clock)
     ledger.remember_consents(consents)
     carry_suppressions(workspace)
-    ledger.enqueue([_intend(item, plan_id, as_of, prior, ways) for item in addressees])
-    composer = _build_composer(workspace, plan, contents, addressees)
+    ledger.enqueue([_intend(item, timing, prior, ways, wave) for item in addressees])
+    composer = build_composer(workspace, wave, track=Tracker.open(workspace).track)
     worked = _work_all(ledger, plan_id, ways, composer, progress or _stay_silent)
     with workspace.run("deployment", as_of=as_of, parameters={"plan_id": plan_id}) as run:
         write_tables(run, ledger.read_rows(), zone_name=zone_name)
     summary = describe_wave(workspace, ledger, plan, len(addressees))
-    lacks = (*warnings, *_list_lacks(summary, bool(consents), worked))
+    lacks = (*wave.warnings, *_list_lacks(summary, bool(consents), worked))
     return StepResult("deployment", _judge(summary["states"]), summary, lacks)
 
 
@@ -104,10 +106,7 @@ def decide(workspace: Workspace, plan_id: str, evaluation_summary: Mapping[str, 
 
 def approve(workspace: Workspace, plan_id: str, *, by: str) -> Campaign:
     """Approve the plan as it stands now: items, arms, actions and content. Any later change voids it."""
-    contents = load_all(workspace.path / "templates")
-    check_content(contents)
-    with workspace.read() as reader:
-        plan = read_plan(reader, plan_id, content=_list_sources(contents))
+    plan = load_wave(workspace, plan_id, people=False).plan
     campaign = Campaigns(workspace.store).approve(plan.wave, by=by)
     workspace.store.audit("campaign.approved", plan_id, {"fingerprint": plan.wave.fingerprint}, actor=by)
     return campaign
@@ -124,30 +123,6 @@ def stop(workspace: Workspace, plan_id: str) -> int:
 def suppress(workspace: Workspace, customer_id: str, *, channel: str = "all", source: str = "cli") -> bool:
     """Never contact the customer again, on one channel or on all; False when that stood already."""
     return suppress_customers(workspace.store, [customer_id], channel=channel, source=source)
-
-
-def open_ledger(workspace: Workspace, *, terms: Terms | None = None) -> Ledger:
-    """The workspace's ledger under its contact rules."""
-    contact = workspace.settings.contact
-    return Ledger(workspace.store, rules=ContactRules(contact.cap, contact.cap_days), terms=terms)
-
-
-def build_channels(workspace: Workspace, plan_id: str) -> dict[str, Channel]:
-    """The workspace's own ways out: its mail server, and one file for each of SMS, calls and direct mail."""
-    smtp = workspace.settings.smtp
-    secret = workspace.settings.smtp_password
-    password = secret.get_secret_value() if secret is not None else None
-    server = Server(
-        smtp.host, smtp.port, smtp.sender, starttls=smtp.starttls, user=smtp.user, password=password
-    )
-    folder = locate_outbox(workspace, plan_id)
-    files: dict[str, Channel] = {name: OutboxChannel(folder, layout) for name, layout in LAYOUTS.items()}
-    return {"email": SmtpChannel(server), **files}
-
-
-def locate_outbox(workspace: Workspace, plan_id: str) -> Path:
-    """The folder of a plan's files; an id that is no file name is escaped."""
-    return workspace.path / "outbox" / quote(plan_id, safe="").replace(".", "%2E")
 
 
 def describe_wave(workspace: Workspace, ledger: Ledger, plan: Plan, audience: int) -> dict[str, Any]:
@@ -180,60 +155,81 @@ def _check_day(plan: Plan, as_of: date) -> None:
         )
 
 
-def _start_campaign(workspace: Workspace, plan: Plan) -> None:
+def _start_campaign(workspace: Workspace, plan: Plan, by: str) -> Campaign:
     campaigns = Campaigns(workspace.store)
     campaign = campaigns.open(plan.wave)
-    if campaign.state == "draft" and campaign.approved_by is None:
+    second_person = workspace.settings.contact.second_person
+    if campaign.state == "draft" and campaign.approved_by is None and not second_person:
         campaigns.approve(plan.wave, by="launch")
-    campaigns.launch(plan.wave)
-    workspace.store.audit("campaign.launched", plan.wave.plan_id, {"fingerprint": plan.wave.fingerprint})
+    campaign = campaigns.launch(plan.wave, by=by, second_person=second_person)
+    details = {"fingerprint": plan.wave.fingerprint}
+    workspace.store.audit("campaign.launched", plan.wave.plan_id, details, actor=by)
+    return campaign
 
 
 def _intend(
-    item: Addressee, plan_id: str, as_of: date, prior: Mapping[str, int], ways: Mapping[str, Channel]
+    item: Addressee,
+    timing: Timing,
+    prior: Mapping[str, int],
+    ways: Mapping[str, Channel],
+    wave: LoadedWave,
 ) -> Intended:
+    plan_id = timing.plan.wave.plan_id
+    span = timing.find_span(item, identify_delivery(plan_id, item.customer_id, item.action_id))
+    others = timing.fallbacks.get(item.channel, ())
+    content_id, detail = wave.find_content(item)
     return Intended(
         plan_id=plan_id,
         customer_id=item.customer_id,
         action_id=item.action_id,
         channel=item.channel,
-        contact_on=as_of,
+        contact_on=span.contact_on,
         unit_cost_cents=to_cents(item.unit_cost),
         reachable=item.recipient is not None,
         prior_contacts=prior.get(item.customer_id, 0),
-        blocked=None if item.channel in ways else "no_channel",
-    )
-
-
-def _build_composer(
-    workspace: Workspace, plan: Plan, contents: Mapping[Language, Content], addressees: Sequence[Addressee]
-) -> Composer:
-    business = workspace.settings.business
-    return Composer(
-        plan=plan,
-        business=business.name,
-        language=choose_language(zone_name=business.zone, currency=business.currency),
-        contents=contents,
-        secret=load_secret(workspace.path),
-        addressees=index_addressees(plan.wave.plan_id, addressees),
+        blocked=None if item.channel in ways or others else "no_channel",
+        priority=item.value_cents,
+        content_id=content_id,
+        not_before_ms=span.not_before_ms,
+        expires_ms=span.expires_ms,
+        fallback=tuple(way for way in others if way in item.recipients and way in ways),
+        detail={**detail, **find_detail(item)},
+        zone=item.zone,
     )
 
 
 def _work_all(
-    ledger: Ledger, plan_id: str, ways: Mapping[str, Channel], composer: Composer, progress: Progress
+    ledger: Ledger,
+    plan_id: str,
+    ways: Mapping[str, Channel],
+    composer: WaveComposer,
+    progress: Progress,
 ) -> dict[str, Worked]:
-    planned = sorted({channel for channel, _, _ in ledger.count_states(plan_id)} & set(ways))
-    done = {}
-    for name in planned:
-        report = _report_on(name, progress)
-        done[name] = work(
-            ledger,
-            plan_id=plan_id,
-            channel_name=name,
-            channel=ways[name],
-            compose=composer.compose,
-            report=report,
-        )
+    done: dict[str, Worked] = {}
+    for name in sorted({channel for channel, _, _ in ledger.count_states(plan_id)} - set(ways)):
+        ledger.skip_channel(name, plan_id)
+    # Again for channels to which something moved on from another one meanwhile.
+    for turn in range(len(ways) + 1):
+        planned = {
+            channel for channel, state, _ in ledger.count_states(plan_id) if not turn or state == "queued"
+        }
+        names = sorted(name for name in planned & set(ways) if name not in done or done[name].may_go_on)
+        handed = 0
+        for name in names:
+            report = _report_on(name, progress)
+            worked = work(
+                ledger,
+                plan_id=plan_id,
+                channel_name=name,
+                channel=ways[name],
+                compose=composer.compose,
+                prepare=composer.prepare,
+                report=report,
+            )
+            handed += worked.handed
+            done[name] = done.get(name, Worked()).add(worked)
+        if not handed:
+            break
     return done
 
 
@@ -281,14 +277,6 @@ def _judge(states: Mapping[str, int]) -> Status:
     if states["queued"] or states["in_doubt"]:
         return "partial"
     return "done" if states["sent"] else "skipped"
-
-
-def _list_sources(contents: Mapping[Language, Content]) -> dict[str, str]:
-    return {
-        f"{content.language}/{part}": text
-        for content in contents.values()
-        for part, text in content.sources.items()
-    }
 
 
 def _stay_silent(_: str | Text) -> None:

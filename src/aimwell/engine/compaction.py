@@ -39,6 +39,7 @@ from aimwell.engine.runs import end_run, start_run
 from aimwell.engine.session import Session
 from aimwell.engine.settings import Settings
 from aimwell.engine.store import Store
+from aimwell.engine.store_errors import room_explained
 from aimwell.engine.store_tables import RUNS, TABLE_FILES
 
 MOST_ROWS = 200_000
@@ -187,7 +188,8 @@ def _running(place: Place, kind: str, parameters: dict[str, int]) -> Iterator[st
     with place.store.begin() as connection:
         start_run(connection, run_id, STEP, as_of=now().date(), parameters=parameters)
     try:
-        yield run_id
+        with room_explained():
+            yield run_id
     except BaseException as error:
         with place.store.begin() as connection:
             unfinished = (RUNS.c.run_id == run_id, RUNS.c.status != "done")

@@ -75,7 +75,7 @@ class HotRows:
             # All that takes time is done before the others have to wait: as if nobody else brought these messages.
             expected = ~(repeated | self._seen.find(digests))
             rows = _encode(batch, expected)
-            with self._store.begin() as connection:
+            with self._store.begin(gated=True) as connection:
                 position = take_turn(connection)
                 if batch.erasures is not None and read_version(connection, "erasures") != batch.erasures:
                     raise changed_meanwhile("erasures")

@@ -50,6 +50,31 @@ def take_turn(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(CONTACT_GATE.c.turn)).scalar_one())
 
 
+def halt(connection: sa.Connection, by: str) -> bool:
+    """The kill switch: nothing of any source is reserved or handed over from now on; False when that stood already."""
+    take_turn(connection)
+    since = int(now().timestamp() * 1000)
+    running = CONTACT_GATE.c.halted_at_ms.is_(None)
+    change = sa.update(CONTACT_GATE).where(CONTACT_GATE.c.gate == _GATE, running)
+    return connection.execute(change.values(halted_at_ms=since, halted_by=by[:128])).rowcount > 0
+
+
+def go_on(connection: sa.Connection) -> bool:
+    """The kill switch is off again; False when it was not on."""
+    take_turn(connection)
+    held = CONTACT_GATE.c.halted_at_ms.is_not(None)
+    change = sa.update(CONTACT_GATE).where(CONTACT_GATE.c.gate == _GATE, held)
+    return connection.execute(change.values(halted_at_ms=None, halted_by=None)).rowcount > 0
+
+
+def find_halt(connection: sa.Connection) -> tuple[int, str] | None:
+    """Since when (ms), and by whom, everything is halted; None when it is not."""
+    columns = CONTACT_GATE.c
+    query = sa.select(columns.halted_at_ms, columns.halted_by).where(columns.halted_at_ms.is_not(None))
+    row = connection.execute(query).first()
+    return None if row is None else (int(row.halted_at_ms), str(row.halted_by))
+
+
 def add_suppression(connection: sa.Connection, entry: Suppression) -> bool:
     """Never contact the customer (on the channel) again; False when that stood already."""
     take_turn(connection)

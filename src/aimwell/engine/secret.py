@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from aimwell.core.errors import BadInput
@@ -16,6 +17,22 @@ from aimwell.core.text import say
 SECRET_VARIABLE = "AIMWELL_SECRET"
 SECRET_FILE = "secret"
 _SHORTEST = 16
+
+
+SECRET_FOLDERS = ("/run/secrets",)
+"""Where Docker puts files with secrets; systemd names its folder in CREDENTIALS_DIRECTORY."""
+
+
+def take_secret_files(folders: Iterable[str] = SECRET_FOLDERS) -> None:
+    """Each file called aimwell_… in those folders becomes the variable of its name, AIMWELL_…, unless that is set."""
+    own = os.environ.get("CREDENTIALS_DIRECTORY")
+    for folder in (*([own] if own else []), *folders):
+        for path in sorted(Path(folder).glob("aimwell_*")):
+            try:
+                os.environ.setdefault(path.name.upper(), path.read_text(encoding="utf-8").strip())
+            except (OSError, UnicodeDecodeError):
+                # Another service's, which we may not read; who needs it is told that it is missing.
+                continue
 
 
 def load_secret(folder: Path) -> bytes:

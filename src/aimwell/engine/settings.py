@@ -15,6 +15,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 from aimwell.core.time import zone
+from aimwell.engine.channel_settings import DeskSettings, SmsSettings
+from aimwell.engine.store_engine import has_password, hide_password, read_address
+from aimwell.engine.wire_settings import (
+    WIRE_NOTES,
+    WIRE_SECRETS,
+    MailSettings,
+    PushSettings,
+    RobotName,
+    RobotSettings,
+    WebhookSettings,
+    WebSettings,
+)
 
 FILE_NAME = "aimwell.toml"
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -77,14 +89,42 @@ def _default_channels() -> dict[str, ChannelSettings]:
     }
 
 
+ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class ChannelContactSettings(_Section):
+    """What holds for contacts through one channel beside what holds for all: ``[contact.channels.sms]``."""
+
+    cap: Annotated[int, Field(ge=1)] | None = None
+    days: Annotated[int, Field(ge=1)] | None = None
+    """In so many days; empty: ``contact.cap_days``."""
+    quiet_from: ClockTime | None = None
+    quiet_until: ClockTime | None = None
+    """Quiet hours of its own; empty: those of ``contact``, where it is among ``contact.quiet_channels``."""
+    fallback: tuple[str, ...] = ()
+    """Channels that are tried next, in this order, where this one fails or has no address."""
+
+
 class ContactSettings(_Section):
-    """How often people are contacted, and who is kept out in order to measure."""
+    """How often and when people are contacted, and who is kept out in order to measure."""
 
     cap: Annotated[int, Field(ge=1)] = 2
     cap_days: Annotated[int, Field(ge=1)] = 28
     holdout_share: Share = 0.1
     control_share: Share = 0.25
     exploration_share: Share = 0.1
+    quiet_from: ClockTime = "21:00"
+    quiet_until: ClockTime = "09:00"
+    quiet_channels: tuple[str, ...] = ("sms", "call", "push", "wechat")
+    """Channels that ring: they keep quiet hours, in the customer's zone."""
+    quiet_spread: Annotated[int, Field(ge=0, le=12 * 60)] = 60
+    """Minutes over which what waited is spread afterwards."""
+    holidays: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = ("CN",)
+    """Countries whose public holidays count."""
+    send_on: Literal["every_day", "not_on_holidays", "working_days"] = "every_day"
+    second_person: bool = False
+    """Whether somebody else than who starts a campaign must have approved it."""
+    channels: dict[str, ChannelContactSettings] = Field(default_factory=dict)
 
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -153,6 +193,81 @@ class EventSettings(_Section):
     """Whoever was not heard of for so long keeps no event waiting; coming again, it begins anew from the files."""
 
 
+class StoreSettings(_Section):
+    """Where the store is; the password comes from AIMWELL_STORE_PASSWORD or ~/.pgpass, never from the file."""
+
+    url: str | None = None
+    """Of a PostgreSQL database, such as postgresql://aimwell@host/aimwell; None: a file in the workspace's folder."""
+    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
+    """The schema of that database in which the tables stand, so that several workspaces can share it."""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            read_address(url)
+        return url
+
+
+class LogSettings(_Section):
+    """What the log of service and worker looks like (``core.logs``)."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: for people on a terminal, else one JSON object a line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+Days = Annotated[int, Field(ge=1, le=36_500)]
+
+
+class RetentionSettings(_Section):
+    """For how many days the store keeps what nothing needs any more (``loop.retention``)."""
+
+    run_days: Days = 400
+    """Runs that ended: thirteen months, so that last year's figures can still be traced. Those a file rests on stay."""
+    live_days: Days = 60
+    """Live decisions of closed days: they stand in the warehouse; longer where the contact cap looks further back."""
+    change_days: Days = 30
+    """Entries into live segments and exits, for those who follow them."""
+    journey_days: Days = 400
+    """What happened in journeys that are over."""
+    message_days: Days = 180
+    """Messages of providers that were dealt with, and in-app messages that are over: reports come within days."""
+    task_days: Days = 400
+    """Calls that are done, with their attempts: their outcomes stand in the warehouse."""
+
+
+class TopicSettings(_Section):
+    """What a topic is called on the preference page."""
+
+    en: Name
+    zh: Name
+
+
+class TrackingSettings(_Section):
+    """What is measured of messages, and what customers may choose for themselves."""
+
+    clicks: bool = True
+    """Links of e-mails lead through a signed link of ours."""
+    opens: bool = True
+    """E-mails carry a picture of one point."""
+    trap: bool = True
+    """E-mails carry a hidden link that only machines follow."""
+    click_parameter: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{0,32}$")] = "aw"
+    """Added to the address that a click leads to, so that what happens there joins the delivery; empty: nothing is."""
+    hit_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """How long single opens and clicks are kept in the store."""
+    key_days: Annotated[int, Field(ge=60, le=3650)] = 400
+    """How long links that were signed with an older key still work."""
+    topics: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$")], TopicSettings] = Field(
+        default_factory=dict
+    )
+    """What customers may refuse for each channel by itself, beside all marketing."""
+
+
+_SMS_SECRETS = ("sms_secret", "sms_hook_secret")
+
+
 class Settings(BaseSettings):
     """All settings of a workspace."""
 
@@ -166,9 +281,26 @@ class Settings(BaseSettings):
     contact: ContactSettings = ContactSettings()
     strategy: StrategySettings = StrategySettings()
     smtp: SmtpSettings = SmtpSettings()
+    mail: MailSettings = MailSettings()
+    web: WebSettings = WebSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    push: PushSettings = PushSettings()
+    robots: dict[RobotName, RobotSettings] = Field(default_factory=dict)
+    sms: SmsSettings = SmsSettings()
+    desk: DeskSettings = DeskSettings()
     events: EventSettings = EventSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    store: StoreSettings = StoreSettings()
+    logs: LogSettings = LogSettings()
+    retention: RetentionSettings = RetentionSettings()
     seed: Annotated[int, Field(ge=0)] = 42
     smtp_password: SecretStr | None = None
+    dkim_key: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
+    push_key: SecretStr | None = None
+    sms_secret: SecretStr | None = None
+    sms_hook_secret: SecretStr | None = None
+    store_password: SecretStr | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -194,7 +326,24 @@ def load_settings(file: Path) -> Settings:
             remedy=say("Correct the line, or start from the file that aimwell init writes."),
             where={"file": str(file)},
         ) from error
+    _refuse_password(values, file)
     return check_settings(values, file.name)
+
+
+def _refuse_password(values: dict[str, Any], file: Path) -> None:
+    """Files of settings are copied, shown and kept in git: a password has no place there."""
+    store = values.get("store")
+    url = store.get("url") if isinstance(store, dict) else None
+    if "store_password" in values or (isinstance(url, str) and has_password(url)):
+        raise BadInput(
+            "engine.store_password_in_file",
+            say("A password of the store's database stands in {file}.", file=file.name),
+            remedy=say(
+                "Write [store] url without it, as postgresql://user@host/database, and give the password in the "
+                "environment variable AIMWELL_STORE_PASSWORD or in ~/.pgpass."
+            ),
+            where={"file": str(file), "column": "store.url"},
+        )
 
 
 def check_settings(values: dict[str, Any], source: str) -> Settings:
@@ -213,8 +362,13 @@ def check_settings(values: dict[str, Any], source: str) -> Settings:
                 problem=_explain_problem(first["type"], str(first["loc"][-1]), first.get("ctx", {})),
             ),
             remedy=say("Correct the value, or remove the line to use the default."),
-            where={"file": source, "column": key, "value": str(first.get("input"))[:100]},
+            where={"file": source, "column": key, "value": _show_value(key, first.get("input"))},
         ) from error
+
+
+def _show_value(key: str, value: object) -> str:
+    shown = hide_password(str(value)) if key.startswith("store.url") else str(value)
+    return "***" if "password" in key else shown[:100]
 
 
 def _explain_problem(kind: str, name: str, context: Mapping[str, Any]) -> Text:
@@ -234,14 +388,20 @@ def _explain_problem(kind: str, name: str, context: Mapping[str, Any]) -> Text:
             return say("it is needed")
         case "string_pattern_mismatch" if name == "currency":
             return say("a currency has three capital letters, such as EUR or CNY")
-        case "string_pattern_mismatch" if name == "id":
+        case "string_pattern_mismatch" if name in ("quiet_from", "quiet_until"):
+            return say("write a time of day such as 21:00")
+        case "string_pattern_mismatch" if name in ("id", "click_parameter", "[key]", "schema_name"):
             return say("use letters, digits, - and _")
-        case "string_pattern_mismatch":
+        case "string_pattern_mismatch" if name == "memory_limit":
             return say("write an amount of memory such as 2GB or 500MB")
+        case "string_pattern_mismatch":
+            return say("it is not written in the form that is needed here")
         case "literal_error":
             return say("it must be one of: {values}", values=str(context["expected"]))
         case "value_error" if name == "zone":
             return say("no such time zone is known; use a name such as Asia/Shanghai or Europe/Berlin")
+        case "value_error" if name == "url":
+            return say("write it as postgresql://user@host/database")
         case _ if kind.startswith(("int", "float", "decimal", "finite")):
             return say("it must be a number of the right kind")
         case _ if kind.startswith("bool"):
@@ -257,23 +417,41 @@ def write_settings(settings: Settings, file: Path) -> None:
         "# Settings of an Aimwell workspace. Environment variables such as AIMWELL_ENGINE__THREADS win.",
         "",
     ]
-    values = settings.model_dump(mode="json", exclude={"smtp_password"})
+    values = settings.model_dump(
+        mode="json", exclude={"smtp_password", "store_password", *_SMS_SECRETS, *WIRE_SECRETS}
+    )
+    if settings.store.url is not None:
+        values["store"]["url"] = hide_password(settings.store.url)
     lines += [f"seed = {values.pop('seed')}", ""]
     channels, limits = values.pop("channels"), values["strategy"].pop("limits")
+    contacts = values["contact"].pop("channels")
     notes = {
         "business": "margin_rate: share of revenue that is margin, where a product's own cost is unknown",
         "engine": "name: duckdb, spark or clickhouse; spark_master: where Spark runs, if not on this machine",
-        "contact": "at most cap contacts in cap_days days; holdout: never contacted; control: of each plan",
+        "contact": "at most cap contacts in cap_days days; holdout: never contacted; control: of each plan;\n"
+        "# quiet_channels keep quiet in the customer's zone; send_on: every_day, not_on_holidays or working_days;\n"
+        "# second_person: whoever starts a campaign cannot have approved it; caps of a channel: [contact.channels.sms]",
         "strategy": "budget of a wave; call_minutes: capacity of the call centre; pilot_share: of the audience;\n"
         "# pressure_cost: what each contact of the last days takes off the next; more limits: [[strategy.limits]]",
         "events": "consumer_hours: a reader of the stream that is silent for so long keeps no event waiting",
+        "tracking": "clicks, opens, trap: what is measured in e-mails; click_parameter: joins visits to deliveries;\n"
+        "# hit_days: how long single hits are kept; topics: what customers may refuse by itself",
+        "store": "url: of a PostgreSQL database, else a file here; its password: AIMWELL_STORE_PASSWORD or ~/.pgpass",
+        "logs": "format: json or console; auto: console on a terminal",
+        "retention": "for how many days the store keeps what nothing needs any more",
         "smtp": "the password comes from the environment: AIMWELL_SMTP_PASSWORD",
+        **WIRE_NOTES,
+        "sms": "way: file, smpp or http; the secret comes from the environment: AIMWELL_SMS_SECRET, and that of\n"
+        "# messages from the provider: AIMWELL_SMS_HOOK_SECRET; templates that it reviewed: [[sms.templates]]",
+        "desk": "hours in which customers are called; how often account managers visit each class of customers",
     }
     for section, content in values.items():
         lines += [f"# {notes[section]}"] if section in notes else []
         lines += _render_section(section, content)
     for name, content in channels.items():
         lines += _render_section(f"channels.{name}", content)
+    for name, content in contacts.items():
+        lines += _render_section(f"contact.channels.{name}", content)
     for content in limits:
         lines += ["[[strategy.limits]]", *_render_section("", content)[1:]]
     file.write_text("\n".join(lines), encoding="utf-8")

@@ -1,17 +1,13 @@
-"""The store: small, transactional, durable. SQLAlchemy 2 Core, Alembic; SQLite (WAL, synchronous=FULL) by default."""
+"""The store: small, transactional, durable. SQLAlchemy 2 Core, Alembic; a SQLite file by default, or PostgreSQL."""
 
 from __future__ import annotations
 
-import getpass
-import os
-import sqlite3
-import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -26,31 +22,39 @@ import aimwell.engine.segment_tables
 import aimwell.engine.service_tables
 import aimwell.engine.store_tables
 import aimwell.engine.tracking_tables  # noqa: F401  (the same)
-from aimwell.core.errors import NotReady
+from aimwell.core.errors import Conflict, NotReady
 from aimwell.core.text import say
 from aimwell.core.time import now
-from aimwell.engine.store_tables import AUDIT_LOG, DEFINITIONS
+from aimwell.engine.audit import name_actor, record
+from aimwell.engine.settings import Settings
+from aimwell.engine.store_engine import (
+    GATED,
+    PATIENCE,
+    READS_ONLY,
+    create_schema,
+    hide_password,
+    make_engine,
+    read_address,
+)
+from aimwell.engine.store_errors import explained
+from aimwell.engine.store_tables import DEFINITIONS
 
-_READS_ONLY = "aimwell_reads_only"
-_MOST_LOG_PAGES = 16_384
-"""64 MB: a log that nobody moved into the file meanwhile."""
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+STORE_FILE = "store.sqlite"
 _LONG_LOG_PAGES = 2_048
 """8 MB: so much is written anew at the log's beginning, into room that the disk has given it already."""
-_PATIENCE = 30.0
-"""Seconds that a transaction waits for its turn to write."""
-_POLL = (0.00025, 0.001)
-"""Seconds between two looks at the lock: the first of them, and all after ``_EAGER`` looks."""
-_EAGER = 20
 
 
 class Store:
     """A connection pool on the store's database, with the schema brought up to date."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, schema: str | None = None) -> None:
         self.url = url
-        self.engine = sa.create_engine(url)
-        if self.engine.dialect.name == "sqlite":
-            _make_sqlite_durable(self.engine)
+        self.schema = schema
+        self.engine = make_engine(url, schema=schema)
         # A store that nobody closed still gives its connections back when it is collected.
         weakref.finalize(self, self.engine.dispose)
 
@@ -61,10 +65,21 @@ class Store:
         store.migrate()
         return store
 
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file, of which whoever uses it must move the log."""
+        return self.engine.dialect.name == "sqlite"
+
     @contextmanager
-    def begin(self) -> Iterator[sa.Connection]:
-        """A transaction: committed at the end, rolled back on an exception."""
-        with self.engine.begin() as connection:
+    def begin(self, *, gated: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that writes: committed at the end, rolled back on an exception; one at a time.
+
+        ``gated``: it takes a gate row of its own before anything else, or changes only rows whose fence it holds; on
+        PostgreSQL it then runs beside other such transactions. NotReady when the database cannot be reached or has no
+        room: nothing of the transaction is there, unless the connection broke at its very end.
+        """
+        engine = self.engine.execution_options(**{GATED: True}) if gated else self.engine
+        with explained(), engine.begin() as connection:
             yield connection
 
     def tidy(self) -> None:
@@ -72,8 +87,12 @@ class Store:
 
         Most of it keeps nobody waiting. A log that has grown long begins anew, for which writers wait a moment.
         """
-        if self.engine.dialect.name != "sqlite":
+        if not self.is_sqlite:
             return
+        with explained():
+            self._move_log()
+
+    def _move_log(self) -> None:
         # Not as a statement of a transaction, in which SQLite moves nothing.
         connection = self.engine.raw_connection()
         try:
@@ -85,7 +104,7 @@ class Store:
                 try:
                     cursor.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
                 finally:
-                    cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
+                    cursor.execute(f"PRAGMA busy_timeout={PATIENCE * 1000:.0f}")
             cursor.close()
         finally:
             connection.close()
@@ -93,34 +112,40 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
         """A transaction that only reads, all its queries one state of the store; it waits for no writer."""
-        level = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-        with self.engine.execution_options(**{_READS_ONLY: True}, **level).begin() as connection:
+        options: dict[str, Any] = {READS_ONLY: True}
+        if not self.is_sqlite:
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with explained(), self.engine.execution_options(**options).begin() as connection:
             yield connection
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
 
-    def migrate(self) -> None:
-        """Bring the schema to this version of Aimwell; nothing happens when it is there already."""
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to this version of Aimwell (or to ``revision``); nothing happens when it is there."""
         from alembic import command
-        from alembic.config import Config
-        from alembic.script import ScriptDirectory
 
-        config = Config()
-        config.set_main_option("script_location", str(files("aimwell.engine") / "migrations"))
-        scripts = ScriptDirectory.from_config(config)
-        head = scripts.get_current_head()
-        with self.engine.connect() as connection:
-            if sa.inspect(connection).has_table("alembic_version"):
-                current = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-                if current == head:
-                    return
-                if current not in {script.revision for script in scripts.walk_revisions()}:
-                    raise _written_by_newer()
-        with self.engine.begin() as connection:
+        config, scripts = read_migrations()
+        if self.schema is not None and not self.is_sqlite:
+            create_schema(self.url, self.schema)
+        current = self.read_revision()
+        if current == (scripts.get_current_head() if revision == "head" else revision):
+            return
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise _written_by_newer()
+        # Of two processes that come at once one waits for the other, and then finds nothing to do.
+        with self.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
+
+    def read_revision(self) -> str | None:
+        """The version of the schema that stands there; None where there is none."""
+        with explained(), self.engine.execution_options(**{READS_ONLY: True}).connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return None if found is None else str(found)
 
     def save_definition(self, kind: str, name: str, body: dict[str, Any], *, actor: str = "cli") -> int:
         """Keep a new version of a definition (goal, segment, mapping…) unless nothing changed; returns its version."""
@@ -134,7 +159,7 @@ class Store:
                     kind=kind, name=name, version=version, body=body, created_at=now()
                 )
             )
-            _record(connection, actor, "definition.saved", f"{kind}/{name}", {"version": version})
+            record(connection, "definition.saved", f"{kind}/{name}", {"version": version}, actor=actor)
             return version
 
     def load_definition(self, kind: str, name: str) -> dict[str, Any] | None:
@@ -165,21 +190,52 @@ class Store:
         ``detail`` must hold no personal data but a customer's number, under ``customer_id``, where an erasure finds it.
         """
         with self.begin() as connection:
-            _record(connection, actor or name_actor(), action, subject, detail or {})
+            record(connection, action, subject, detail or {}, actor=actor or name_actor())
 
 
-def name_actor() -> str:
-    """Who is signed in on this machine; in a container that names nobody, the user's number."""
+def open_store(folder: Path, settings: Settings, *, new: bool = False, revision: str = "head") -> Store:
+    """The store of the workspace in ``folder``: the database that its settings name, else a file in the folder.
+
+    With ``new``, Conflict when another workspace's tables stand in that database already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    store = connect_store(folder, settings)
     try:
-        return getpass.getuser()[:128]
-    except (OSError, KeyError, ImportError):
-        return f"user {os.getuid()}"
+        if new and not store.is_sqlite and store.read_revision() is not None:
+            raise _holds_another(hide_password(str(settings.store.url)))
+        store.migrate(revision)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
-def _record(connection: sa.Connection, actor: str, action: str, subject: str, detail: dict[str, Any]) -> None:
-    connection.execute(
-        sa.insert(AUDIT_LOG).values(at=now(), actor=actor, action=action, subject=subject, detail=detail)
+def connect_store(folder: Path, settings: Settings) -> Store:
+    """The same, whatever its tables are like."""
+    if settings.store.url is None:
+        return Store(f"sqlite:///{folder / STORE_FILE}")
+    address = read_address(settings.store.url)
+    if address.password is None and settings.store_password is not None:
+        address = address.set(password=settings.store_password.get_secret_value())
+    return Store(address.render_as_string(hide_password=False), schema=settings.store.schema_name)
+
+
+def _holds_another(address: str) -> Conflict:
+    return Conflict(
+        "engine.store_taken",
+        say("The store of a workspace stands at {address} already.", address=address),
+        remedy=say("Choose another database, or another schema: [store] schema_name."),
     )
+
+
+def read_migrations() -> tuple[Config, ScriptDirectory]:
+    """Alembic's settings, and all versions of the schema."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(files("aimwell.engine") / "migrations"))
+    return config, ScriptDirectory.from_config(config)
 
 
 def _written_by_newer() -> NotReady:
@@ -199,52 +255,3 @@ def _latest_definition(connection: sa.Connection, kind: str, name: str) -> tuple
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else (row.version, row.body)
-
-
-def _make_sqlite_durable(engine: sa.Engine) -> None:
-    # The driver's own transaction handling is switched off, so that BEGIN IMMEDIATE takes the write lock at
-    # once: a transaction that read first and then wrote would otherwise fail with SQLITE_BUSY under load.
-    @sa.event.listens_for(engine, "connect")
-    def _connect(connection: Any, _: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        # Whoever's commit fills the log pays for moving it into the file: rarely, for the worker does it (``tidy``).
-        log = (f"wal_autocheckpoint={_MOST_LOG_PAGES}", f"journal_size_limit={4096 * _MOST_LOG_PAGES}")
-        # Zeroing every deleted page would write it to the log, with the lock held: a batch that moves into a file would
-        # cost as much again as when it came. Erasing a person writes the whole file anew (``data.erasure_store``).
-        limits = (f"busy_timeout={_PATIENCE * 1000:.0f}", *log, "secure_delete=OFF")
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *limits):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get(_READS_ONLY, False):
-            connection.exec_driver_sql("BEGIN")
-        else:
-            _take_write_lock(connection)
-
-
-def _take_write_lock(connection: sa.Connection) -> None:
-    """Begin a transaction that writes, as soon as nobody else does.
-
-    SQLite itself looks again after pauses of up to 100 ms, which is far longer than a transaction takes.
-    """
-    cursor = connection.connection.cursor()
-    cursor.execute("PRAGMA busy_timeout=0")
-    until, looks = time.monotonic() + _PATIENCE, 0
-    try:
-        while True:
-            try:
-                cursor.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    # Once more, for the error that callers know.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    return
-            time.sleep(_POLL[looks > _EAGER])
-            looks += 1
-    finally:
-        cursor.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000:.0f}")
-        cursor.close()

@@ -21,8 +21,11 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:
         """To ``2026-01-02T03:04:05.678901+00:00``."""
-        if value is None:
-            return None
+        return None if value is None else self.write(value)
+
+    @staticmethod
+    def write(value: datetime) -> str:
+        """The text that is kept."""
         if value.tzinfo is None:
             raise ValueError("an instant needs a time zone")
         return value.astimezone(UTC).isoformat(timespec="microseconds")
@@ -90,10 +93,24 @@ ROUND_STEPS = sa.Table(
 AUDIT_LOG = sa.Table(
     "audit_log",
     METADATA,
-    sa.Column("entry", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("entry", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("at", Instant, nullable=False),
     sa.Column("actor", sa.String(128), nullable=False),
     sa.Column("action", sa.String(64), nullable=False),
     sa.Column("subject", sa.String(255), nullable=False),
     sa.Column("detail", sa.JSON, nullable=False),
+    # Empty once an erasure took words out of the entry: what stood there can then not be guessed from the digest.
+    sa.Column("salt", sa.String(32)),
+    # The digest of actor, subject and detail as they were written.
+    sa.Column("words", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
 )
+"""Who did what: a chain of hashes (``engine.audit``)."""
+AUDIT_GATE = sa.Table(
+    "audit_gate",
+    METADATA,
+    sa.Column("gate", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.Integer, nullable=False),
+    sa.Column("head", sa.String(64), nullable=False),
+)
+"""One row: number and hash of the newest entry. Whoever appends locks it."""

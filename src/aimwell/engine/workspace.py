@@ -52,7 +52,8 @@ from aimwell.engine.published import PublishedReader, open_published
 from aimwell.engine.runs import end_run, start_run
 from aimwell.engine.session import Session
 from aimwell.engine.settings import FILE_NAME, Settings, check_settings, load_settings, write_settings
-from aimwell.engine.store import Store
+from aimwell.engine.store import Store, open_store
+from aimwell.engine.store_errors import room_explained
 from aimwell.engine.store_tables import RUNS
 from aimwell.engine.translated_session import TranslatedSession
 from aimwell.engine.views import name_stored, read_schema
@@ -306,8 +307,9 @@ class Workspace:
             )
         business = {"name": name or path.resolve().name or "Aimwell", "zone": zone, "currency": currency}
         settings = settings or check_settings({"business": business}, FILE_NAME)
+        store = open_store(path, settings, new=True)
         (path / "warehouse").mkdir(parents=True, exist_ok=True)
-        Store.open_file(path / "store.sqlite").close()
+        store.close()
         # The settings come last: a folder counts as a workspace only once everything else stands.
         write_settings(settings, path / FILE_NAME)
         return cls.open(path)
@@ -323,7 +325,8 @@ class Workspace:
                 remedy=say("Make one with: aimwell init {folder}", folder=str(path)),
                 where={"file": str(path)},
             )
-        return cls(path, load_settings(path / FILE_NAME), Store.open_file(path / "store.sqlite"))
+        settings = load_settings(path / FILE_NAME)
+        return cls(path, settings, open_store(path, settings))
 
     def close(self) -> None:
         """Give the store's connections back."""
@@ -351,7 +354,7 @@ class Workspace:
         self, step: str, *, as_of: date, parameters: Mapping[str, Any] | None = None, seed: int | None = None
     ) -> Iterator[Run]:
         """One atomic unit of work: all its tables become visible at the end of the block, or none."""
-        with hold_lease(self.warehouse_folder):
+        with room_explained(), hold_lease(self.warehouse_folder):
             session, snapshot = self._open_session(step)
             run = Run(
                 session,

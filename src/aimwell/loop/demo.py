@@ -7,15 +7,18 @@ An interrupted demo goes on where it stopped.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
 
 from aimwell.core.errors import Conflict
 from aimwell.core.steps import StepResult
 from aimwell.core.text import say
+from aimwell.core.time import zone
 from aimwell.deployment.channels.smtp import Server, SmtpChannel
 from aimwell.deployment.sink import Sink
 from aimwell.engine.settings import FILE_NAME, Settings, check_settings
@@ -29,6 +32,7 @@ from aimwell.loop.simulated_market import SimulatedMarket
 
 FIRST_DAY = date(2017, 7, 31)
 DAYS = 28
+MORNING = time_of_day(10, 0)
 
 
 def run_demo(out: Path, *, rounds: int, seed: int, progress: Progress) -> dict[str, Any]:
@@ -70,9 +74,17 @@ def _run_demo_wave(workspace: Workspace, wave: Wave, market: SimulatedMarket, pr
     with _open_mail(workspace, wave) as channel:
 
         def send(opened: Workspace, planned: Wave, report: Progress) -> StepResult:
-            return launch_through(opened, planned, report, channels={"email": channel})
+            clock = _start_clock(planned, opened.settings.business.zone)
+            return launch_through(opened, planned, report, channels={"email": channel}, clock=clock)
 
         run_wave(workspace, wave, send=send, market=market, progress=progress)
+
+
+def _start_clock(wave: Wave, zone_name: str) -> Callable[[], float]:
+    """A clock that starts on the morning of the wave's own day: quiet hours and caps are those of that day."""
+    morning = datetime.combine(wave.as_of, MORNING, zone(zone_name)).timestamp()
+    began = time.monotonic()
+    return lambda: morning + time.monotonic() - began
 
 
 @contextmanager

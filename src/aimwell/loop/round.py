@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
@@ -106,11 +107,23 @@ def launch_plan(workspace: Workspace, wave: Wave, progress: Progress) -> StepRes
 
 
 def launch_through(
-    workspace: Workspace, wave: Wave, progress: Progress, *, channels: Mapping[str, Channel] | None
+    workspace: Workspace,
+    wave: Wave,
+    progress: Progress,
+    *,
+    channels: Mapping[str, Channel] | None,
+    clock: Callable[[], float] = time.time,
 ) -> StepResult:
-    """``launch_plan`` with other ways out than the workspace's own."""
+    """``launch_plan`` with other ways out than the workspace's own, and by another clock."""
     try:
-        return launch(workspace, plan_id=wave.plan_id, as_of=wave.as_of, progress=progress, channels=channels)
+        return launch(
+            workspace,
+            plan_id=wave.plan_id,
+            as_of=wave.as_of,
+            progress=progress,
+            channels=channels,
+            clock=clock,
+        )
     except (Conflict, NotAllowed, NotReady) as error:
         reasons = (error.message,) if error.remedy is None else (error.message, error.remedy)
         return StepResult("deployment", "skipped", {"plan_id": wave.plan_id, "wave": wave.name}, reasons)

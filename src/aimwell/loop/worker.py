@@ -2,9 +2,11 @@
 
 Every second hot rows are moved into files; now and then files are merged, what messages say about people is brought
 in, tags and events are published, and files that nobody needs are deleted. Membership of segments follows the events,
-and windows of segments expire when their day begins. Tasks stand in lanes, each a thread of its own, so that no file
-keeps an event waiting; the lane of large files leaves the processor to the others. Each task stands for itself: one
-that finds another process at work, or cannot be done for now, tries again at its next turn. Several workers may run.
+and windows of segments expire when their day begins. Journeys go on, deliveries go out, campaigns start at their
+instant, and what recipients answered comes in (``loop.outward``). Tasks stand in lanes, each a thread of its own, so
+that no file keeps an event waiting; the lane of large files leaves the processor to the others. Each task stands for
+itself: one that finds another process at work, or cannot be done for now, tries again at its next turn. Several workers
+may run.
 """
 
 from __future__ import annotations
@@ -23,10 +25,22 @@ from aimwell.analysis.schedule import find_next_due, refresh_due
 from aimwell.core.errors import Conflict, NotReady
 from aimwell.core.time import now
 from aimwell.data.event_profiles import merge_profiles
+from aimwell.deployment.journeys.advance import find_due as find_journey
+from aimwell.deployment.schedule import find_next_launch, launch_due
 from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.published import publish
 from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Workspace
+from aimwell.loop.outward import (
+    check_ledger,
+    deliver,
+    find_delivery,
+    hand_over,
+    hear_back,
+    move_journeys,
+    take_mail,
+)
+from aimwell.loop.retention import forget_old
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,14 @@ TASKS = (
     Task("move", 1.0, _compact),
     Task("log", 1.0, _tidy),
     Task("profiles", 20.0, merge_profiles),
+    Task("journeys", 0.2, move_journeys, lane="journeys", find_due=find_journey),
+    Task("deliveries", 0.2, deliver, lane="deliveries", find_due=find_delivery),
+    Task("launches", 1.0, launch_due, lane="campaigns", find_due=find_next_launch),
+    Task("answers", 1.0, hear_back, lane="answers"),
+    Task("bounces", 60.0, take_mail, lane="answers"),
+    Task("handover", 120.0, hand_over, lane=_LARGE),
+    Task("sums", 3600.0, check_ledger, lane=_LARGE),
+    Task("retention", 3600.0, forget_old, lane=_LARGE),
     Task("merge", 10.0, _merge, lane=_LARGE),
     Task("publish", 60.0, _publish, lane=_LARGE),
     Task("vacuum", 300.0, _vacuum, lane=_LARGE),
@@ -186,10 +208,17 @@ def _repeat(
 
 def _take_turn(task: Task, workspace: Workspace, tally: Tally, clock: Callable[[], datetime]) -> datetime:
     """Do the task if there is something to do; when to look again."""
-    if _is_due(task, workspace, clock()):
-        _act(task, workspace, tally)
     latest = clock() + timedelta(seconds=task.every)
-    due = task.find_due(workspace) if task.find_due else None
+    try:
+        if _is_due(task, workspace, clock()):
+            _act(task, workspace, tally)
+        due = task.find_due(workspace) if task.find_due else None
+    except NotReady as error:
+        # The store could not be asked (a database that is being restarted).
+        if tally.tell is None:
+            raise
+        tally.tell(error)
+        return latest
     # What is due still could not be done, or another process is at it.
     return latest if due is None or due <= clock() else min(due, latest)
 

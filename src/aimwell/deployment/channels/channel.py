@@ -33,16 +33,25 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is known after a handover. ``code`` is a reason of ``policy.REASONS`` or the provider's own."""
+    """What is known after a handover. ``code`` is a reason of ``policy.REASONS`` or the provider's own.
+
+    ``retry_after``: the provider (or our own pacing of it) asks not to be tried again for so many seconds. With the
+    code ``rate_limited`` nothing was said to the provider at all, so it was no attempt.
+    """
 
     outcome: Outcome
     code: str | None = None
     provider_id: str | None = None
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message, ready to go. ``details`` are further named values that a channel may write (best hour, offer)."""
+    """One message, ready to go. ``details`` are further named values that a channel may write (best hour, offer).
+
+    ``headers`` are added to a mail; a header that the mail has anyway stays as it is. ``link_base`` is where links
+    that are made for this message lead.
+    """
 
     delivery_id: str
     plan_id: str
@@ -55,6 +64,8 @@ class Message:
     name: str = ""
     unsubscribe_url: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    link_base: str = ""
 
 
 class Channel(Protocol):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aimwell.core.spreadsheet import guard_cell
 from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
+from aimwell.deployment.channels.letters import LINES, arrange_address, make_reference
 from aimwell.deployment.channels.sms import measure_sms
 from aimwell.engine.files import sync_folder
 
@@ -88,8 +89,9 @@ class OutboxChannel(Channel):
         text.write(_BOM)
         writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow(self.layout.columns)
-        for _, row in sorted(self._read_rows(names).items()):
-            writer.writerow([guard_cell(row.get(column, "")) for column in self.layout.columns])
+        for number, (_, row) in enumerate(sorted(self._read_rows(names).items()), 1):
+            cells = {"sequence": str(number), **row}
+            writer.writerow([guard_cell(cells.get(column, "")) for column in self.layout.columns])
         return text.getvalue()
 
 
@@ -119,13 +121,17 @@ def _fill_call(message: Message) -> Mapping[str, str]:
 
 
 def _fill_mail(message: Message) -> Mapping[str, str]:
+    block = arrange_address(message.name, message.recipient)
     return {
+        "reference": make_reference(message.delivery_id),
         "customer_id": message.customer_id,
         "name": message.name,
         "address": message.recipient,
+        "postcode": block.postcode,
         "offer": message.details.get("offer", ""),
         "subject": message.subject,
         "text": message.text,
+        **dict(zip(LINES, block.lines, strict=False)),
     }
 
 
@@ -135,8 +141,15 @@ CALL = Layout(
     ("delivery_id", "customer_id", "phone", "name", "best_hour", "reason", "offer", "products", "script"),
     _fill_call,
 )
+# The sequence counts the rows of the file as it stands; the reference is the letter's for ever, and comes back with
+# what could not be delivered.
 MAIL = Layout(
-    "mail.csv", ("delivery_id", "customer_id", "name", "address", "offer", "subject", "text"), _fill_mail
+    "mail.csv",
+    (
+        *("sequence", "reference", "delivery_id", "customer_id", "name", "address"),
+        *(*LINES, "postcode", "offer", "subject", "text"),
+    ),
+    _fill_mail,
 )
 LAYOUTS: dict[str, Layout] = {"sms": SMS, "call": CALL, "mail": MAIL}
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-import aimwell.engine.hot_tables  # adds its tables to METADATA
-import aimwell.engine.ledger_tables
-import aimwell.engine.live_tables
-import aimwell.engine.privacy_tables
-import aimwell.engine.store_tables  # noqa: F401  (the same)
+import aimwell.engine.store  # noqa: F401  (adds all tables to METADATA)
 from aimwell.engine.store_metadata import METADATA
 
 context.configure(

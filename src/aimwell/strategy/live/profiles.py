@@ -6,10 +6,13 @@ Made when a live day is opened (``opening``), read when the customer comes. Read
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import sqlalchemy as sa
 
@@ -25,8 +28,7 @@ _CHUNK = 1_000
 _KEYS = ("channels", "actions", "profit")
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """What one action is worth for the customer; money."""
 
     profit: float
@@ -38,7 +40,10 @@ class Pair:
     """What is taken off before it competes, for caution and contact pressure."""
 
 
-@dataclass(frozen=True)
+_PAIRS = msgspec.json.Decoder(dict[str, Pair])
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One customer on a live day. An action without a pair is not possible, or nothing is known of it."""
 
@@ -88,6 +93,33 @@ def _round(amount: float) -> float:
     return round(float(amount), 6)
 
 
+def read_profiles(store: Store, plan_id: str, customers: Sequence[str]) -> dict[str, Profile]:
+    """The profiles of those customers with whom the day was opened, in one query."""
+    with store.snapshot() as connection:
+        unpack = "json_each" if connection.dialect.name == "sqlite" else "json_array_elements_text"
+        value = ":people" if connection.dialect.name == "sqlite" else "CAST(:people AS JSON)"
+        query = sa.text(
+            "SELECT customer_id, segment, prior_contacts, CAST(pairs AS TEXT) AS pairs FROM live_profiles "
+            f"WHERE plan_id = :plan AND customer_id IN (SELECT value FROM {unpack}({value}))"
+        )
+        values = {"plan": plan_id, "people": json.dumps(list(customers))}
+        rows = connection.execute(query, values).all()
+    return {
+        customer: Profile(customer, segment, prior, _PAIRS.decode(pairs))
+        for customer, segment, prior, pairs in rows
+    }
+
+
+def refuse_unknown(customer_id: str) -> BadInput:
+    """A customer whom the day does not know."""
+    return BadInput(
+        "strategy.unknown_live_customer",
+        say("The customer '{customer}' was not known when the live day was opened.", customer=customer_id),
+        remedy=say("Check the customer's number; new customers are known to the next day that is opened."),
+        where={"column": "customer_id", "value": customer_id},
+    )
+
+
 def read_profile(store: Store, plan_id: str, customer_id: str) -> Profile:
     """The customer's profile; BadInput where the day was opened without the customer, NotReady without profiles."""
     columns = LIVE_PROFILES.c
@@ -104,16 +136,7 @@ def read_profile(store: Store, plan_id: str, customer_id: str) -> Profile:
             where={"value": plan_id},
         )
     if row is None:
-        raise BadInput(
-            "strategy.unknown_live_customer",
-            say(
-                "The customer '{customer}' was not known when the live day was opened.", customer=customer_id
-            ),
-            remedy=say(
-                "Check the customer's number; new customers are known to the next day that is opened."
-            ),
-            where={"column": "customer_id", "value": customer_id},
-        )
+        raise refuse_unknown(customer_id)
     pairs = {name: Pair(*numbers) for name, numbers in row.pairs.items()}
     return Profile(row.customer_id, row.segment, row.prior_contacts, pairs)
 
@@ -131,16 +154,32 @@ def make_context(
     ``given`` may say what is known only now: ``channels`` and ``actions`` (lists: no others are possible), ``profit``
     (action → expected profit, money, in place of the profile's). BadInput for anything else.
     """
-    told = check_context(plan, given or {})
-    values = np.full(len(plan.actions), -np.inf)
-    costs = np.zeros(len(plan.actions), dtype=np.int64)
-    for place, action in enumerate(plan.actions):
-        pair = profile.pairs.get(action)
-        if pair is None or not told.allows(plan, place):
-            continue
-        values[place] = told.profit.get(action, pair.profit) - pair.handicap
-        costs[place] = pair.cost_cents
-    return Context(request_id, values, costs, profile.segment, at_ms, profile.prior_contacts)
+    if given:
+        told = check_context(plan, given)
+        pairs = [
+            (told.profit.get(action, pair.profit) - pair.handicap, pair.cost_cents)
+            if (pair := profile.pairs.get(action)) is not None and told.allows(plan, place)
+            else _IMPOSSIBLE
+            for place, action in enumerate(plan.actions)
+        ]
+    else:
+        known = profile.pairs.get
+        pairs = [
+            _IMPOSSIBLE if (pair := known(action)) is None else (pair[0] - pair[3], pair[2])
+            for action in plan.actions
+        ]
+    values, costs = zip(*pairs, strict=True)
+    return Context(
+        request_id,
+        np.array(values, dtype=np.float64),
+        np.array(costs, dtype=np.int64),
+        profile.segment,
+        at_ms,
+        profile.prior_contacts,
+    )
+
+
+_IMPOSSIBLE = (-math.inf, 0)
 
 
 @dataclass(frozen=True)

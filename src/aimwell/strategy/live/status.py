@@ -49,6 +49,25 @@ def find_live_plan(store: Store, name: str | None = None) -> str:
     return str(found)
 
 
+def find_open_plan(store: Store, now_ms: int) -> str:
+    """The live plan by which decisions are made at ``now_ms``, the newest of several; NotReady when there is none."""
+    columns = LIVE_PLANS.c
+    query = (
+        sa.select(columns.plan_id, columns.body)
+        .where(columns.closed_at.is_(None))
+        .order_by(columns.day.desc(), columns.opened_turn.desc())
+    )
+    with store.snapshot() as connection:
+        for row in connection.execute(query):
+            if row.body["starts_ms"] <= now_ms < row.body["ends_ms"]:
+                return str(row.plan_id)
+    raise NotReady(
+        "strategy.no_open_live_day",
+        say("No live day is open now."),
+        remedy=say("Open one with: aimwell strategy live open"),
+    )
+
+
 def describe_day(store: Store, plan: LivePlan, now_ms: int) -> dict[str, Any]:
     """The day's figures at ``now_ms``; texts in both languages."""
     with store.snapshot() as connection:

@@ -1,0 +1,66 @@
+"""``create_app``: everything that is served over HTTP for one workspace, as a Starlette application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from aimwell.core.text import Language
+from aimwell.data.event_queue import MOST_WAITING, EventQueue
+from aimwell.engine.workspace import Workspace
+from aimwell.service.decide import Decisions
+from aimwell.service.exchange import Doors, Endpoint
+from aimwell.service.health import Health
+from aimwell.service.hooks import Hooks
+from aimwell.service.inbox import Inbox
+from aimwell.service.intake import Intake
+from aimwell.service.keys import KnownKeys
+from aimwell.service.metrics import Metrics
+from aimwell.service.openapi import build_description
+from aimwell.service.pages import Pages
+from aimwell.service.rates import Rates
+from aimwell.service.routes import Rooms, Routes, list_routes
+
+
+def create_app(workspace: Workspace, *, most_waiting: int = MOST_WAITING) -> Starlette:
+    """The application; at most ``most_waiting`` events wait for a commit, and more are sent away with 429.
+
+    What it holds is open from the beginning of its lifespan to its end, at which everything that was taken is written.
+    """
+    queue = EventQueue(workspace, most_waiting=most_waiting)
+    doors = Doors(KnownKeys(workspace.store), Rates(), Metrics(workspace.store, lambda: queue.depth))
+    decisions = Decisions(workspace)
+    routes: dict[str, Any] = {}
+    health = Health(workspace.store, lambda language: _describe(routes, language))
+    intake = Intake(queue)
+    pages, hooks = Pages(workspace), Hooks(workspace, intake)
+    routes.update(list_routes(Rooms(intake, decisions, Inbox(workspace), pages, hooks, health)))
+
+    @asynccontextmanager
+    async def live(_: Starlette) -> AsyncIterator[None]:
+        with queue:
+            yield
+            # Nobody asks any more; what waits is decided and written before the process ends.
+            await asyncio.to_thread(decisions.close)
+
+    app = Starlette(
+        routes=[Route(path, Endpoint(doors, path, methods)) for path, methods in routes.items()],
+        lifespan=live,
+    )
+    app.router.default = Endpoint(doors, "unknown", {})
+    # A redirect to another spelling of the path would take its host from the request.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _describe(routes: Routes, language: Language) -> dict[str, Any]:
+    told = {
+        path: {method: operation.description for method, operation in methods.items()}
+        for path, methods in routes.items()
+    }
+    return build_description(told, language)

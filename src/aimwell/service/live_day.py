@@ -1,0 +1,198 @@
+"""The live day of one process: its decider, and many questions answered in one transaction.
+
+Everything here blocks, and runs in a thread of ``service.gathering``. Reads and writes what ``strategy.live`` does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aimwell.core.errors import AimwellError
+from aimwell.engine.workspace import Workspace
+from aimwell.strategy.live.answer import Moment, explain_decision
+from aimwell.strategy.live.decide import LiveDecider
+from aimwell.strategy.live.profiles import (
+    Profile,
+    check_context,
+    make_context,
+    read_profile,
+    read_profiles,
+    refuse_unknown,
+)
+from aimwell.strategy.live.requests import Decision, Request
+from aimwell.strategy.live.settle import Outcome, Settlement
+from aimwell.strategy.live.status import find_live_plan, find_open_plan
+
+FRESH_SECONDS = 1.0
+"""So long a day that was found open is taken for open; a closed one decides nothing all the same."""
+_MOST_DECIDERS = 4
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who is here, and what is known now."""
+
+    customer_id: str
+    request_id: str
+    context: Mapping[str, Any]
+    explain: bool = False
+    plan_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The decision, of which day, and why where that was asked."""
+
+    plan_id: str
+    decision: Decision
+    confirm_until_ms: int | None
+    explanation: Mapping[str, Any] | None = None
+
+
+class LiveDay:
+    """Decides by the day that is open, and by another where the question names one."""
+
+    def __init__(self, workspace: Workspace, *, clock: Callable[[], float] = time.time) -> None:
+        self._workspace = workspace
+        self._clock = clock
+        self._deciders: dict[str, LiveDecider] = {}
+        self._open: tuple[float, str] | None = None
+
+    def decide(self, questions: Sequence[Question]) -> list[Decided | Exception]:
+        """For each question its decision, durable, or what is wrong with it."""
+        answers: list[Decided | Exception | None] = [None] * len(questions)
+        plans: dict[str | None, list[int]] = {}
+        for place, question in enumerate(questions):
+            if question.explain:
+                answers[place] = _try(self._explain, question)
+            else:
+                plans.setdefault(question.plan_id, []).append(place)
+        for plan_id, places in plans.items():
+            some = [questions[place] for place in places]
+            for place, answer in zip(places, self._decide_some(plan_id, some), strict=True):
+                answers[place] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def settle(self, outcomes: Sequence[tuple[Outcome, str | None]]) -> list[Settlement | Exception]:
+        """For each outcome (and the day that it is of, if told) what stands, or what is wrong with it."""
+        answers: list[Settlement | Exception | None] = [None] * len(outcomes)
+        by_plan: dict[str | None, list[int]] = {}
+        for place, (_, plan_id) in enumerate(outcomes):
+            by_plan.setdefault(plan_id, []).append(place)
+        for plan_id, places in by_plan.items():
+            self._settle_some(plan_id, places, outcomes, answers)
+        return [answer for answer in answers if answer is not None]
+
+    def _decide_some(
+        self, plan_id: str | None, questions: Sequence[Question]
+    ) -> Sequence[Decided | Exception]:
+        try:
+            decider = self._find_decider(plan_id)
+            name = decider.plan.plan_id
+            profiles = read_profiles(self._workspace.store, name, [one.customer_id for one in questions])
+            if not profiles:
+                # Of a day that knows nobody something else is said than of a customer whom it does not know.
+                read_profile(self._workspace.store, name, questions[0].customer_id)
+        except AimwellError as problem:
+            return [problem] * len(questions)
+        now_ms = int(self._clock() * 1000)
+        answers: list[Decided | Exception | None] = []
+        asked: list[Request] = []
+        for question in questions:
+            made = _try(_make_request, decider, profiles.get(question.customer_id), question, now_ms)
+            answers.append(made if isinstance(made, Exception) else None)
+            if not isinstance(made, Exception):
+                asked.append(made)
+        told = iter(decider.decide_together(asked) if asked else ())
+        until = decider.plan.hold_ms
+        return [_pack(name, next(told), now_ms, until) if answer is None else answer for answer in answers]
+
+    def _explain(self, question: Question) -> Decided:
+        """One question by itself: what was used before it is known for certain."""
+        decider = self._find_decider(question.plan_id)
+        plan, store = decider.plan, self._workspace.store
+        profile = read_profile(store, plan.plan_id, question.customer_id)
+        now_ms = int(self._clock() * 1000)
+        asked = _make_request(decider, profile, question, now_ms)
+        answer = decider.decide_together([asked])[0]
+        if isinstance(answer, AimwellError):
+            raise answer
+        used = decider.read_used() if answer.repeated else decider.before
+        currency = self._workspace.settings.business.currency
+        moment = Moment(answer, profile, check_context(plan, question.context), used, now_ms, currency)
+        decided = _pack(plan.plan_id, answer, now_ms, plan.hold_ms)
+        assert isinstance(decided, Decided)
+        return Decided(
+            decided.plan_id, answer, decided.confirm_until_ms, explain_decision(store, plan, moment)
+        )
+
+    def _settle_some(
+        self,
+        plan_id: str | None,
+        places: Sequence[int],
+        outcomes: Sequence[tuple[Outcome, str | None]],
+        answers: list[Settlement | Exception | None],
+    ) -> None:
+        try:
+            decider = self._open_decider(plan_id or find_live_plan(self._workspace.store))
+        except AimwellError as problem:
+            for place in places:
+                answers[place] = problem
+            return
+        others: dict[str, list[int]] = {}
+        for place, answer in zip(
+            places, decider.settle([outcomes[place][0] for place in places]), strict=True
+        ):
+            answers[place] = answer
+            if plan_id is None and isinstance(answer, AimwellError) and answer.code == _OTHER_PLAN:
+                # Shown after midnight, it is of yesterday's day.
+                others.setdefault(str(answer.where["value"]), []).append(place)
+        for other, theirs in others.items():
+            self._settle_some(other, theirs, outcomes, answers)
+
+    def _find_decider(self, plan_id: str | None) -> LiveDecider:
+        if plan_id is not None:
+            return self._open_decider(find_live_plan(self._workspace.store, plan_id))
+        at = self._clock()
+        if self._open is None or not 0 <= at - self._open[0] < FRESH_SECONDS:
+            self._open = None
+            self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
+        return self._open_decider(self._open[1])
+
+    def _open_decider(self, plan_id: str) -> LiveDecider:
+        found = self._deciders.get(plan_id)
+        if found is None:
+            if len(self._deciders) >= _MOST_DECIDERS:
+                self._deciders.pop(next(iter(self._deciders)))
+            found = LiveDecider(self._workspace.store, plan_id, clock=self._clock)
+            self._deciders[plan_id] = found
+        return found
+
+
+_OTHER_PLAN = "strategy.other_live_plan"
+
+
+def _make_request(decider: LiveDecider, profile: Profile | None, question: Question, now_ms: int) -> Request:
+    if profile is None:
+        raise refuse_unknown(question.customer_id)
+    context = make_context(decider.plan, profile, question.request_id, question.context, at_ms=now_ms)
+    return question.customer_id, context
+
+
+def _try(act: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return act(*arguments)
+    except AimwellError as problem:
+        return problem
+
+
+def _pack(
+    plan_id: str, answer: Decision | AimwellError, now_ms: int, hold_ms: int | None
+) -> Decided | Exception:
+    if isinstance(answer, AimwellError):
+        return answer
+    until = None if hold_ms is None or answer.action_id is None else now_ms + hold_ms
+    return Decided(plan_id, answer, until)

@@ -1,0 +1,121 @@
+"""Three workers on one ledger, killed at random, on both databases; and clocks that are moved by an hour."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
+from aimwell.deployment.channels.mime import identify_mail
+from aimwell.deployment.ledger import Ledger, Terms
+from aimwell.deployment.sending import work
+from aimwell.deployment.sink import Sink
+from aimwell.engine.store import Store
+from tests.deployment.scene import SENDER, compose, count, fill, open_ledger, open_store
+from tests.deployment.stores import BOTH, find_address
+from tests.faults.sender import TERMS
+from tests.postgres import postgres  # noqa: F401 (a fixture)
+
+SCRIPT = Path(__file__).with_name("sender.py")
+MAILS, WORKERS, KILLS, CONNECTIONS = 400, 3, 8, 4
+
+
+def start(address: str, port: int, kind: str, folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), address, str(port), kind, str(folder), str(CONNECTIONS)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def kill_some(address: str, port: int, kind: str, folder: Path, ledger: Ledger, chance: random.Random) -> int:
+    """Keep three workers at it; kill one after the other while mails are left. How many were killed."""
+    workers = [start(address, port, kind, folder) for _ in range(WORKERS)]
+    killed = 0
+    try:
+        while killed < KILLS and count(ledger).get("queued", 0) + count(ledger).get("leased", 0) > 60:
+            place = chance.randrange(WORKERS)
+            stdout = workers[place].stdout
+            assert stdout is not None
+            stdout.readline()
+            time.sleep(chance.random() * 0.25)
+            killed += workers[place].poll() is None
+            workers[place].kill()
+            workers[place].wait()
+            stdout.close()
+            workers[place] = start(address, port, kind, folder)
+        assert [worker.wait(120) for worker in workers] == [0] * WORKERS
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+            if worker.stdout is not None:
+                worker.stdout.close()
+    return killed
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("promise", ["C", "B"])
+def test_three_workers_lose_and_double_nothing(
+    tmp_path: Path, kind: str, promise: str, request: pytest.FixtureRequest
+) -> None:
+    address = find_address(kind, tmp_path, request)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    ledger = open_ledger(Store(address), terms=TERMS)
+    half = MAILS // 2
+    fill(ledger, [f"c{number}" for number in range(half)], plan="p1", priority=5)
+    fill(ledger, [f"d{number}" for number in range(half)], plan="p1", priority=9)
+    with Sink(folder) as sink:
+        killed = kill_some(address, sink.port, promise, folder, ledger, random.Random(kind + promise))
+        arrived = Counter(sink.message_ids)
+    rows = ledger.read_rows()
+    by_state = {state: {identify_mail(row["delivery_id"], SENDER) for row in rows if row["state"] == state}
+                for state in ("sent", "in_doubt")}  # fmt: skip
+    sent, doubt = by_state["sent"], by_state["in_doubt"]
+    assert killed > 0
+    assert len(sent) + len(doubt) == len(rows) == MAILS, "the sum of states is the audience"
+    assert max(arrived.values()) == 1, "silent duplicates"
+    assert sent <= set(arrived), "silent loss"
+    assert set(arrived) <= sent | doubt, "arrived without a record"
+    assert len(doubt) <= (CONNECTIONS * killed if promise == "C" else 0)
+
+
+class Moved(Channel):
+    """Moves the clock in the middle of a wave."""
+
+    promise = Promise.BLIND
+    window = 5
+
+    def __init__(self, by: float) -> None:
+        self.by, self.now, self.taken = by, 1_772_000_000.0, list[str]()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def deliver(self, message: Message) -> Receipt:
+        raise AssertionError
+
+    def deliver_batch(self, messages: Sequence[Message]) -> list[Receipt]:
+        self.taken += [message.delivery_id for message in messages]
+        if len(self.taken) == 15:
+            self.now += self.by
+        self.now += 0.01
+        return [Receipt(Outcome.SENT) for _ in messages]
+
+
+@pytest.mark.parametrize("by", [3600.0, -3600.0])
+def test_a_clock_that_is_moved_by_an_hour_loses_and_doubles_nothing(tmp_path: Path, by: float) -> None:
+    way = Moved(by)
+    ledger = open_ledger(open_store(tmp_path), terms=Terms(), clock=way)
+    fill(ledger, [f"c{number}" for number in range(60)])
+    work(ledger, plan_id="p1", channel_name="email", channel=way, compose=compose, wait=False)
+    # What the moved clock left held comes free as soon as its lease has run out by the new one.
+    way.now += Terms().lease * 3
+    work(ledger, plan_id="p1", channel_name="email", channel=way, compose=compose, wait=False)
+    assert count(ledger) == {"sent": 60}
+    assert sorted(way.taken) == sorted(set(way.taken)) and len(way.taken) == 60
