@@ -55,6 +55,9 @@ def create_app(workspace: Workspace, *, most_waiting: int = MOST_WAITING) -> Sta
     app.router.default = Endpoint(doors, "unknown", {})
     # A redirect to another spelling of the path would take its host from the request.
     app.router.redirect_slashes = False
+    # Starlette's own layers catch what endpoints raise: ours raise nothing (``service.exchange``), and each layer costs
+    # as much as finding the route.
+    app.middleware_stack = app.router
     return app
 
 
