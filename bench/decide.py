@@ -68,7 +68,7 @@ def main() -> None:
     """Print both loads, and at the end one line for programs."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--connections", type=int, default=512)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace, key = prepare(Path(folder) / "w")

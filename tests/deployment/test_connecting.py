@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from aimwell.core.errors import AimwellError, BadInput, NotAllowed, NotReady
-from aimwell.deployment.channels.channel import Outcome
+from aimwell.deployment.channels.channel import Message, Outcome
 from aimwell.deployment.channels.connecting import (
     connect_mail,
     connect_others,
@@ -20,8 +20,11 @@ from aimwell.deployment.channels.connecting import (
     take_bounces,
     take_report,
 )
+from aimwell.deployment.channels.smtp import SmtpChannel
+from aimwell.deployment.channels.unready import Unready
 from aimwell.deployment.channels.webhook import HookSecret, verify_hook
 from aimwell.deployment.sending import work
+from aimwell.deployment.ways import build_channels
 from aimwell.engine.settings import FILE_NAME, load_settings, write_settings
 from aimwell.engine.workspace import Workspace
 from tests.deployment.mails import compose
@@ -215,4 +218,17 @@ def test_a_mail_comes_back_and_the_next_campaign_leaves_the_customer_out(tmp_pat
         assert count(ledger, "p2") == {"sent": 1, "skipped": 1}
         assert count_reasons(ledger, "p2")["suppressed"] == 1
     assert len(keeper.taken) == 3
+    shop.close()
+
+
+def test_a_way_that_lacks_its_key_keeps_no_other_from_going_out(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path / "shop", '[push]\nsubject = "mailto:a@shop.example"\n')
+    ways = build_channels(shop)
+    assert isinstance(ways["push"], Unready) and ways["push"].problem.code == "deployment.secret_missing"
+    assert isinstance(ways["email"], SmtpChannel)
+    message = Message("d", "p", "c", "r", "t")
+    assert ways["push"].deliver(message).code == "connection_failed"
+    # Whatever a dead worker left there stays: nobody was asked.
+    found = ways["push"].find("d")
+    assert found is not None and found.outcome is Outcome.UNKNOWN
     shop.close()

@@ -110,6 +110,30 @@ def test_a_slow_provider_slows_no_other(workspace: Workspace, ledger: Ledger) ->
     assert count(ledger, "journey:x") == {"sent": 4}
 
 
+def test_a_long_queue_keeps_no_later_turn_waiting(workspace: Workspace, ledger: Ledger) -> None:
+    gate = threading.Event()
+    slow, quick = Recorder(gate=gate), Recorder()
+    fill(ledger, [f"c{number}" for number in range(40)], plan="journey:x", channel="email")
+    dispatcher = Dispatcher(workspace, {"email": slow, "web": quick}, {"journey:": Composer()})
+    dispatcher.turn()
+    fill(ledger, ["late"], plan="journey:x", channel="web")
+    assert (due := dispatcher.find_due()) is not None and due.timestamp() <= time.time()
+    dispatcher.turn()
+    until = time.monotonic() + 30
+    while not quick.taken and time.monotonic() < until:
+        time.sleep(0.01)
+    assert [message.customer_id for message in quick.taken] == ["late"] and not slow.taken
+    # The end: what is in flight is handed over and recorded, the rest is given back at once.
+    ending = threading.Thread(target=dispatcher.stop)
+    ending.start()
+    time.sleep(0.05)
+    gate.set()
+    ending.join(30)
+    assert not ending.is_alive() and len(slow.taken) == slow.window
+    assert count(ledger, "journey:x") == {"sent": slow.window + 1, "queued": 40 - slow.window}
+    assert dispatcher.turn() == slow.window + 1 and len(slow.taken) == slow.window
+
+
 def test_a_dead_provider_is_left_alone_for_longer_each_time(workspace: Workspace, ledger: Ledger) -> None:
     dead, well = Recorder(Receipt(Outcome.TEMPORARY, "connection_failed")), Recorder()
     fill(ledger, [f"c{number}" for number in range(12)], plan="journey:x", channel="email")

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from threading import Thread
+from queue import SimpleQueue
+from threading import Event, Thread
 
 from aimwell.deployment.calendar import place_evenly
 from aimwell.deployment.channels.channel import Channel
@@ -64,7 +65,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._workspace = workspace
-        self._channels = build_channels(workspace) | dict(channels or {})
+        self.channels = build_channels(workspace) | dict(channels or {})
         self._composers = dict(composers or {})
         self._campaigns = CampaignComposer(workspace)
         self._clock = clock
@@ -72,39 +73,78 @@ class Dispatcher:
         self._without = tuple(without)
         self._ledger = open_ledger(workspace, terms=terms, without=without, clock=clock)
         self._circuits: dict[str, Circuit] = {}
+        self._threads: dict[str, Thread] = {}
+        self._ended: SimpleQueue[Worked | BaseException] = SimpleQueue()
+        self._stop = Event()
 
     def dispatch(self) -> int:
-        """Hand over all that is due now; returns how many handovers were tried."""
-        due = {name for name, at in self._list_due().items() if at <= self._clock()}
-        for name in sorted(due - set(self._channels)):
-            self._ledger.skip_channel(name)
-        failures: list[BaseException] = []
-        worked: dict[str, Worked] = {}
+        """Hand over all that is due now, and wait for it; returns how many handovers were tried."""
+        self._start()
+        return self.finish()
 
-        def serve(name: str) -> None:
-            try:
-                worked[name] = self._serve(name)
-            except BaseException as error:
-                # The other channels go on; then the worker learns of it.
-                failures.append(error)
+    def turn(self) -> int:
+        """Begin what is due on channels that are not at work; how many handovers ended since the last turn.
 
-        threads = [Thread(target=serve, args=(name,), name=f"dispatch-{name}") for name in sorted(due)]
-        threads = [thread for thread in threads if thread.name.removeprefix("dispatch-") in self._channels]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
+        Nobody waits here: a long queue of one channel keeps no other, and no later turn.
+        """
+        self._start()
+        return self._collect()
+
+    def finish(self) -> int:
+        """Wait for what is under way; how many handovers ended since the last turn."""
+        for thread in list(self._threads.values()):
             thread.join()
-        if failures:
-            raise failures[0]
-        if "sms" in worked and self._workspace.settings.sms.way == "smpp":
-            with self._workspace.store.begin() as connection:
-                settle_doubts(connection, int(self._clock() * 1000))
-        return sum(turn.handed for turn in worked.values())
+        return self._collect()
+
+    def stop(self) -> None:
+        """Begin nothing more, and wait for what is in flight."""
+        self._stop.set()
+        for thread in list(self._threads.values()):
+            thread.join()
 
     def find_due(self) -> datetime | None:
-        """When something is due on a provider that is not left alone; None when nothing waits."""
-        first = min(self._list_due().values(), default=None)
+        """When something is due on a provider that is not left alone or at work; None when nothing waits."""
+        if not self._ended.empty():
+            return datetime.fromtimestamp(0, UTC)
+        first = min((at for name, at in self._list_due().items() if not self._is_at_work(name)), default=None)
         return None if first is None else datetime.fromtimestamp(first, UTC)
+
+    def _start(self) -> None:
+        due = {name for name, at in self._list_due().items() if at <= self._clock()}
+        for name in sorted(due - set(self.channels)):
+            self._ledger.skip_channel(name)
+        for name in sorted(due & set(self.channels)):
+            if not self._is_at_work(name) and not self._stop.is_set():
+                self._threads[name] = Thread(target=self._serve_apart, args=(name,), name=f"dispatch-{name}")
+                self._threads[name].start()
+
+    def _is_at_work(self, name: str) -> bool:
+        thread = self._threads.get(name)
+        return thread is not None and thread.is_alive()
+
+    def _collect(self) -> int:
+        """What ended meanwhile; the first failure is raised, once all were looked at."""
+        handed, failure = 0, None
+        while not self._ended.empty():
+            one = self._ended.get()
+            if isinstance(one, Worked):
+                handed += one.handed
+            else:
+                failure = failure or one
+        if failure is not None:
+            raise failure
+        return handed
+
+    def _serve_apart(self, name: str) -> None:
+        try:
+            self._ended.put(self._serve(name))
+        except BaseException as error:
+            # The other channels go on; this one is left alone for a while, and the worker learns why at its next turn.
+            self._note(name, Worked(unreachable=True))
+            self._ended.put(error)
+
+    def _note(self, name: str, worked: Worked) -> None:
+        self._circuits[name] = self._circuits.get(name, Circuit()).note(name, worked, self._clock())
 
     def _list_due(self) -> dict[str, float]:
         with self._workspace.store.snapshot() as connection:
@@ -113,7 +153,7 @@ class Dispatcher:
         return {name: max(at / 1000, self._circuits.get(name, Circuit()).until) for name, at in found.items()}
 
     def _serve(self, name: str) -> Worked:
-        way = self._channels[name]
+        way = self.channels[name]
         if isinstance(way, SmtpChannel):
             # A mail whose unsubscribe link leads nowhere must not leave this machine.
             require_address(way.server.host)
@@ -125,8 +165,12 @@ class Dispatcher:
             compose=lambda candidate: self._find_composer(candidate.plan_id).compose(candidate),
             prepare=self._prepare,
             wait=False,
+            stop=self._stop,
         )
-        self._circuits[name] = self._circuits.get(name, Circuit()).note(name, worked, self._clock())
+        self._note(name, worked)
+        if name == "sms" and self._workspace.settings.sms.way == "smpp":
+            with self._workspace.store.begin() as connection:
+                settle_doubts(connection, int(self._clock() * 1000))
         return worked
 
     def _prepare(self, candidates: Sequence[Candidate]) -> None:

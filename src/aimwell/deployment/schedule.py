@@ -5,14 +5,12 @@ Reads and writes the store's ``campaigns``, and what a launch reads and writes (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
 from aimwell.core.errors import BadInput, Conflict, NotAllowed, NotReady
 from aimwell.core.text import say
 from aimwell.core.time import business_day, now
 from aimwell.deployment.campaign import Campaign, Campaigns
-from aimwell.deployment.channels.channel import Channel
 from aimwell.deployment.ramp import Pace
 from aimwell.deployment.step import launch
 from aimwell.deployment.waves import load_wave
@@ -50,8 +48,8 @@ def set_pace(workspace: Workspace, plan_id: str, pace: Pace, *, by: str) -> Camp
     return campaign
 
 
-def launch_due(workspace: Workspace, channels: Mapping[str, Channel] | None = None) -> int:
-    """Launch every campaign whose instant has come; returns how many were launched.
+def launch_due(workspace: Workspace) -> int:
+    """Launch every campaign whose instant has come, into the ledger's queue; returns how many were launched.
 
     The start of one that may not run (no second person approved it, its pilot is undecided) is taken back and audited,
     so that it is not tried again every second.
@@ -61,7 +59,7 @@ def launch_due(workspace: Workspace, channels: Mapping[str, Channel] | None = No
     for campaign in campaigns.list_due(int(now().timestamp() * 1000)):
         day = campaign.start_on or business_day(now(), workspace.settings.business.zone)
         try:
-            launch(workspace, plan_id=campaign.plan_id, as_of=day, channels=channels, by=campaign.launched_by)
+            launch(workspace, plan_id=campaign.plan_id, as_of=day, by=campaign.launched_by, only_queue=True)
             # Only now: whoever died before leaves the rest of the launch to the next worker.
             campaigns.forget_start(campaign.plan_id)
             launched += 1

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Protocol
 
 from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
@@ -47,6 +48,8 @@ class Worked:
     others: int = 0
     unreachable: bool = False
     held: str | None = None
+    stop: Event = field(default_factory=Event, compare=False, repr=False)
+    """Once set, nothing more is begun; what is in flight ends."""
 
     @property
     def handed(self) -> int:
@@ -56,11 +59,13 @@ class Worked:
     @property
     def may_go_on(self) -> bool:
         """Whether more could be handed over now."""
-        return not self.unreachable and self.held is None
+        return not self.unreachable and self.held is None and not self.stop.is_set()
 
     def add(self, later: Worked) -> Worked:
         """Both together; how it ended is how the later one did."""
-        return Worked(self.sent + later.sent, self.others + later.others, later.unreachable, later.held)
+        return Worked(
+            self.sent + later.sent, self.others + later.others, later.unreachable, later.held, later.stop
+        )
 
     def count(self, receipts: Sequence[tuple[str, Receipt]]) -> None:
         """Add the receipts of a window; notes when the provider could not be reached at all."""
@@ -82,19 +87,20 @@ def work(
     report: Callable[[int], None] | None = None,
     prepare: Callable[[Sequence[Candidate]], None] | None = None,
     wait: bool = True,
+    stop: Event | None = None,
 ) -> Worked:
     """Work until nothing of the source is due on this channel and, with ``wait``, nobody holds a lease on it.
 
     ``plan_id`` None: all sources, the most valuable deliveries first. Leases of other workers are waited for: what they
     finish is theirs, what they lose is taken up. ``compose`` makes the message of a delivery; LookupError and
     ValueError close that delivery as failed (content_error). ``prepare`` is shown each reservation before. ``report``
-    gets the number of handovers so far. Ends early when the campaign is held or the provider is out of reach; the rest
-    then stays queued.
+    gets the number of handovers so far. Ends early when the campaign is held, the provider is out of reach or ``stop``
+    is set; the rest then stays queued.
     """
-    worked = Worked()
+    worked = Worked(stop=stop or Event())
     try:
         recovered = -math.inf
-        while worked.held is None and not worked.unreachable:
+        while worked.may_go_on:
             if time.monotonic() - recovered > ledger.terms.lease / 2:
                 _recover(ledger, plan_id, channel_name, channel)
                 recovered = time.monotonic()
@@ -153,7 +159,7 @@ def _hand_over_all(
                 report(worked.handed)
             # What policy said holds as long as the lease: whatever is left is judged anew.
             age = ledger.now_ms() - taken_at
-            if worked.unreachable or not 0 <= age < ledger.terms.lease * 1000 * _SAFE_SHARE:
+            if not worked.may_go_on or not 0 <= age < ledger.terms.lease * 1000 * _SAFE_SHARE:
                 break
     finally:
         # On the way out of an exception too: what is known is recorded, what was not tried is given back.

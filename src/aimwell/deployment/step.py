@@ -21,6 +21,7 @@ from aimwell.deployment.campaign import Campaign, Campaigns
 from aimwell.deployment.channels.channel import Channel
 from aimwell.deployment.channels.outbox import LAYOUTS, OutboxChannel
 from aimwell.deployment.channels.smtp import SmtpChannel
+from aimwell.deployment.channels.unready import Unready
 from aimwell.deployment.handover import write_tables
 from aimwell.deployment.ledger import Ledger, Terms
 from aimwell.deployment.ledger_rows import Intended, identify_delivery
@@ -51,6 +52,7 @@ def launch(
     terms: Terms | None = None,
     by: str | None = None,
     clock: Callable[[], float] = time.time,
+    only_queue: bool = False,
 ) -> StepResult:
     """Send the wave ``plan_id`` and return the figures of the ledger.
 
@@ -60,7 +62,7 @@ def launch(
     changed since its review is refused (NotReady), as are a paused (NotAllowed) or closed one (Conflict), a day
     outside the plan's window (BadInput), and a rollout whose pilot is undecided (NotReady) or was a no-go
     (NotAllowed). ``clock`` (seconds since 1970) is the ledger's; a plan whose window does not hold by it is replayed:
-    hours, holidays and slots are not kept, for they are long past.
+    hours, holidays and slots are not kept, for they are long past. ``only_queue``: the worker hands over.
     """
     wave = load_wave(workspace, plan_id)
     plan, addressees = wave.plan, wave.addressees
@@ -70,6 +72,9 @@ def launch(
         consents = read_consents(reader, plan_id, as_of=as_of, zone_name=zone_name)
         prior = read_prior_contacts(reader, as_of=as_of, cap_days=workspace.settings.contact.cap_days)
     ways = build_channels(workspace) | dict(channels or {})
+    for name in dict.fromkeys(item.channel for item in addressees):
+        if isinstance(way := ways.get(name), Unready):
+            raise way.problem
     mail = ways["email"]
     if isinstance(mail, SmtpChannel) and any(item.channel == "email" for item in addressees):
         require_address(mail.server.host)
@@ -84,7 +89,7 @@ def launch(
     carry_suppressions(workspace)
     ledger.enqueue([_intend(item, timing, prior, ways, wave) for item in addressees])
     composer = build_composer(workspace, wave, track=Tracker.open(workspace).track)
-    worked = _work_all(ledger, plan_id, ways, composer, progress or _stay_silent)
+    worked = {} if only_queue else _work_all(ledger, plan_id, ways, composer, progress or _stay_silent)
     with workspace.run("deployment", as_of=as_of, parameters={"plan_id": plan_id}) as run:
         write_tables(run, ledger.read_rows(), zone_name=zone_name)
     summary = describe_wave(workspace, ledger, plan, len(addressees))

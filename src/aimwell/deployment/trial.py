@@ -16,6 +16,7 @@ from aimwell.core.text import say
 from aimwell.core.time import business_day, now
 from aimwell.deployment.audience import Addressee, find_recipient
 from aimwell.deployment.channels.channel import Channel, Message
+from aimwell.deployment.channels.unready import Unready
 from aimwell.deployment.ledger_rows import Intended, identify_delivery
 from aimwell.deployment.policy import Candidate
 from aimwell.deployment.sending import work
@@ -58,6 +59,8 @@ def send_test(
     }
     ledger = open_ledger(workspace)
     way = (build_channels(workspace) | dict(channels or {})).get(model.channel)
+    if isinstance(way, Unready):
+        raise way.problem
     ledger.enqueue(items)
     if way is not None:
         work(

@@ -9,6 +9,7 @@ import time as clock_time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import time, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,10 +17,11 @@ from aimwell.core.money import to_cents
 from aimwell.deployment.calendar import Calendar, Quiet, check_country
 from aimwell.deployment.channels.calls import CallDesk
 from aimwell.deployment.channels.channel import Channel, Message, Outcome, Promise, Receipt
-from aimwell.deployment.channels.connecting import connect_mail, connect_others
+from aimwell.deployment.channels.connecting import connect_mail, list_others
 from aimwell.deployment.channels.inbox import InboxChannel
 from aimwell.deployment.channels.outbox import LAYOUTS, Layout, OutboxChannel
 from aimwell.deployment.channels.sms_ways import make_sms_channel
+from aimwell.deployment.channels.unready import open_channel
 from aimwell.deployment.ledger import Ledger, Terms
 from aimwell.deployment.policy import Cap, ContactRules
 from aimwell.engine.settings import ContactSettings, Settings
@@ -91,15 +93,23 @@ class Both(Channel):
 
 
 def build_channels(workspace: Workspace) -> dict[str, Channel]:
-    """The workspace's own ways out: what its settings connect, the inbox, the call desk, and files for the rest."""
+    """The workspace's own ways out: what its settings connect, the inbox, the call desk, and files for the rest.
+
+    One that cannot be opened (``Unready``) keeps no other from going out.
+    """
     ways: dict[str, Channel] = {name: SourceFiles(workspace, layout) for name, layout in LAYOUTS.items()}
     call = workspace.settings.channels.get("call")
     ways["call"] = Both(CallDesk(workspace.store, minutes=call.minutes if call else 0.0), ways["call"])
     ways["web"] = InboxChannel(workspace.store)
-    sms = make_sms_channel(workspace)
-    if sms is not None:
-        ways["sms"] = sms
-    return {"email": connect_mail(workspace), **ways, **connect_others(workspace)}
+    makers: dict[str, Callable[[], Channel]] = {"email": partial(connect_mail, workspace)}
+    if workspace.settings.sms.way != "file":
+        makers["sms"] = partial(_connect_sms, workspace, ways["sms"])
+    makers |= list_others(workspace)
+    return ways | {name: open_channel(name, make) for name, make in makers.items()}
+
+
+def _connect_sms(workspace: Workspace, file: Channel) -> Channel:
+    return make_sms_channel(workspace) or file
 
 
 def locate_outbox(workspace: Workspace, source: str) -> Path:

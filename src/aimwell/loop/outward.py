@@ -23,7 +23,6 @@ from aimwell.deployment.handover import Handover
 from aimwell.deployment.journeys.advance import advance
 from aimwell.deployment.journeys.composing import JourneyComposers
 from aimwell.deployment.reconciliation import check_sums
-from aimwell.deployment.ways import build_channels
 from aimwell.engine.workspace import Workspace
 from aimwell.loop.journey_decisions import JourneyDecisions
 from aimwell.loop.preferences import has_news, tell_warehouse
@@ -47,14 +46,18 @@ class PerWorkspace(Generic[T]):
             found = self._made[workspace] = self._make(workspace)
         return found
 
+    def forget(self, workspace: Workspace) -> T | None:
+        """That of ``workspace``, if one was made; the next one is made anew."""
+        return self._made.pop(workspace, None)
+
 
 def _open_dispatcher(workspace: Workspace) -> Dispatcher:
-    channels = build_channels(workspace)
-    for channel in channels.values():
+    dispatcher = Dispatcher(workspace, composers={"journey:": JourneyComposers(workspace)})
+    for channel in dispatcher.channels.values():
         if isinstance(channel, SmppChannel):
             # As long as the process lives: a daemon thread, whose connection the centre sees closed at its end.
             Thread(target=channel.listen, args=(Event(),), name="smpp-listen", daemon=True).start()
-    return Dispatcher(workspace, channels, composers={"journey:": JourneyComposers(workspace)})
+    return dispatcher
 
 
 _DISPATCHERS = PerWorkspace(_open_dispatcher)
@@ -68,8 +71,20 @@ def move_journeys(workspace: Workspace) -> int:
 
 
 def deliver(workspace: Workspace) -> int:
-    """Hand over what is due, of all sources."""
-    return _DISPATCHERS.find(workspace).dispatch()
+    """Begin to hand over what is due, of all sources; how many handovers ended since the last turn."""
+    return _DISPATCHERS.find(workspace).turn()
+
+
+def finish_deliveries(workspace: Workspace) -> int:
+    """Wait for those that are under way; how many ended."""
+    return _DISPATCHERS.find(workspace).finish()
+
+
+def stop_deliveries(workspace: Workspace) -> None:
+    """Begin none any more, and wait for those in flight."""
+    dispatcher = _DISPATCHERS.forget(workspace)
+    if dispatcher is not None:
+        dispatcher.stop()
 
 
 def find_delivery(workspace: Workspace) -> datetime | None:

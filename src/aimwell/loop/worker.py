@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Event, Thread, get_native_id
 from weakref import WeakKeyDictionary
@@ -35,9 +35,11 @@ from aimwell.loop.outward import (
     check_ledger,
     deliver,
     find_delivery,
+    finish_deliveries,
     hand_over,
     hear_back,
     move_journeys,
+    stop_deliveries,
     take_mail,
 )
 from aimwell.loop.retention import forget_old
@@ -54,6 +56,10 @@ class Task:
     """Tasks of one lane wait for each other."""
     find_due: Callable[[Workspace], datetime | None] | None = None
     """The instant at which there is something to do, if that is known: nothing is done before."""
+    finish: Callable[[Workspace], int] | None = None
+    """For what goes on after ``act``: wait for it."""
+    stop: Callable[[Workspace], None] | None = None
+    """The same at the worker's end, as soon as that is safe."""
 
 
 @dataclass
@@ -120,7 +126,15 @@ TASKS = (
     Task("log", 1.0, _tidy),
     Task("profiles", 20.0, merge_profiles),
     Task("journeys", 0.2, move_journeys, lane="journeys", find_due=find_journey),
-    Task("deliveries", 0.2, deliver, lane="deliveries", find_due=find_delivery),
+    Task(
+        "deliveries",
+        0.2,
+        deliver,
+        lane="deliveries",
+        find_due=find_delivery,
+        finish=finish_deliveries,
+        stop=stop_deliveries,
+    ),
     Task("launches", 1.0, launch_due, lane="campaigns", find_due=find_next_launch),
     Task("answers", 1.0, hear_back, lane="answers"),
     Task("bounces", 60.0, take_mail, lane="answers"),
@@ -144,6 +158,8 @@ def run_once(
     for task in tasks:
         while _is_due(task, workspace, now()) and _act(task, workspace, tally) and task.act is _compact:
             pass
+        if task.finish is not None:
+            _act(replace(task, act=task.finish), workspace, tally)
     return tally
 
 
@@ -184,6 +200,9 @@ def work(
             stop.set()
             for thread in threads:
                 thread.join()
+            for task in tasks:
+                if task.stop is not None:
+                    task.stop(workspace)
     if failures:
         raise failures[0]
     return tally

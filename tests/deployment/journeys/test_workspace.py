@@ -214,7 +214,7 @@ def test_a_simulation_says_how_many_come_where_and_when(shop: Workspace) -> None
     journey = welcome(entries=(EventEntry("ask", EventIs("Signed Up")),), nodes=nodes)
     events = make_events(journey, customers=200, start_ms=START, days=10, seed=1)
     done = simulate(
-        journey, events, WarehouseFacts(shop), start_ms=START, days=10, zone="Europe/Berlin"
+        journey, events, WarehouseFacts(shop), start_ms=START, days=10, zone="Europe/Berlin", tick_ms=3 * HOUR
     ).to_dict()
     assert done["simulated"] is True and done["arms"]["treatment"]["entered"] == 200
     by_node = {row["node"]: row["treatment"] for row in done["nodes"]}
@@ -224,7 +224,7 @@ def test_a_simulation_says_how_many_come_where_and_when(shop: Workspace) -> None
     assert 5 < by_node["thank"]["entered"] < 80
     assert done["times"]["mail"]["first"] > done["times"]["ask"]["first"]
     again = simulate(
-        journey, events, WarehouseFacts(shop), start_ms=START, days=10, zone="Europe/Berlin"
+        journey, events, WarehouseFacts(shop), start_ms=START, days=10, zone="Europe/Berlin", tick_ms=3 * HOUR
     ).to_dict()
     assert {row["node"]: row["treatment"] for row in again["nodes"]} == by_node
     # Nothing of it is in the workspace.

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from aimwell.core.errors import BadInput, NotAllowed, NotReady
@@ -89,22 +91,39 @@ def load_signers(workspace: Workspace) -> list[Signer]:
 
 
 def connect_others(workspace: Workspace) -> dict[str, Channel]:
-    """``webhook``, ``push`` and ``robot:<name>``, as far as the settings name them."""
+    """``webhook``, ``push`` and ``robot:<name>``, as far as the settings name them; raises what one of them lacks."""
+    return {name: make() for name, make in list_others(workspace).items()}
+
+
+def list_others(workspace: Workspace) -> dict[str, Callable[[], Channel]]:
+    """What opens each of them."""
     settings = workspace.settings
-    channels: dict[str, Channel] = {}
+    makers: dict[str, Callable[[], Channel]] = {}
     if settings.webhook.url:
-        poster = _open_poster(workspace, reuse=True)
-        _check_address(settings.webhook.url, poster)
-        keys = read_secrets(_require(settings, "webhook_secret"))
-        channels["webhook"] = WebhookChannel(settings.webhook.url, keys, poster)
+        makers["webhook"] = partial(_connect_webhook, workspace)
     if settings.push.subject:
-        key = SenderKey.read(_require(settings, "push_key"))
-        push = settings.push
-        terms = PushTerms(push.subject, ttl=int(push.ttl_hours * 3600), urgency=push.urgency)
-        channels["push"] = PushChannel(key, terms, _open_poster(workspace))
+        makers["push"] = partial(_connect_push, workspace)
     for name in settings.robots:
-        channels[f"{ROBOT_PREFIX}{name}"] = RobotChannel(_find_robot(settings, name), _open_poster(workspace))
-    return channels
+        makers[f"{ROBOT_PREFIX}{name}"] = partial(_connect_robot, workspace, name)
+    return makers
+
+
+def _connect_webhook(workspace: Workspace) -> Channel:
+    settings, poster = workspace.settings, _open_poster(workspace, reuse=True)
+    _check_address(settings.webhook.url, poster)
+    keys = read_secrets(_require(settings, "webhook_secret"))
+    return WebhookChannel(settings.webhook.url, keys, poster)
+
+
+def _connect_push(workspace: Workspace) -> Channel:
+    push = workspace.settings.push
+    key = SenderKey.read(_require(workspace.settings, "push_key"))
+    terms = PushTerms(push.subject, ttl=int(push.ttl_hours * 3600), urgency=push.urgency)
+    return PushChannel(key, terms, _open_poster(workspace))
+
+
+def _connect_robot(workspace: Workspace, name: str) -> Channel:
+    return RobotChannel(_find_robot(workspace.settings, name), _open_poster(workspace))
 
 
 def take_bounces(workspace: Workspace, place: Path | None = None) -> Counter[str]:
