@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aimwell.core.errors import AimwellError
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS
+from aimwell.engine.permissions import go_on, halt
 from aimwell.engine.store import Store
 from aimwell.strategy.live.decide import LiveDecider
 from aimwell.strategy.live.plan import LivePlan, close_plan
@@ -145,6 +146,19 @@ def test_a_closed_day_decides_nothing_but_still_hears_what_was_shown(store: Stor
     assert isinstance(known, Decision) and known.repeated
     assert tell(decider.settle([Outcome("r1", True)])) == ["confirmed"]
     assert len(check_books(store, decider.plan)) == 1
+
+
+def test_while_everything_is_halted_nothing_is_decided(store: Store) -> None:
+    decider = start(store)
+    decider.decide_together([ask("r1", "c1")])
+    with store.begin() as connection:
+        assert halt(connection, "ann")
+    new, known = decider.decide_together([ask("r2", "c2"), ask("r1", "c1")])
+    assert isinstance(new, AimwellError) and new.code == "strategy.live_halted"
+    assert isinstance(known, Decision) and known.repeated
+    with store.begin() as connection:
+        assert go_on(connection)
+    assert isinstance(decider.decide_together([ask("r2", "c2")])[0], Decision)
 
 
 def test_another_process_learns_what_was_given_back(store: Store) -> None:

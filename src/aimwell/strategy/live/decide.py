@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aimwell.core.errors import AimwellError
-from aimwell.engine.permissions import take_turn
+from aimwell.engine.permissions import find_halt, take_turn
 from aimwell.engine.store import Store
 from aimwell.strategy.live.kernels import (
     CHOSEN,
@@ -55,6 +55,7 @@ from aimwell.strategy.live.requests import (
     prepare,
     refuse_closed,
     refuse_erased,
+    refuse_halted,
     refuse_hour,
     refuse_reuse,
 )
@@ -189,9 +190,10 @@ class LiveDecider:
             inside = (batch.at >= plan.starts_ms) & (batch.at < plan.ends_ms)
             for index in np.flatnonzero((known < 0) & ~inside):
                 answers[batch.places[index]] = refuse_hour()
-            if is_closed(connection, plan.plan_id):
+            refuse = _find_refusal(connection, plan)
+            if refuse is not None:
                 for index in np.flatnonzero((known < 0) & inside):
-                    answers[batch.places[index]] = refuse_closed()
+                    answers[batch.places[index]] = refuse()
                 return
             batch = batch.take(np.flatnonzero((known < 0) & inside))
             if not len(batch):
@@ -240,6 +242,13 @@ class LiveDecider:
                 # Nothing was decided, or it is not known: whoever asks again under the same id learns which.
                 together.error = error
             together.done.set()
+
+
+def _find_refusal(connection: sa.Connection, plan: LivePlan) -> Callable[[], AimwellError] | None:
+    """Why nothing is decided at all, if so: the day is closed, or all contacts are halted."""
+    if is_closed(connection, plan.plan_id):
+        return refuse_closed
+    return refuse_halted if find_halt(connection) is not None else None
 
 
 class _LimitArrays:

@@ -265,6 +265,15 @@ def refuse_closed() -> Conflict:
     )
 
 
+def refuse_halted() -> Conflict:
+    """A request while all contacts are halted."""
+    return Conflict(
+        "strategy.live_halted",
+        say("All contacts are halted: nothing is decided."),
+        remedy=say("Let them go on with: aimwell deployment continue"),
+    )
+
+
 def refuse_hour() -> Conflict:
     """A request outside the plan's day."""
     return Conflict(
