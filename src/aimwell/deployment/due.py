@@ -19,26 +19,34 @@ def find_due_channels(
     connection: sa.Connection, now_ms: int, *, without: Sequence[str] = ()
 ) -> dict[str, int]:
     """Channel → the instant (ms) at which something is due, or a lease runs out. ``without``: see ``Ledger``."""
+    waiting, held = list(_list_channels(connection, _WAITING)), list(_list_channels(connection, _HELD))
+    if not waiting and not held:
+        return {}
     sources = read_sources(connection, now_ms)
     if sources.halted:
         return {}
     found: dict[str, int] = {}
-    for channel in _list_channels(connection, WAITING):
+    for channel in waiting:
         for at in _list_queued(connection, channel, sources, now_ms, without):
             found[channel] = min(at, found.get(channel, at))
-    for channel in _list_channels(connection, HELD):
+    for channel in held:
         ends = _find_first(connection, _D.lease_until_ms, HELD, channel)
         if ends is not None:
             found[channel] = min(ends, found.get(channel, ends))
     return found
 
 
-def _list_channels(connection: sa.Connection, state: sa.ColumnElement[bool]) -> Iterator[str]:
-    """The channels of rows in this state; one look-up each, however many rows there are."""
+_WAITING, _HELD = (
+    sa.select(sa.func.min(_D.channel)).where(state, _D.channel > sa.bindparam("last"))
+    for state in (WAITING, HELD)
+)
+
+
+def _list_channels(connection: sa.Connection, query: sa.Select[tuple[str]]) -> Iterator[str]:
+    """The channels of rows in a state; one look-up each, however many rows there are."""
     last = ""
     while True:
-        query = sa.select(sa.func.min(_D.channel)).where(state, _D.channel > last)
-        found = connection.execute(query).scalar()
+        found = connection.execute(query, {"last": last}).scalar()
         if found is None:
             return
         last = str(found)
