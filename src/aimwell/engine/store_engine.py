@@ -120,8 +120,11 @@ def create_schema(url: str, schema: str) -> None:
     """Make the schema unless it is there; on a connection of its own, before the pool asks what its schema is."""
     engine = sa.create_engine(sa.make_url(url), poolclass=sa.NullPool, hide_parameters=True)
     there = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+    # IF NOT EXISTS looks and makes in two steps: of two processes that come first, one would fail.
+    alone = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('aimwell/schema/' || :name, 0))")
     try:
         with engine.begin() as connection:
+            connection.execute(alone, {"name": schema})
             if connection.execute(there, {"name": schema}).first() is None:
                 connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
     except sa.exc.DBAPIError as error:

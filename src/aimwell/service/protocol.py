@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0
 MOST_HEAD = 32_768
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 5.0
 """So long a body that nobody wants is thrown away before the connection is closed, so that its sender can read the
 answer first."""
 

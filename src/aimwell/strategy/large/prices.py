@@ -53,6 +53,8 @@ PATIENCE = 5
 SLIGHT = 10.0
 """Customers by whom a limit may be missed at a price that its box holds back: the exact end makes up for them."""
 BOXES = 8
+HAIR = 1e-9
+"""As a share of it, how near a side of its box a price is that is held there."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,9 @@ def find_touched(dual: PartDual, prices: Reals, box: Box, *, within: Box | None 
     ceiling = np.inf if within is None else within.high
     _, gradient = dual.evaluate(prices / dual.scale)
     missed = gradient / dual.scale / measure_usual_use(dual.terms, dual.people)
-    above = (prices >= box.high) & (box.high < ceiling) & (missed < -SLIGHT)
-    below = (prices <= box.low) & (box.low > floor) & (missed > SLIGHT)
+    # Scaled and back, a price that a side holds can lie a rounding beside it.
+    above = (prices >= box.high * (1 - HAIR)) & (box.high < ceiling) & (missed < -SLIGHT)
+    below = (prices <= box.low * (1 + HAIR)) & (box.low > floor) & (missed > SLIGHT)
     return np.asarray(above | below)
 
 
