@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from aimwell.core.errors import AimwellError, BadInput, NotAllowed, NotReady
-from aimwell.deployment.channels.channel import Message, Outcome
+from aimwell.deployment.channels.channel import Channel, Message, Outcome
 from aimwell.deployment.channels.connecting import (
     connect_mail,
-    connect_others,
     find_return_path,
+    list_others,
     load_signers,
     take_bounces,
     take_report,
@@ -39,6 +39,10 @@ from tests.deployment.tls import make_authority
 from tests.deployment.web_servers import Reply, serve_web
 
 SECRET = HookSecret(b"s" * 32)
+
+
+def connect_others(shop: Workspace) -> dict[str, Channel]:
+    return {name: make() for name, make in list_others(shop).items()}
 
 
 def open_shop(folder: Path, text: str) -> Workspace:

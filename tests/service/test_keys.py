@@ -178,9 +178,9 @@ def test_a_running_service_learns_of_keys_and_of_their_end(workspace: Workspace,
     def is_let_in() -> bool:
         return service.call("/metrics", key=secret).status == 200
 
-    wait_until(is_let_in)
+    assert wait_until(is_let_in)
     revoke_key(workspace.store, key.key_id)
-    wait_until(lambda: not is_let_in())
+    assert wait_until(lambda: not is_let_in())
 
 
 def test_who_asks_too_often_is_told_when_to_come_again(workspace: Workspace, service: Service) -> None:

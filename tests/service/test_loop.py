@@ -104,7 +104,7 @@ def test_a_supervisor_that_is_killed_takes_its_children_along(fresh: Workspace) 
         )
         service.end(signal.SIGKILL)
         for pid in children.values():
-            wait_until(lambda pid=pid: not _is_alive(pid))
+            assert wait_until(lambda pid=pid: not _is_alive(pid))
 
 
 def test_what_dies_at_once_is_started_again_later_each_time(tmp_path: Path) -> None:

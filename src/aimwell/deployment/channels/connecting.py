@@ -90,13 +90,8 @@ def load_signers(workspace: Workspace) -> list[Signer]:
     ]
 
 
-def connect_others(workspace: Workspace) -> dict[str, Channel]:
-    """``webhook``, ``push`` and ``robot:<name>``, as far as the settings name them; raises what one of them lacks."""
-    return {name: make() for name, make in list_others(workspace).items()}
-
-
 def list_others(workspace: Workspace) -> dict[str, Callable[[], Channel]]:
-    """What opens each of them."""
+    """What opens ``webhook``, ``push`` and ``robot:<name>``, as far as the settings name them."""
     settings = workspace.settings
     makers: dict[str, Callable[[], Channel]] = {}
     if settings.webhook.url:
