@@ -192,6 +192,7 @@ def call(workspace: Workspace, *words: str) -> tuple[int, str]:
 def test_the_command_line(workspace: Workspace, sink: Sink) -> None:
     code, said = call(workspace, "halt", "--by", "ann")
     assert code == 0 and '"changed": true' in said
+    assert "halted since" in call(workspace, "status")[1]
     result = launch(workspace, plan_id="p1", as_of=DAY, channels=connect(sink), terms=Terms(lease=1.0))
     assert result.summary["states"]["sent"] == 0
     assert call(workspace, "continue")[0] == 0
@@ -209,4 +210,6 @@ def test_the_command_line(workspace: Workspace, sink: Sink) -> None:
     code, said = call(workspace, "doubt", "settle", "nothing", "--as", "perhaps")
     assert code == 1 and "deployment.unknown_finding" in said
     code, said = call(workspace, "schedule", "p1", "--at", "soon")
-    assert code == 1 and "deployment.bad_instant" in said
+    assert code == 1 and "cli.bad_instant" in said
+    code, said = call(workspace, "schedule", "p1")
+    assert code == 1 and "deployment.no_start" in said

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from aimwell.cli.help import App
+from aimwell.cli.instants import show_instant
 from aimwell.cli.output import add_row, emit, encode_value, make_table, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
@@ -92,11 +93,11 @@ def list_(
         rows = [dict(row) for row in list_entries(connection, limit=limit, action=action)]
 
     def draw(console: Console) -> None:
-        titles = (say("Entry"), say("Time (UTC)"), say("Who"), say("Action"), say("Subject"), say("Detail"))
+        titles = (say("Entry"), say("Time"), say("Who"), say("What was done"), say("Subject"), say("Detail"))
         table = make_table(*map(str, titles))
         for row in rows:
             detail = json.dumps(row["detail"], ensure_ascii=False)
-            at = f"{row['at']:%Y-%m-%d %H:%M:%S}"
+            at = show_instant(context, row["at"])
             add_row(table, str(row["entry"]), at, row["actor"], row["action"], row["subject"], detail)
         console.print(table)
 

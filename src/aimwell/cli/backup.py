@@ -99,7 +99,7 @@ def restore(
     message = say(
         "The workspace {folder} is as it was at {at}: {rows} rows of the store, {files} files.",
         folder=str(done.folder),
-        at=done.created_at.isoformat(timespec="seconds"),
+        at=f"{done.created_at:%Y-%m-%d %H:%M} UTC",
         rows=f"{done.rows:,}",
         files=f"{done.files:,}",
     )

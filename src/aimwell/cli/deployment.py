@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from aimwell.cli.deployment_care import register
+from aimwell.cli.deployment_care import register, warn_of_halt
 from aimwell.cli.help import App
-from aimwell.cli.output import emit, emit_result, in_language, read_day, show_progress, state
+from aimwell.cli.output import (
+    add_row,
+    emit,
+    emit_result,
+    in_language,
+    make_table,
+    read_day,
+    show_progress,
+    state,
+)
 from aimwell.core.errors import BadInput
 from aimwell.core.tables import CHANNELS
 from aimwell.core.text import say
@@ -60,6 +68,7 @@ def status(
 
     营销活动状态；给出 PLAN 则按状态、原因、渠道列出投放记录
     """
+    warn_of_halt(context)
     if plan is None:
         _show_campaigns(context)
     else:
@@ -194,7 +203,10 @@ def _show_campaigns(context: typer.Context) -> None:
 
     def draw(console: Console) -> None:
         columns = (say("plan"), say("wave"), say("state"), say("Control state"), say("approved by"))
-        table = Table(*[str(column) for column in columns])
+        if not campaigns:
+            console.print(str(say("No campaign was launched yet.")), markup=False)
+            return
+        table = make_table(*[str(column) for column in columns])
         for row in campaigns:
             cells = (
                 row["plan_id"],
@@ -203,7 +215,7 @@ def _show_campaigns(context: typer.Context) -> None:
                 str(title_control(row["control"])),
                 row["approved_by"] or "",
             )
-            table.add_row(*cells)
+            add_row(table, *cells)
         console.print(table)
 
     emit(context, {"campaigns": campaigns}, draw)
@@ -251,10 +263,10 @@ def _draw_summary(console: Console, summary: dict[str, Any]) -> None:
         say("waiting"),
         say("cost"),
     )
-    table = Table(*[str(column) for column in head])
+    table = make_table(*[str(column) for column in head])
     for row in summary["by_channel"]:
         names = ("planned", "sent", "skipped", "failed", "in_doubt", "queued")
-        table.add_row(in_language(row["title"]), *[str(row[name]) for name in names], f"{row['cost']:,.2f}")
+        add_row(table, in_language(row["title"]), *[str(row[name]) for name in names], f"{row['cost']:,.2f}")
     console.print(table)
     for reason in summary["reasons"]:
         console.print(f"  {in_language(reason['title'])}: {reason['customers']}")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import getpass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from aimwell.cli.help import App
-from aimwell.cli.output import emit, in_language, read_day, state
+from aimwell.cli.instants import read_instant, show_instant
+from aimwell.cli.output import add_row, emit, in_language, make_table, read_day, state, warn
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
 
@@ -48,7 +48,7 @@ def schedule(
     context: typer.Context,
     plan: Plan,
     at: Annotated[
-        str | None, typer.Option(help="When, such as 2026-03-01T10:00+08:00.  开始时间，须带时区")
+        str | None, typer.Option(help="When, such as 2026-03-01 10:00.  开始时间，如 2026-03-01 10:00")
     ] = None,
     on: Annotated[
         str | None, typer.Option(help="Business day of the contacts, YYYY-MM-DD.  触达日，YYYY-MM-DD")
@@ -59,14 +59,14 @@ def schedule(
     """Let the worker launch a plan at an instant.  定时启动：到时由 worker 启动投放计划"""
     from aimwell.deployment.schedule import schedule as run_schedule
 
-    instant = None if cancel else _read_instant(at)
+    instant = None if cancel else _read_start(context, at)
     day: date | None = read_day(on)
     campaign = run_schedule(state(context).workspace, plan, at=instant, on=day, by=by or getpass.getuser())
     payload = {"plan_id": plan, "start_at": None if instant is None else instant.isoformat()}
     text = (
         say("The start of {plan} is taken back.", plan=plan)
         if campaign.start_at_ms is None or instant is None
-        else say("{plan} starts at {instant}.", plan=plan, instant=instant.isoformat())
+        else say("{plan} starts at {instant}.", plan=plan, instant=show_instant(context, instant))
     )
     emit(context, payload, lambda console: console.print(str(text)))
 
@@ -140,6 +140,23 @@ def halt(context: typer.Context, by: By = None) -> None:
         store.audit("deployment.halted", "all", actor=who)
     text = say("Everything is halted.") if changed else say("That stood already.")
     emit(context, {"halted": True, "changed": changed}, lambda console: console.print(str(text)))
+
+
+def warn_of_halt(context: typer.Context) -> None:
+    """Say beside whatever is shown that the kill switch is on: else nobody sees why nothing goes out."""
+    from aimwell.engine.permissions import find_halt
+
+    with state(context).workspace.store.snapshot() as connection:
+        found = find_halt(connection)
+    if found is not None:
+        since, by = found
+        warn(
+            say(
+                "Everything is halted since {instant} by {who}: nothing goes out until aimwell deployment continue.",
+                instant=show_instant(context, since),
+                who=by,
+            )
+        )
 
 
 def go_on(context: typer.Context, by: By = None) -> None:
@@ -248,26 +265,24 @@ def _show(context: typer.Context, rows: list[Unsettled]) -> None:
 
     def draw(console: Console) -> None:
         columns = (say("delivery"), say("plan"), say("customer"), say("channel"), say("reason"))
-        table = Table(*[str(column) for column in columns])
+        table = make_table(*[str(column) for column in columns])
         for row in described:
             title = in_language(row["title"]) if row["title"] else ""
-            table.add_row(row["delivery_id"], row["plan_id"], row["customer_id"], row["channel"], title)
+            add_row(table, row["delivery_id"], row["plan_id"], row["customer_id"], row["channel"], title)
         console.print(table)
 
     emit(context, {"deliveries": described}, draw)
 
 
-def _read_instant(text: str | None) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text or "")
-    except ValueError as error:
+def _read_start(context: typer.Context, text: str | None) -> datetime:
+    instant = read_instant(context, "--at", text)
+    if instant is None:
         raise BadInput(
-            "deployment.bad_instant",
-            say("'{value}' is no instant.", value=text or ""),
-            remedy=say("Write it such as 2026-03-01T10:00+08:00."),
-            where={"value": text or ""},
-        ) from error
-    return instant if instant.tzinfo is None else instant.astimezone(UTC)
+            "deployment.no_start",
+            say("When the plan is to start is not said."),
+            remedy=say("Give --at with day and time, or --cancel."),
+        )
+    return instant
 
 
 def _read_share(text: str) -> float:

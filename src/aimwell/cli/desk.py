@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 
 from aimwell.cli.help import App
+from aimwell.cli.instants import read_instant, show_instant
 from aimwell.cli.output import add_row, emit, make_table, read_day, state
 from aimwell.core.errors import BadInput
 from aimwell.core.text import Text, say
-from aimwell.core.time import business_day, now, zone
+from aimwell.core.time import business_day, now
 
 if TYPE_CHECKING:
     from aimwell.deployment.desk.tasks import Task
@@ -76,6 +77,7 @@ def outcome(
     from aimwell.deployment.desk.outcomes import CallResult, title_outcome
 
     workspace, who = state(context).workspace, _name(agent)
+    call_back = read_instant(context, "--at", at)
     entered = CallResult(
         task,
         _find_turn(workspace, task),
@@ -83,7 +85,7 @@ def outcome(
         result,  # type: ignore[arg-type]  # checked where it is entered
         note=note,
         seconds=round(minutes * 60),
-        call_back_at_ms=_read_instant(workspace, at),
+        call_back_at_ms=None if call_back is None else int(call_back.timestamp() * 1000),
     )
     after = enter_outcome(workspace, entered, now())
     forward(workspace)
@@ -91,7 +93,7 @@ def outcome(
         say("Entered: {outcome}.", outcome=title_outcome(result))
         if after.state == "done"
         else say("Entered: {outcome}. The task comes again at {time}.", outcome=title_outcome(result),
-                 time=_show_instant(workspace, after.due_ms))
+                 time=show_instant(context, after.due_ms))
     )  # fmt: skip
     emit(context, {"task": asdict(after)}, lambda console: console.print(str(text), markup=False))
 
@@ -131,7 +133,7 @@ def list_all(
         tasks = list_tasks(connection, state=only, limit=limit)
     # What an agent sees of a customer is for whoever takes the task.
     rows = [{name: value for name, value in asdict(task).items() if name != "card"} for task in tasks]
-    emit(context, {"counts": counts, "tasks": rows}, lambda console: _draw_tasks(console, workspace, tasks))
+    emit(context, {"counts": counts, "tasks": rows}, lambda console: _draw_tasks(context, console, tasks))
 
 
 @app.command()
@@ -235,26 +237,6 @@ def _find_day(workspace: Workspace, value: str | None) -> date:
     return read_day(value) or business_day(now(), workspace.settings.business.zone)
 
 
-def _read_instant(workspace: Workspace, value: str | None) -> int | None:
-    if value is None:
-        return None
-    try:
-        local = datetime.strptime(value.strip().replace("T", " "), "%Y-%m-%d %H:%M")
-    except ValueError as error:
-        raise BadInput(
-            "cli.bad_call_time",
-            say("'{value}' is no day and time.", value=value),
-            remedy=say("Write it as 2026-03-31 15:30."),
-            where={"value": value},
-        ) from error
-    return int(local.replace(tzinfo=zone(workspace.settings.business.zone)).timestamp() * 1000)
-
-
-def _show_instant(workspace: Workspace, at_ms: int) -> str:
-    at = datetime.fromtimestamp(at_ms / 1000, zone(workspace.settings.business.zone))
-    return at.strftime("%Y-%m-%d %H:%M")
-
-
 def _explain(why: str) -> Text:
     if why == "capacity":
         return say("The minutes of this day are used up.")
@@ -282,13 +264,13 @@ def _draw_card(console: Console, task: Task) -> None:
     console.print(table)
 
 
-def _draw_tasks(console: Console, workspace: Workspace, tasks: list[Task]) -> None:
+def _draw_tasks(context: typer.Context, console: Console, tasks: list[Task]) -> None:
     from aimwell.deployment.desk.outcomes import title_outcome
 
     titles = (say("task"), say("customer"), say("state"), say("due at"), say("agent"), say("outcome"))
     table = make_table(*(str(title) for title in titles))
     for task in tasks:
-        due = _show_instant(workspace, task.due_ms)
+        due = show_instant(context, task.due_ms)
         result = str(title_outcome(task.outcome)) if task.outcome else ""
         words = {"open": say("not taken yet"), "taken": say("taken"), "done": say("done")}
         add_row(

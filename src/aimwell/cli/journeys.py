@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from aimwell.cli.deployment_care import warn_of_halt
 from aimwell.cli.help import App
+from aimwell.cli.instants import show_instant
 from aimwell.cli.output import add_row, emit, make_number_table, make_table, read_day, state
 from aimwell.core.errors import BadInput
-from aimwell.core.text import say
+from aimwell.core.text import Text, say
 from aimwell.core.time import business_day, now
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def list_journeys(context: typer.Context) -> None:
             add_row(table, row["journey"], row["title"], _title(row["state"]), str(row["version"] or "–"))
         console.print(table)
 
+    warn_of_halt(context)
     emit(context, {"journeys": rows}, draw)
 
 
@@ -192,6 +196,7 @@ def status(context: typer.Context, journey: Name) -> None:
     with store.snapshot() as connection:
         figures = count_journey(connection, found)
     payload = {**figures, **_describe(find_running(store, journey))}
+    warn_of_halt(context)
     emit(context, payload, lambda console: _draw_figures(console, payload))
 
 
@@ -217,7 +222,7 @@ def simulate(
 
     用模拟时钟推演旅程：各节点到达人数与时间；不发送任何消息
     """
-    from datetime import UTC, datetime, timedelta
+    from datetime import UTC, timedelta
 
     from aimwell.deployment.journeys.facts import WarehouseFacts
     from aimwell.deployment.journeys.simulate import make_events, simulate_history
@@ -235,7 +240,7 @@ def simulate(
     else:
         done = simulate_history(workspace, found, start=first, days=days)
     payload = done.to_dict()
-    emit(context, payload, lambda console: _draw_simulated(console, payload))
+    emit(context, payload, lambda console: _draw_simulated(context, console, payload))
 
 
 # ------------------------------------------------------------ what commands share
@@ -266,11 +271,25 @@ def _read_file(path: Path) -> Journey:
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             "deployment.journey_file",
-            say("{file} cannot be read as a journey: {problem}.", file=str(path), problem=str(error)[:200]),
+            say(
+                "{file} cannot be read as a journey: {problem}.", file=str(path), problem=_tell_problem(error)
+            ),
             remedy=say("Give a JSON file such as aimwell journey export writes."),
             where={"file": str(path)},
         ) from error
     return journey_from_json(body)
+
+
+def _tell_problem(error: Exception) -> Text:
+    if isinstance(error, json.JSONDecodeError):
+        return say("line {line}, column {column} is no JSON", line=error.lineno, column=error.colno)
+    if isinstance(error, UnicodeDecodeError):
+        return say("it is not UTF-8")
+    if isinstance(error, OSError):
+        return say("it cannot be opened")
+    if isinstance(error, RecursionError):
+        return say("it is nested too deeply")
+    return say("it is larger than 5 MB")
 
 
 def _now_ms() -> int:
@@ -339,16 +358,21 @@ def _draw_figures(console: Console, figures: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _draw_simulated(console: Console, payload: dict[str, Any]) -> None:
+def _draw_simulated(context: typer.Context, console: Console, payload: dict[str, Any]) -> None:
+    def show_time(written: str) -> str:
+        return show_instant(context, datetime.fromisoformat(written))
+
     line = say(
         "Simulated, from {start} to {end}: {events} events. Consent, caps and quiet hours were not asked.",
-        start=payload["start"],
-        end=payload["end"],
+        start=show_time(payload["start"]),
+        end=show_time(payload["end"]),
         events=payload["events"],
     )
     console.print(str(line), style="yellow", markup=False, highlight=False)
     _draw_figures(console, payload)
     table = make_table(str(say("node")), str(say("first")), str(say("median")), str(say("last")))
-    for node, times in payload["times"].items():
-        add_row(table, node, times["first"], times["median"], times["last"])
+    for row in payload["nodes"]:
+        times = payload["times"].get(row["node"])
+        if times is not None:
+            add_row(table, row["node"], *(show_time(times[name]) for name in ("first", "median", "last")))
     console.print(table)

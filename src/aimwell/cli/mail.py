@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from aimwell.cli.help import App
-from aimwell.cli.output import emit, state
+from aimwell.cli.output import add_row, emit, make_table, state
 from aimwell.core.errors import NotReady
 from aimwell.core.text import Text, say
 
@@ -114,12 +113,10 @@ def bounces(
         if not found:
             console.print(str(say("No mail came back.")), markup=False)
             return
-        table = Table()
-        for title in (say("What came back"), say("What follows"), say("Mails")):
-            table.add_column(str(title))
+        table = make_table(*map(str, (say("What came back"), say("What follows"), say("Mails"))))
         for name, number in sorted(found.items()):
             kind, effect = name.split(".")
-            table.add_row(str(_KINDS[kind]), str(_EFFECTS[effect]), str(number))
+            add_row(table, str(_KINDS[kind]), str(_EFFECTS[effect]), str(number))
         console.print(table)
 
     emit(context, {"reports": dict(sorted(found.items()))}, draw)

@@ -1,14 +1,10 @@
-"""Words for what stands as codes in tables: channels, purposes, sources, segments; instants on the business's clock."""
+"""Words for what stands as codes in tables: channels, purposes, sources, segments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-import typer
-
-from aimwell.cli.output import state
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
@@ -45,13 +41,3 @@ def read_titles(reader: Reader) -> dict[str, str]:
     """Segment → its title in the reader's language, of the newest analysis."""
     rows = reader.query("SELECT segment, title FROM segments ORDER BY segment").to_pylist()
     return {row["segment"]: str(Text.from_json(row["title"])) for row in rows if row["title"]}
-
-
-def show_instant(context: typer.Context, instant: datetime | None) -> str:
-    """Of the business's clock, to the minute: a consent of its first of March must not seem to be of February."""
-    if instant is None:
-        return ""
-    from aimwell.core.time import zone
-
-    here = zone(state(context).workspace.settings.business.zone)
-    return f"{instant.astimezone(here):%Y-%m-%d %H:%M}"

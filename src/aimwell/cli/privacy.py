@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +9,9 @@ import typer
 from rich.console import Console
 
 from aimwell.cli.help import App, Group
-from aimwell.cli.naming import name_channel, name_purpose, name_source, show_instant
+from aimwell.cli.instants import read_instant, show_instant
+from aimwell.cli.naming import name_channel, name_purpose, name_source
 from aimwell.cli.output import add_row, emit, in_language, make_table, state
-from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def show(
     """Show what a customer allows, since when and from where, and the history.  查看客户授权：何时、由何处登记及历史"""
     from aimwell.data.consent import show_consents
 
-    payload = show_consents(state(context).workspace, customer, at=_read_instant(context, "--at", at))
+    payload = show_consents(state(context).workspace, customer, at=read_instant(context, "--at", at))
     emit(context, payload, lambda console: _draw_consents(context, console, payload))
 
 
@@ -120,8 +119,8 @@ def set_(
         allow,
         purpose,
         source,
-        _read_instant(context, "--since", since),
-        _read_instant(context, "--until", until),
+        read_instant(context, "--since", since),
+        read_instant(context, "--until", until),
     )
     payload = set_consent(state(context).workspace, customer, answer)
     emit(context, payload, lambda console: _draw_consents(context, console, payload))
@@ -285,23 +284,3 @@ def _word(answer: bool | None) -> str:
     if answer is None:
         return "–"
     return str(say("yes")) if answer else str(say("no"))
-
-
-def _read_instant(context: typer.Context, option: str, value: str | None) -> datetime | None:
-    """An instant as ISO 8601; without a zone it is the business's."""
-    if value is None:
-        return None
-    from aimwell.core.time import zone
-
-    try:
-        instant = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise BadInput(
-            "cli.bad_instant",
-            say("{option} '{value}' is no instant.", option=option, value=value),
-            remedy=say("Write it as 2026-01-31 or 2026-01-31T18:30:00+08:00."),
-            where={"value": value},
-        ) from error
-    if instant.tzinfo is None:
-        return instant.replace(tzinfo=zone(state(context).workspace.settings.business.zone))
-    return instant

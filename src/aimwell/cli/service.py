@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from aimwell.cli.help import App
-from aimwell.cli.output import emit, make_table, state, warn
+from aimwell.cli.instants import show_instant
+from aimwell.cli.output import add_row, emit, make_table, state, warn
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def list_all(context: typer.Context) -> None:
     from aimwell.service.keys import list_keys
 
     rows = [key.to_dict() for key in list_keys(state(context).workspace.store)]
-    emit(context, {"keys": rows}, lambda console: _draw(console, rows))
+    emit(context, {"keys": rows}, lambda console: _draw(context, console, rows))
 
 
 @app.command()
@@ -167,20 +168,20 @@ def _show_new(context: typer.Context, key: Key, secret: str) -> None:
     emit(context, {**key.to_dict(), "key": secret}, draw)
 
 
-def _draw(console: Console, rows: list[dict[str, Any]]) -> None:
+def _draw(context: typer.Context, console: Console, rows: list[dict[str, Any]]) -> None:
     table = make_table(*(str(one) for one in (say("Key"), say("Name"), say("May"), say("State"))))
     for row in rows:
-        table.add_row(row["key_id"], row["name"], ", ".join(row["scopes"]), str(_name_state(row)))
+        add_row(table, row["key_id"], row["name"], ", ".join(row["scopes"]), str(_name_state(context, row)))
     console.print(table)
 
 
-def _name_state(row: dict[str, Any]) -> Text:
+def _name_state(context: typer.Context, row: dict[str, Any]) -> Text:
     if row["revoked_at"]:
         return say("revoked")
     if not row["valid"]:
         return say("ended")
     if row["expires_at"]:
-        return say("valid until {end}", end=row["expires_at"][:16])
+        return say("valid until {end}", end=show_instant(context, datetime.fromisoformat(row["expires_at"])))
     return say("valid")
 
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from aimwell.cli.help import App
-from aimwell.cli.output import emit, state
+from aimwell.cli.instants import show_instant
+from aimwell.cli.output import add_row, emit, make_table, state
 from aimwell.core.text import say
 from aimwell.core.time import now
 
@@ -38,22 +38,13 @@ def show(
         if not found:
             console.print(str(say("Nothing was opened or clicked yet.")), markup=False)
             return
-        table = Table()
-        for title in (
-            say("Delivery source"),
-            say("What was done"),
-            say("By whom"),
-            say("Why"),
-            say("Hits"),
-            say("Deliveries"),
-        ):
-            table.add_column(str(title))
+        what = (say("Delivery source"), say("What was done"), say("By whom"))
+        table = make_table(*map(str, (*what, say("Why"), say("Hits"), say("Deliveries"))))
         for one in found:
             whom = say("a machine") if one.machine else say("a person")
             reason = str(REASONS[one.reason]) if one.reason else ""
-            table.add_row(
-                one.plan_id, str(KINDS[one.kind]), str(whom), reason, str(one.hits), str(one.deliveries)
-            )
+            numbers = (str(one.hits), str(one.deliveries))
+            add_row(table, one.plan_id, str(KINDS[one.kind]), str(whom), reason, *numbers)
         console.print(table)
 
     emit(context, {"hits": [vars(one) for one in found]}, draw)
@@ -93,7 +84,7 @@ def rotate(context: typer.Context) -> None:
 
     def draw(console: Console) -> None:
         console.print(str(say("Links are signed with a new key from now on.")), markup=False)
-        told = say("Links signed before still work until {day}.", day=until.date().isoformat())
+        told = say("Links signed before still work until {day}.", day=show_instant(context, until)[:10])
         console.print(str(told), markup=False)
         restart = say("Restart the worker and the service, so that they sign with it.")
         console.print(str(restart), markup=False)
