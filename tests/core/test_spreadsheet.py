@@ -6,11 +6,12 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aimwell.core.spreadsheet import guard_cell, restore_cell, write_csv
+from aimwell.core.spreadsheet import guard_cell, restore_cell, restore_sql, write_csv
 
 
 @given(st.text())
@@ -23,6 +24,14 @@ def test_guarded_cells_never_start_a_formula(value: str) -> None:
 @given(st.text(st.sampled_from("'=+-@ 1a\u3000\n"), max_size=6))
 def test_what_was_guarded_comes_back(value: str) -> None:
     assert restore_cell(guard_cell(value)) == value
+
+
+@given(st.lists(st.text(st.sampled_from("'=+-@＝ 1.a\u3000\u00a0\n\t"), max_size=6), max_size=30))
+def test_sql_restores_the_same(values: list[str]) -> None:
+    with duckdb.connect() as connection:
+        for value in [*values, "'+1 234", "'+1", "'=1+1"]:
+            found = connection.execute(f"SELECT {restore_sql('c')} FROM (SELECT $1 AS c)", [value]).fetchone()
+            assert found == (restore_cell(value),)
 
 
 def test_telephone_numbers_stay_as_providers_want_them() -> None:

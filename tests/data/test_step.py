@@ -5,6 +5,7 @@ import tempfile
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -90,6 +91,28 @@ def test_rejects_are_repaired_and_come_back(tmp_path: Path) -> None:
     # Three rows and the repaired one; the copy's twin is there already.
     assert count(shop, "order_lines") == 4
     assert list_rejects(shop)["reasons"].get("bad_date") is None
+
+
+def test_rejects_are_no_formulas_and_come_back_as_they_were(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    names = ["=HYPERLINK(1)", "'=1", "  @SUM(A1)", "-3", "＝1+1", "'tis", "+86 138 0013 8000"]
+    lines = "\n".join(f'{number},2026-02-30,"{name}",1,x' for number, name in enumerate(names))
+    path = write(tmp_path, f"customer_id,order_date,product,amount,=1+1\n9,2026-01-01,milk,1,x\n{lines}\n")
+    answers: dict[str, Any] = {"table": "order_lines", "accept": True, "as_of": AS_OF}
+    add_source(shop, path, **answers)
+    out = tmp_path / "rejects.csv"
+    assert write_rejected(shop, out) == len(names)
+    with out.open(encoding="utf-8-sig", newline="") as stream:
+        header, *rows = list(csv.reader(stream))
+    assert header[4] == "'=1+1"
+    assert {row[2] for row in rows} == {
+        "'=HYPERLINK(1)", "''=1", "'  @SUM(A1)", "-3", "'＝1+1", "'tis", "+86 138 0013 8000"
+    }  # fmt: skip
+    out.write_text(out.read_text(encoding="utf-8-sig").replace("2026-02-30", "2026-02-28"), encoding="utf-8")
+    result = add_source(shop, out, **answers)
+    assert (result.summary["accepted"], count(shop, "rejects")) == (len(names), 0)
+    found = query(shop, "SELECT DISTINCT product_id FROM order_lines")
+    assert {row["product_id"] for row in found} == {"milk", *(name.strip() for name in names)}
 
 
 @settings(max_examples=8, phases=[Phase.generate])  # an example takes a second: shrinking would take minutes

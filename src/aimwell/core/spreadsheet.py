@@ -35,6 +35,16 @@ def restore_cell(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and guard_cell(cell[1:]) == cell else cell
 
 
+def restore_sql(cell: str) -> str:
+    """``restore_cell`` of the SQL expression ``cell``, for DuckDB."""
+    risky, number = _RISKY.replace("'", "''"), _NUMBER.pattern
+    guarded = f"regexp_matches({cell}, '{risky}') AND NOT regexp_full_match(substr({cell}, 2), '{number}')"
+    return f"CASE WHEN {guarded} THEN substr({cell}, 2) ELSE {cell} END"
+
+
+_RISKY = f"^'+[{_BLANK}]*[{re.escape(''.join(_FORMULA))}]"
+
+
 def write_csv(
     path: Path, header: Iterable[str], rows: Iterable[Iterable[str]], *, quote_all: bool = False
 ) -> None:

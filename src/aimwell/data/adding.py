@@ -33,7 +33,7 @@ from aimwell.data.parsing import LATER, Clock, Parsed, parse_rows
 from aimwell.data.profile import profile_columns
 from aimwell.data.proposal import SURE, ask_table, choose_table, rank_tables, refuse_messages
 from aimwell.data.quality import write_quality
-from aimwell.data.rejects import Rejected
+from aimwell.data.rejects import Rejected, restore_rejects
 from aimwell.data.scratch import Scratch
 from aimwell.data.sources import Options, Source, check_file, open_source
 from aimwell.data.staging import Stage, forget_stage, hold_stage
@@ -92,7 +92,7 @@ def plan(workspace: Workspace, request: Request) -> Plan:
         if known is not None and known.header is not None:
             request = replace(request, options=replace(request.options, header=known.header))
     with open_scratch(workspace) as scratch:
-        source = open_source(scratch, request.place, request.options, peek=True)
+        source = restore_rejects(scratch, open_source(scratch, request.place, request.options, peek=True))
         profiles = profile_columns(scratch, source.columns)
         memory = _recall(workspace, scratch, request, source)
         if memory is not None:
@@ -153,6 +153,7 @@ def _add_staged(
     source = open_source(
         scratch, request.place, request.options, stage=stage, signature=signature, watch=_watch(tell)
     )
+    source = restore_rejects(scratch, source)
     proposal = _add_late_columns(proposal, source)
     origin, repaired = _find_repaired(workspace, scratch, source)
     name = request.source or origin or request.name

@@ -6,10 +6,9 @@ the source's own columns, which can be repaired and added again.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aimwell.core.errors import BadInput
+from aimwell.core.spreadsheet import guard_cell, restore_cell, restore_sql, write_csv
 from aimwell.core.tables import REJECTS
 from aimwell.core.text import Text, say
 from aimwell.data.mapping import OWN_COLUMNS
 from aimwell.data.parsing import Parsed
 from aimwell.data.scratch import Scratch, literal
+from aimwell.data.sources import Source
 
 _ABOUT_LINES = {
     "too_few_columns": say("The line has fewer columns than the header. Complete it."),
@@ -211,19 +212,29 @@ def _record_line(parsed: Parsed) -> str:
 
 
 def write_rejects(rows: Iterable[dict[str, Any]], columns: list[str], out: Path) -> int:
-    """Write rejects as CSV (UTF-8 with BOM, for Excel) in their source's ``columns`` and four of our own."""
+    """Write rejects as CSV (UTF-8 with BOM, for Excel) in their source's ``columns`` and four of our own.
+
+    What a spreadsheet would run as a formula is guarded; ``restore_rejects`` takes it back.
+    """
     count = 0
+
+    def list_cells() -> Iterator[list[str]]:
+        nonlocal count
+        for row in rows:
+            record = json.loads(row["record"])
+            cells = [str(record.get(column) or "") for column in columns]
+            message = Text.from_json(row["message"]).render()
+            yield [
+                *cells,
+                row["reject_id"],
+                row["column_name"] or "",
+                message,
+                record.get("aimwell_line", ""),
+            ]
+            count += 1
+
     try:
-        with out.open("w", encoding="utf-8-sig", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow([*columns, *OWN_COLUMNS])
-            for row in rows:
-                record = json.loads(row["record"])
-                line = record.get("aimwell_line", "")
-                cells = [record.get(column) or "" for column in columns]
-                message = Text.from_json(row["message"]).render()
-                writer.writerow([*cells, row["reject_id"], row["column_name"] or "", message, line])
-                count += 1
+        write_csv(out, [guard_cell(column) for column in (*columns, *OWN_COLUMNS)], list_cells())
     except OSError as error:
         raise BadInput(
             "data.cannot_write",
@@ -232,3 +243,19 @@ def write_rejects(rows: Iterable[dict[str, Any]], columns: list[str], out: Path)
             where={"file": str(out)},
         ) from error
     return count
+
+
+def restore_rejects(scratch: Scratch, source: Source) -> Source:
+    """``source`` as it is where it was not written by ``write_rejects``; else with its cells as they were before."""
+    if _ID not in source.columns:
+        return source
+    names = [source.staged(column) for column in source.columns]
+    cells = ", ".join(f"{restore_sql(name)} AS {name}" for name in names)
+    scratch.execute("ALTER VIEW raw RENAME TO guarded")
+    scratch.execute(f"CREATE VIEW raw AS SELECT row_number, {cells} FROM guarded")
+    columns = tuple(restore_cell(column) for column in source.columns)
+    # Blanks that stood behind the guard were not seen when the cells were staged.
+    return replace(source, columns=columns, padded=frozenset(names))
+
+
+_ID = OWN_COLUMNS[0]
