@@ -222,10 +222,10 @@ def simulate(
 
     用模拟时钟推演旅程：各节点到达人数与时间；不发送任何消息
     """
-    from datetime import UTC, timedelta
+    from datetime import timedelta
 
     from aimwell.deployment.journeys.facts import WarehouseFacts
-    from aimwell.deployment.journeys.simulate import make_events, simulate_history
+    from aimwell.deployment.journeys.simulate import find_start, make_events, simulate_history
     from aimwell.deployment.journeys.simulate import simulate as play
     from aimwell.deployment.journeys.versions import load_journey
 
@@ -234,7 +234,7 @@ def simulate(
     zone = workspace.settings.business.zone
     first = read_day(start_on) or business_day(now(), zone) - timedelta(days=days)
     if customers:
-        start_ms = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp() * 1000)
+        start_ms = find_start(first, zone)
         events = make_events(found, customers=customers, start_ms=start_ms, days=days, seed=seed)
         done = play(found, events, WarehouseFacts(workspace), start_ms=start_ms, days=days, zone=zone)
     else:

@@ -91,3 +91,11 @@ JOURNEY_POSITIONS = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
 )
 """How far segment changes, schedules and dates were looked through."""
+JOURNEY_DECISIONS = sa.Table(
+    "journey_decisions",
+    METADATA,
+    sa.Column("delivery_id", sa.String(64), primary_key=True),
+    sa.Column("plan_id", sa.String(128), nullable=False),
+    sa.Column("request_id", sa.String(128), nullable=False),
+)
+"""Deliveries on their way that carry a live decision: it is settled when the delivery ends, and the row goes."""

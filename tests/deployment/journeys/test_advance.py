@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ from aimwell.deployment.journeys.graph import (
     WaitEvent,
     Way,
 )
-from aimwell.deployment.journeys.knowledge import Answer, Question, name_rule
+from aimwell.deployment.journeys.knowledge import Answer, name_rule
 from aimwell.deployment.journeys.versions import (
     control_journey,
     find_running,
@@ -38,7 +37,7 @@ from aimwell.deployment.journeys.versions import (
     stop_journey,
 )
 from aimwell.engine.rule import Compare
-from tests.deployment.journeys.world import DAY, HOUR, MINUTE, START, World, welcome
+from tests.deployment.journeys.world import DAY, HOUR, MINUTE, START, Advice, World, welcome
 
 
 def test_an_event_starts_a_journey_and_time_moves_it_on(world: World) -> None:
@@ -197,14 +196,8 @@ def test_the_cap_of_a_journey_counts_across_enrolments(world: World) -> None:
 
 
 def test_the_best_action_is_asked_for_once_and_logged(world: World) -> None:
-    asked: list[Question] = []
-
-    def decide(questions: Sequence[Question]) -> list[Answer]:
-        asked.extend(questions)
-        best = {"ann": Answer("mail_10", 0.9), "bob": Answer(None, 1.0), "cid": Answer("unknown", 0.5)}
-        return [best[one.customer_id] for one in questions]
-
-    world.decide = decide
+    best = {"ann": Answer("mail_10", 0.9), "bob": Answer(None, 1.0), "cid": Answer("unknown", 0.5)}
+    world.decisions = advice = Advice(lambda question: best[question.customer_id])
     world.advancer = world.open()
     nodes = (
         ("best", BestAction((("mail_10", "mail"), ("sms_5", "text")), "none")),
@@ -217,8 +210,8 @@ def test_the_best_action_is_asked_for_once_and_logged(world: World) -> None:
     world.step(START)
     world.step(START)
     assert world.places() == {"ann": ("end", "mail"), "bob": ("exit", "none"), "cid": ("exit", "none")}
-    assert [one.request_id for one in asked] == [f"journey:{n}:best:0" for n in (1, 2, 3)]
-    assert asked[0].actions == ("mail_10", "sms_5")
+    assert [one.request_id for one in advice.asked] == [f"journey:{n}:best:0" for n in (1, 2, 3)]
+    assert advice.asked[0].actions == ("mail_10", "sms_5")
     assert [(v["edge"], v["probability"]) for v in world.visits(1)][1] == ("mail_10", 0.9)
 
 
@@ -299,7 +292,7 @@ def test_the_worker_knows_when_there_is_something_to_do(world: World) -> None:
 
 def test_names_with_signs_of_any_kind_are_kept(world: World) -> None:
     odd = 'a "b" \\ {c},\nNULL'
-    world.decide = lambda questions: [Answer(odd, 0.5) for _ in questions]
+    world.decisions = Advice(lambda _: Answer(odd, 0.5))
     world.advancer = world.open()
     nodes = (("best", BestAction(((odd, "mail"), ("NULL", "mail")))), ("mail", Action("email")))
     world.start(welcome(entries=(EventEntry("best", EventIs("Signed Up")),), nodes=nodes))

@@ -92,6 +92,8 @@ def test_everything_is_written_readably_and_read_back() -> None:
         ({"nodes": (("hello", WaitDate("event.day", 0, "09:00", "hello")),)}, "endless", "hello"),
         ({"nodes": (("hello", Wait(Span())),)}, "value", "hello"),
         ({"nodes": (("hello", WaitUntil("25:00")),)}, "value", "hello"),
+        ({"nodes": (("hello", BestAction((("a", "b"),))), ("b", Split((Way(None, 0.5), Way("c", 0.5)))),
+          ("c", Wait(Span(1))))}, "decided_early", "hello"),
         ({"nodes": (("hello", Split((Way(None, 0.5),))),)}, "shares", "hello"),
         ({"nodes": (("hello", Branch((Case(None, Compare("unknown", "=", 1)),))),)}, "rule", "hello"),
         ({"nodes": (("hello", WaitDate("customers.gone", 0, "09:00")),)}, "no_date", "hello"),

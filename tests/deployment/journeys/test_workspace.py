@@ -174,6 +174,32 @@ def test_events_of_loaded_files_and_of_joined_records_count(shop: Workspace) -> 
     assert advance(shop, START + HOUR) == 0
 
 
+def test_who_is_joined_on_the_way_goes_on_as_the_person(shop: Workspace) -> None:
+    start(shop)
+    rows = [build_event("f1", "till:9", "Signed Up", START, {"city": "Bonn"})]
+    nodes = (
+        ("which", WaitEvent(EventIs("Answered"), Span(days=1), "mail", "mail")),
+        ("mail", Action("email")),
+    )
+    start(shop, nodes=nodes)
+    post_events(shop.hot, rows)
+    advance(shop, START)
+    assert places(shop) == {"till:9": ("waiting", "which")}
+    with shop.run("data", as_of=date(2026, 3, 2)) as run:
+        joined = [{"record_id": name, "customer_id": "ann", "run_id": run.id} for name in ("till:9", "ann")]
+        run.replace("identities", TABLES["identities"].build(joined))
+    advance(shop, START + DAY)
+    assert places(shop) == {"ann": ("end", "mail")}
+    (sent,) = read(shop, DELIVERIES)
+    assert (sent["customer_id"], sent["reachable"]) == ("ann", True)
+    # Apart again: nobody is moved back, and what comes in later is the record's own.
+    with shop.run("data", as_of=date(2026, 3, 2)) as run:
+        run.replace("identities", TABLES["identities"].build([]))
+    sign_up(shop, "till:9", at_ms=START + DAY)
+    advance(shop, START + DAY)
+    assert set(places(shop)) == {"ann", "till:9"}
+
+
 def test_whoever_is_erased_is_in_no_journey(shop: Workspace) -> None:
     start(shop)
     sign_up(shop, "ann", "bob")

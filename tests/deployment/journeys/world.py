@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -12,9 +12,19 @@ import numpy as np
 import sqlalchemy as sa
 
 from aimwell.core.tables import EVENTS
-from aimwell.deployment.journeys.advance import Advancer, Decide
+from aimwell.deployment.journeys.advance import Advancer
 from aimwell.deployment.journeys.graph import Action, EventEntry, EventIs, Journey, Span, Wait
-from aimwell.deployment.journeys.knowledge import Contact, Knowledge, Need
+from aimwell.deployment.journeys.knowledge import (
+    NOBODY,
+    Answer,
+    Contact,
+    Decisions,
+    Joined,
+    Knowledge,
+    Need,
+    Question,
+    Reservations,
+)
 from aimwell.deployment.journeys.versions import save_journey, start_journey
 from aimwell.engine.hot_events import HotBatch, HotRows
 from aimwell.engine.journey_tables import JOURNEY_ENROLMENTS, JOURNEY_VISITS
@@ -73,12 +83,30 @@ class People:
 
 
 @dataclass
+class Advice:
+    """Live decisions that a test makes up: nothing is reserved."""
+
+    say: Callable[[Question], Answer]
+    asked: list[Question] = field(default_factory=list)
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """What the test says."""
+        self.asked.extend(questions)
+        return [self.say(one) for one in questions]
+
+    def open(self, connection: sa.Connection, request_ids: Sequence[str]) -> Reservations:
+        """Nobody asks for what was not reserved."""
+        raise AssertionError(request_ids)
+
+
+@dataclass
 class World:
     """A store with one advancer."""
 
     store: Store
     people: People = field(default_factory=People)
-    decide: Decide | None = None
+    decisions: Decisions | None = None
+    joined: Joined = NOBODY
     sent: int = 0
 
     def __post_init__(self) -> None:
@@ -87,7 +115,9 @@ class World:
 
     def open(self) -> Advancer:
         """An advancer that remembers nothing, as after a start."""
-        return Advancer(self.store, self.people, zone=self.people.zone, decide=self.decide)
+        return Advancer(
+            self.store, self.people, zone=self.people.zone, decisions=self.decisions, join=lambda: self.joined
+        )
 
     def start(self, journey: Journey, now_ms: int = START) -> None:
         """Save and start."""

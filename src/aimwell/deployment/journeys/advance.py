@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -32,15 +31,26 @@ from aimwell.deployment.journeys.enrolments import (
 from aimwell.deployment.journeys.entering import DAY_MS
 from aimwell.deployment.journeys.facts import WarehouseFacts
 from aimwell.deployment.journeys.graph import Journey
-from aimwell.deployment.journeys.knowledge import Answer, Knowledge, Need, Question, find_need
+from aimwell.deployment.journeys.knowledge import (
+    NOBODY,
+    Answer,
+    Decisions,
+    Knowledge,
+    Need,
+    Question,
+    Reservations,
+    find_need,
+)
+from aimwell.deployment.journeys.merging import follow_joined, is_current
 from aimwell.deployment.journeys.occasions import (
+    Join,
     Register,
     find_next_look,
     follow_calendar,
     follow_segments,
     has_changes,
 )
-from aimwell.deployment.journeys.stream import Resolve, follow_events, has_news
+from aimwell.deployment.journeys.stream import follow_events, has_news
 from aimwell.deployment.journeys.versions import Catalogue, Running, list_running
 from aimwell.deployment.journeys.walk import Describe, Walk, Walked
 from aimwell.deployment.ledger_rows import enqueue_in
@@ -50,8 +60,6 @@ from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
 
 BATCH = 10_000
-Decide: TypeAlias = Callable[[Sequence[Question]], Sequence[Answer]]
-"""The live decision: one answer per question, in order; asked again with the same request id, the same answer."""
 _MOST_ASKED = 5
 
 
@@ -64,19 +72,19 @@ class Advancer:
         facts: Register,
         *,
         zone: str,
-        decide: Decide | None = None,
+        decisions: Decisions | None = None,
         open_contents: Callable[[], Describe] | None = None,
-        resolve: Resolve | None = None,
+        join: Join = lambda: NOBODY,
         folder: Path | None = None,
         batch: int = BATCH,
     ) -> None:
         self._store = store
         self._facts = facts
         self._zone = zone
-        self.decide = decide
+        self.decisions = decisions
         self._open_contents = open_contents
         self._describe: Describe | None = None
-        self._resolve = resolve
+        self._join = join
         self._folder = folder
         self.batch = batch
         self.catalogue = Catalogue()
@@ -88,15 +96,14 @@ class Advancer:
 
     def follow(self, now_ms: int) -> int:
         """What came in: events, changes of segments, slots and dates."""
-        done = 0
-        while found := follow_events(
-            self._store, self.catalogue, now_ms=now_ms, resolve=self._resolve, folder=self._folder
-        ):
+        store, catalogue, joined = self._store, self.catalogue, self._join()
+        done = follow_joined(store, catalogue, joined, now_ms)
+        while found := follow_events(store, catalogue, now_ms=now_ms, joined=joined, folder=self._folder):
             done += found
-        while found := follow_segments(self._store, self.catalogue, now_ms=now_ms):
+        while found := follow_segments(store, catalogue, now_ms=now_ms, joined=joined):
             done += found
         return done + follow_calendar(
-            self._store, self.catalogue, self._facts, now_ms=now_ms, zone=self._zone
+            store, catalogue, self._facts, now_ms=now_ms, zone=self._zone, join=self._join
         )
 
     def move(self, now_ms: int) -> int:
@@ -140,8 +147,11 @@ class Advancer:
             # As it stands in this very transaction: paused or stopped meanwhile, nobody moves.
             if not _is_running(connection, running.name):
                 return 0
+            if knowledge.joined is not None and not is_current(connection, knowledge.joined):
+                return 0
             people = read_due(connection, numbers, now_ms, lock=True)
             known = [one for one in people if knowledge.covers(one.customer_id)]
+            reservations = self._reserve(connection, known, knowledge)
             walked = [
                 self._walk(connection, journey, running, group, knowledge, now_ms)
                 for journey, group in self._group(connection, known)
@@ -152,7 +162,28 @@ class Advancer:
             intended = [item for done in walked for item in done.intended]
             if intended:
                 enqueue_in(connection, intended, now_ms)
+            if reservations is not None:
+                carried = {name: delivery for done in walked for name, delivery in done.carried.items()}
+                reservations.hand_over(carried, reservations.standing - carried.keys())
         return sum(len(done.moved) for done in walked)
+
+    def _reserve(
+        self, connection: sa.Connection, people: Sequence[Person], knowledge: Knowledge
+    ) -> Reservations | None:
+        """What was decided for these people, as far as it still is reserved: the rest is no answer."""
+        numbers = {one.enrolment_id for one in people}
+        asked = {
+            key: answer.request_id
+            for key, answer in knowledge.answers.items()
+            if key[0] in numbers and answer.request_id is not None
+        }
+        if not asked or self.decisions is None:
+            return None
+        found = self.decisions.open(connection, list(asked.values()))
+        for key, request_id in asked.items():
+            if request_id not in found.standing:
+                knowledge.answers[key] = Answer(None)
+        return found
 
     def _group(
         self, connection: sa.Connection, people: Sequence[Person]
@@ -201,6 +232,7 @@ class Advancer:
             for node in {one.node for one in group}:
                 need = need.join(find_need(journey, node))
         knowledge = self._facts.learn(need, frozenset(one.customer_id for one in people), now_ms)
+        knowledge.joined = self._join().version
         if knowledge.consents:
             # Policy asks the store when a message is sent: what the warehouse knows must stand there by then.
             with self._store.begin() as connection:
@@ -254,7 +286,7 @@ class Advancer:
                     )
                     for one, name, node in asked
                 ]
-                answers = self.decide(questions) if self.decide else [Answer(None)] * len(questions)
+                answers = self.decisions.ask(questions) if self.decisions else [Answer(None)] * len(questions)
                 for (one, name, _), answer in zip(asked, answers, strict=True):
                     knowledge.answers[one.enrolment_id, name] = answer
 
@@ -308,7 +340,7 @@ def open_advancer(workspace: Workspace) -> Advancer:
             facts,
             zone=workspace.settings.business.zone,
             open_contents=lambda: load_library(workspace).describe,
-            resolve=facts.resolve,
+            join=facts.read_joined,
             folder=workspace.warehouse_folder,
         )
     return found
@@ -319,11 +351,11 @@ def advance(
     now_ms: int | None = None,
     *,
     batch: int = BATCH,
-    decide: Decide | None = None,
+    decisions: Decisions | None = None,
 ) -> int:
     """Everything that the workspace's journeys have to do by ``now_ms`` (now); how much that was."""
     advancer = open_advancer(workspace)
-    advancer.batch, advancer.decide = batch, decide
+    advancer.batch, advancer.decisions = batch, decisions
     return advancer.step(int(now().timestamp() * 1000) if now_ms is None else now_ms)
 
 

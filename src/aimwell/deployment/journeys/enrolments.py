@@ -164,7 +164,9 @@ def among(
     """``column`` is one of ``values``, however many: one parameter carries them all."""
     listed = list(values)
     if connection.dialect.name == "postgresql":
-        return column == sa.any_(sa.literal(listed, postgresql.ARRAY(column.type)))
+        # Without a type of its own, it is an array for the planner: one that is made of a text is made for each row.
+        packed = sa.bindparam("listed", _pack_array(listed), type_=sa.types.NullType(), unique=True)
+        return column == sa.any_(sa.cast(packed, postgresql.ARRAY(column.type)))
     return column.in_(sa.text("SELECT value FROM json_each(:listed)").bindparams(listed=json.dumps(listed)))
 
 

@@ -7,7 +7,7 @@ writes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -20,12 +20,12 @@ from aimwell.core.tables import Type
 from aimwell.core.time import business_day
 from aimwell.deployment.audience import OUR_SOURCE
 from aimwell.deployment.journeys.addresses import list_reached
-from aimwell.deployment.journeys.knowledge import Contact, Knowledge, Need
+from aimwell.deployment.journeys.knowledge import Contact, Joined, Knowledge, Need
 from aimwell.deployment.journeys.local_time import ZONES, find_zone, list_returns, read_date
 from aimwell.engine.carried_suppressions import carry_suppressions
 from aimwell.engine.compile_rules import compile_rules
 from aimwell.engine.consent import bind_instant, select_consents
-from aimwell.engine.manifest import list_versions
+from aimwell.engine.manifest import list_versions, read_version
 from aimwell.engine.permissions import ConsentState, count_suppressions
 from aimwell.engine.rule import ATTRIBUTE, Rule
 from aimwell.engine.rule_check import validate_rule
@@ -61,7 +61,7 @@ class WarehouseFacts:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._zone = workspace.settings.business.zone
-        self._records: tuple[int, dict[str, str]] = (-1, {})
+        self._joined = Joined()
         self._carried: tuple[int, int] = (-1, -1)
         self._zones: tuple[int, list[str]] = (-1, [])
 
@@ -119,16 +119,20 @@ class WarehouseFacts:
             versions = list_versions(connection)
         return versions.get("customers" if of.startswith(ATTRIBUTE) else "tags", 0)
 
-    def resolve(self, records: Sequence[str]) -> Mapping[str, str]:
-        """Record → customer, for records that were joined with others."""
-        with self._workspace.store.snapshot() as connection:
-            version = list_versions(connection).get("identities", 0)
-        if version != self._records[0]:
+    def read_joined(self) -> Joined:
+        """The records that were joined with others, as they are now."""
+        # Until nobody joined any while they were read.
+        while (version := self._find_joined()) != self._joined.version:
+            sql = "SELECT record_id, customer_id FROM identities WHERE record_id <> customer_id"
             with self._workspace.read() as reader:
-                joined = reader.query("SELECT record_id, customer_id FROM identities").to_pylist()
-            self._records = version, {row["record_id"]: row["customer_id"] for row in joined}
-        known = self._records[1]
-        return {record: known[record] for record in records if record in known}
+                found = reader.query(sql)
+            customers = zip(*(found[name].to_pylist() for name in found.column_names), strict=True)
+            self._joined = Joined(version, dict(customers))
+        return self._joined
+
+    def _find_joined(self) -> int:
+        with self._workspace.store.snapshot() as connection:
+            return read_version(connection, "identities")
 
     def has_zones(self) -> bool:
         """Whether customers have zones of their own."""

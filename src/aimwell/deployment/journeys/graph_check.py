@@ -13,6 +13,7 @@ from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.deployment.journeys.graph import (
     EVENT,
+    WAITS,
     Action,
     BestAction,
     Branch,
@@ -78,6 +79,7 @@ def find_errors(journey: Journey, known: Known) -> Iterator[Finding]:
     yield from _check_targets(journey)
     yield from _check_reached(journey)
     yield from _check_cycles(journey)
+    yield from _check_decided(journey)
     for number, entry in enumerate(journey.entries, 1):
         yield from _check_entry(entry, f"entries[{number}]", known)
     for name, node in journey.nodes:
@@ -183,6 +185,31 @@ def _check_cycles(journey: Journey) -> Iterator[Finding]:
             path.append(name)
             waiting.append((name, False))
             waiting += [(target, True) for _, target in list_targets(nodes[name]) if target]
+
+
+def _check_decided(journey: Journey) -> Iterator[Finding]:
+    """What a best action reserves is for a message that is sent at once."""
+    nodes = dict(journey.nodes)
+    for name, node in journey.nodes:
+        for way, target in node.choices if isinstance(node, BestAction) else ():
+            waiting, reached = [target], set[str]()
+            while waiting:
+                at = waiting.pop()
+                if at is None or at not in nodes or at in reached or isinstance(nodes[at], Action):
+                    continue
+                reached.add(at)
+                waiting += [further for _, further in list_targets(nodes[at])]
+            if any(isinstance(nodes[at], WAITS) for at in reached):
+                yield Finding(
+                    "decided_early",
+                    name,
+                    say(
+                        "The way '{way}' of '{place}' waits before it comes to a message.",
+                        way=way,
+                        place=name,
+                    ),
+                    say("Put the wait before the best action: what it reserves is not kept through a wait."),
+                )
 
 
 def holds_time(node: Node) -> bool:

@@ -7,11 +7,13 @@ it is known. ``Facts`` answers for a batch; ``warehouse_facts`` reads the wareho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from typing import Protocol
+
+import sqlalchemy as sa
 
 from aimwell.deployment.journeys.graph import (
     EVENT,
@@ -75,6 +77,8 @@ class Knowledge:
     """Cents of one contact by channel."""
     answers: dict[tuple[int, str], Answer] = field(default_factory=dict)
     """(enrolment, node) → what the live decision said."""
+    joined: int | None = None
+    """The version of joined records as of which customers were asked about; None: it does not matter."""
 
     def covers(self, customer_id: str) -> bool:
         """Whether the customer was asked about."""
@@ -97,6 +101,49 @@ class Answer:
 
     action_id: str | None
     probability: float = 1.0
+    request_id: str | None = None
+    """Under which the action is reserved; None: it is advice only."""
+
+
+class Reservations(Protocol):
+    """Actions that were reserved for the people of one transaction."""
+
+    @property
+    def standing(self) -> frozenset[str]:
+        """Request ids of those that still are reserved; nobody else changes them in this transaction."""
+        ...
+
+    def hand_over(self, carried: Mapping[str, str], unused: Collection[str]) -> None:
+        """``carried``: request id → the delivery that settles it when it ends; what is unused is given back."""
+        ...
+
+
+class Decisions(Protocol):
+    """The live decision: it reserves what it decides, until a delivery carries it or too much time has passed."""
+
+    def ask(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        """One answer per question, in order; asked again with the same request id, the same answer."""
+        ...
+
+    def open(self, connection: sa.Connection, request_ids: Sequence[str]) -> Reservations:
+        """What was answered under these ids, within the transaction that moves the people."""
+        ...
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Records that were joined with others: each one's customer, as of a version of ``identities``."""
+
+    version: int = 0
+    customers: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, record: str) -> str:
+        """The customer whose record it is."""
+        return self.customers.get(record, record)
+
+
+NOBODY = Joined()
+"""Every record is a customer of its own."""
 
 
 class Facts(Protocol):

@@ -7,9 +7,9 @@ Reads the store's ``live_changes``; writes ``journey_enrolments`` and ``journey_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import sqlalchemy as sa
 
@@ -24,7 +24,7 @@ from aimwell.deployment.journeys.enrolments import (
 )
 from aimwell.deployment.journeys.entering import DAY_MS, enter
 from aimwell.deployment.journeys.graph import EVENT, DateEntry, Journey, ScheduleEntry, SegmentEntry, WaitDate
-from aimwell.deployment.journeys.knowledge import Facts, Need
+from aimwell.deployment.journeys.knowledge import NOBODY, Facts, Joined, Need
 from aimwell.deployment.journeys.local_time import (
     find_instant,
     find_next_slot,
@@ -32,6 +32,7 @@ from aimwell.deployment.journeys.local_time import (
     list_returns,
     read_clock,
 )
+from aimwell.deployment.journeys.merging import is_current
 from aimwell.deployment.journeys.versions import SEGMENTS, Catalogue, Running, list_running
 from aimwell.deployment.journeys.walk import find_date
 from aimwell.engine.hot_tables import LIVE_CHANGES
@@ -43,6 +44,8 @@ SCAN_MS = 5 * 60_000
 """Dates are looked through so often."""
 _LATEST_DAYS = 7
 """So late, at most, does a yearly date let anybody in when nobody worked meanwhile."""
+Join: TypeAlias = Callable[[], Joined]
+"""The joined records as they are now."""
 _CHUNK = 10_000
 _MOST_CHANGES = 50_000
 
@@ -70,12 +73,12 @@ class Register(Facts, Protocol):
 # ------------------------------------------------------------ segments
 
 
-def follow_segments(store: Store, catalogue: Catalogue, *, now_ms: int) -> int:
+def follow_segments(store: Store, catalogue: Catalogue, *, now_ms: int, joined: Joined = NOBODY) -> int:
     """Let in, and let out, whom the changes of segments say; how many changes were looked through."""
     with store.begin() as connection:
         position = read_position(connection, SEGMENTS, lock=True)
         running = [one for one in list_running(connection) if one.state != "stopped"]
-        if position is None or not running:
+        if position is None or not running or not is_current(connection, joined.version):
             return 0
         columns = LIVE_CHANGES.c
         query = (
@@ -84,7 +87,10 @@ def follow_segments(store: Store, catalogue: Catalogue, *, now_ms: int) -> int:
             .order_by(columns.change)
             .limit(_MOST_CHANGES)
         )
-        changes = [tuple(row) for row in connection.execute(query)]
+        changes = [
+            (number, rule, joined.find(customer), inside, at)
+            for number, rule, customer, inside, at in connection.execute(query)
+        ]
         if not changes:
             return 0
         for one in running:
@@ -133,7 +139,15 @@ def _leave(
 # ------------------------------------------------------------ schedules and dates
 
 
-def follow_calendar(store: Store, catalogue: Catalogue, facts: Register, *, now_ms: int, zone: str) -> int:
+def follow_calendar(
+    store: Store,
+    catalogue: Catalogue,
+    facts: Register,
+    *,
+    now_ms: int,
+    zone: str,
+    join: Join,
+) -> int:
     """Let in whom schedules and dates name by now; how many entered."""
     entered = 0
     with store.snapshot() as connection:
@@ -146,9 +160,9 @@ def follow_calendar(store: Store, catalogue: Catalogue, facts: Register, *, now_
         for number, entry in enumerate(journey.entries, 1):
             source = f"{running.name}:{number}"
             if isinstance(entry, ScheduleEntry):
-                entered += _enter_slot(store, running, journey, entry, source, facts, now_ms, zone)
+                entered += _enter_slot(store, running, journey, entry, source, facts, now_ms, zone, join)
             elif isinstance(entry, DateEntry):
-                entered += _enter_dates(store, running, journey, entry, source, facts, now_ms)
+                entered += _enter_dates(store, running, journey, entry, source, facts, now_ms, join)
         _follow_dates(store, running, journey, catalogue, facts, now_ms)
     return entered
 
@@ -175,6 +189,7 @@ def _enter_slot(
     facts: Register,
     now_ms: int,
     zone: str,
+    join: Join,
 ) -> int:
     name = f"slot:{source}"
     with store.snapshot() as connection:
@@ -185,7 +200,9 @@ def _enter_slot(
         return 0
     holders = facts.list_holders(entry.rule, now_ms)
     people = [Entering(customer, f"slot:{slot}", entry.to, slot, None) for customer in holders]
-    entered = _enter_all(store, running, journey, people, now_ms)
+    entered = _enter_all(store, running, journey, people, now_ms, join)
+    if entered is None:
+        return 0
     with store.begin() as connection:
         write_position(connection, name, slot)
     return entered
@@ -199,6 +216,7 @@ def _enter_dates(
     source: str,
     facts: Register,
     now_ms: int,
+    join: Join,
 ) -> int:
     name = f"date:{source}"
     with store.snapshot() as connection:
@@ -220,19 +238,25 @@ def _enter_dates(
             if start < find_instant(one + timedelta(days=entry.days), at, zone) <= now_ms:
                 context = {"date": one.isoformat()}
                 people.append(Entering(customer, f"{entry.of}:{one}"[:160], entry.to, now_ms, context))
-    entered = _enter_all(store, running, journey, people, now_ms)
+    entered = _enter_all(store, running, journey, people, now_ms, join)
+    if entered is None:
+        return 0
     with store.begin() as connection:
         write_position(connection, name, now_ms)
     return entered
 
 
 def _enter_all(
-    store: Store, running: Running, journey: Journey, people: Sequence[Entering], now_ms: int
-) -> int:
-    entered = 0
-    for start in range(0, len(people), _CHUNK):
+    store: Store, running: Running, journey: Journey, people: Sequence[Entering], now_ms: int, join: Join
+) -> int | None:
+    """How many entered; None: records were joined meanwhile, and all are to be listed again."""
+    entered, joined = 0, join()
+    found = [one._replace(customer_id=joined.find(one.customer_id)) for one in people]
+    for start in range(0, len(found), _CHUNK):
         with store.begin() as connection:
-            entered += enter(connection, running, journey, people[start : start + _CHUNK], now_ms)
+            if not is_current(connection, joined.version):
+                return None
+            entered += enter(connection, running, journey, found[start : start + _CHUNK], now_ms)
     return entered
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from aimwell.deployment.journeys.advance import Advancer
 from aimwell.deployment.journeys.facts import WarehouseFacts
 from aimwell.deployment.journeys.figures import count_journey
 from aimwell.deployment.journeys.graph import EventEntry, Journey, PropertyIs, WaitEvent, list_events
+from aimwell.deployment.journeys.local_time import find_instant
 from aimwell.deployment.journeys.occasions import Register
 from aimwell.deployment.journeys.stream import Event, apply_events, choose_events
 from aimwell.deployment.journeys.versions import save_journey, start_journey
@@ -96,7 +97,6 @@ def simulate_history(workspace: Workspace, journey: Journey, *, start: date, day
     Tags and attributes are as they are known today: what they were then is not kept.
     """
     zone = workspace.settings.business.zone
-    first = int(datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp() * 1000)
     names = frozenset(event.event for event in list_events(journey))
     events: list[Event] = []
     sql = (
@@ -106,7 +106,14 @@ def simulate_history(workspace: Workspace, journey: Journey, *, start: date, day
     with workspace.read() as reader:
         rows = reader.query(sql, {"first": start, "last": start + timedelta(days=days)})
         events = choose_events(rows, names, 1)[:_MOST_EVENTS]
-    return simulate(journey, events, WarehouseFacts(workspace), start_ms=first, days=days, zone=zone)
+    return simulate(
+        journey, events, WarehouseFacts(workspace), start_ms=find_start(start, zone), days=days, zone=zone
+    )
+
+
+def find_start(day: date, zone: str) -> int:
+    """When the business's day begins."""
+    return find_instant(day, time(), zone)
 
 
 def make_events(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +35,17 @@ from aimwell.deployment.journeys.enrolments import (
     write_position,
 )
 from aimwell.deployment.journeys.entering import enter
-from aimwell.deployment.journeys.graph import EventEntry, EventIs, Journey, WaitEvent, list_events, list_kept
+from aimwell.deployment.journeys.graph import (
+    EventEntry,
+    EventIs,
+    Journey,
+    Node,
+    WaitEvent,
+    list_events,
+    list_kept,
+)
+from aimwell.deployment.journeys.knowledge import NOBODY, Joined
+from aimwell.deployment.journeys.merging import is_current
 from aimwell.deployment.journeys.versions import CONSUMER, LOADED, Catalogue, Running, list_running
 from aimwell.deployment.journeys.walk import matches
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_CONSUMERS, HOT_GATE
@@ -61,9 +71,6 @@ _MOST_PROPERTIES = 50
 _MOST_TEXT = 500
 _HOUR_MS = 3_600_000
 
-Resolve = Callable[[Sequence[str]], Mapping[str, str]]
-"""Record → customer, for records that were joined with others."""
-
 
 class Event(NamedTuple):
     """One event that some journey listens to."""
@@ -77,14 +84,32 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True)
+class _Version:
+    """A version of a journey, with what is asked of it for each event."""
+
+    journey: Journey
+    nodes: dict[str, Node]
+    kept: frozenset[str] | None
+
+    @classmethod
+    def read(cls, journey: Journey) -> _Version:
+        return cls(journey, dict(journey.nodes), list_kept(journey))
+
+    def choose(self, properties: dict[str, Any]) -> dict[str, Any]:
+        """The properties to remember."""
+        kept = self.kept
+        return properties if kept is None else {k: v for k, v in properties.items() if k in kept}
+
+
+@dataclass(frozen=True)
 class _Listening:
     """The journeys as they stand, and the names of events that any of their versions listens to."""
 
     running: list[Running]
-    versions: dict[tuple[str, int], Journey] = field(default_factory=dict)
+    versions: dict[tuple[str, int], _Version] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
 
-    def find(self, person: Person) -> Journey | None:
+    def find(self, person: Person) -> _Version | None:
         return self.versions.get((person.journey, person.version))
 
 
@@ -103,21 +128,21 @@ def follow_events(
     catalogue: Catalogue,
     *,
     now_ms: int,
-    resolve: Resolve | None = None,
+    joined: Joined = NOBODY,
     folder: Path | None = None,
     most_rows: int = MOST_ROWS,
 ) -> int:
     """Match what came in since the last time, at most about ``most_rows`` events; how many events that was.
 
-    ``resolve`` tells which records are one customer; ``folder`` is the warehouse's, whose loaded files count, too.
+    ``joined`` tells which records are one customer; ``folder`` is the warehouse's, whose loaded files count, too.
     """
     with store.snapshot() as connection:
         news, listening = _read_news(connection, catalogue, folder, most_rows)
     if news is None:
         return 0
-    events = _resolve(news.events, resolve)
+    events = _find_customers(news.events, joined)
     with store.begin() as connection:
-        if not _take_position(connection, news):
+        if not is_current(connection, joined.version) or not _take_position(connection, news):
             return 0
         for some in _split_rounds(events):
             _match(connection, listening, some, now_ms)
@@ -170,15 +195,15 @@ def _read_news(
 def _listen(connection: sa.Connection, catalogue: Catalogue) -> _Listening:
     running = [one for one in list_running(connection) if one.state != "stopped"]
     columns = JOURNEY_ENROLMENTS.c
-    versions: dict[tuple[str, int], Journey] = {}
+    versions: dict[tuple[str, int], _Version] = {}
     for one in running:
         # Older versions are walked as long as anybody is in them: all up to the newest are listened to.
         oldest = connection.execute(
             sa.select(sa.func.min(columns.version)).where(columns.journey == one.name, columns.due_ms.is_not(None))
         ).scalar() if one.version > 1 else 1  # fmt: skip
         for version in range(oldest or one.version, one.version + 1):
-            versions[one.name, version] = catalogue.find(connection, one.name, version)
-    names = frozenset(event.event for journey in versions.values() for event in list_events(journey))
+            versions[one.name, version] = _Version.read(catalogue.find(connection, one.name, version))
+    names = frozenset(event.event for one in versions.values() for event in list_events(one.journey))
     return _Listening(running, versions, names)
 
 
@@ -265,13 +290,10 @@ def _read_properties(
     return found
 
 
-def _resolve(events: list[Event], resolve: Resolve | None) -> list[Event]:
-    if resolve is None or not events:
+def _find_customers(events: list[Event], joined: Joined) -> list[Event]:
+    if not joined.customers:
         return events
-    people = resolve(sorted({one.customer_id for one in events}))
-    if not people:
-        return events
-    return [one._replace(customer_id=people.get(one.customer_id, one.customer_id)) for one in events]
+    return [one._replace(customer_id=joined.find(one.customer_id)) for one in events]
 
 
 def _split_rounds(events: Sequence[Event]) -> list[list[Event]]:
@@ -309,10 +331,10 @@ def _match(connection: sa.Connection, listening: _Listening, events: Sequence[Ev
     moved, brought = [], []
     for person in read_active(connection, names, sorted(by_customer)):
         event = by_customer[person.customer_id]
-        journey = listening.find(person)
-        if journey is None or event.occurred_ms < person.entered_ms:
+        version = listening.find(person)
+        if version is None or event.occurred_ms < person.entered_ms:
             continue
-        if _meet(person, journey, event, now_ms):
+        if _meet(person, version, event, now_ms):
             moved.append(person)
             if person.outcome is None and event.properties:
                 brought.append(person)
@@ -320,24 +342,24 @@ def _match(connection: sa.Connection, listening: _Listening, events: Sequence[Ev
     write_contexts(connection, brought)
     for running in listening.running:
         if running.state == "running":
-            journey = listening.versions[running.name, running.version]
-            enter(connection, running, journey, _list_entering(running, journey, events, now_ms), now_ms)
+            version = listening.versions[running.name, running.version]
+            entering = _list_entering(running, version, events, now_ms)
+            enter(connection, running, version.journey, entering, now_ms)
 
 
-def _meet(person: Person, journey: Journey, event: Event, now_ms: int) -> bool:
+def _meet(person: Person, version: _Version, event: Event, now_ms: int) -> bool:
     """Whether the event moves the person."""
+    journey = version.journey
     if journey.goal is not None and _is(event, journey.goal):
         person.end("goal", now_ms)
         return True
     if any(one.event is not None and _is(event, one.event) for one in journey.exits):
         person.end("exit", now_ms)
         return True
-    node = journey.find(person.node)
+    node = version.nodes.get(person.node)
     if person.state != WAITING or not isinstance(node, WaitEvent) or not _is(event, node.event):
         return False
-    kept = list_kept(journey)
-    brought = event.properties if kept is None else {k: v for k, v in event.properties.items() if k in kept}
-    person.context = {**(person.context or {}), **brought} or None
+    person.context = {**(person.context or {}), **version.choose(event.properties)} or None
     if node.then is None:
         person.end("end", now_ms)
     else:
@@ -347,14 +369,15 @@ def _meet(person: Person, journey: Journey, event: Event, now_ms: int) -> bool:
 
 
 def _is(event: Event, wanted: EventIs) -> bool:
-    return event.name == wanted.event and all(matches(one, event.properties) for one in wanted.where)
+    if event.name != wanted.event:
+        return False
+    return not wanted.where or all(matches(one, event.properties) for one in wanted.where)
 
 
 def _list_entering(
-    running: Running, journey: Journey, events: Sequence[Event], now_ms: int
+    running: Running, version: _Version, events: Sequence[Event], now_ms: int
 ) -> list[Entering]:
-    entries = [entry for entry in journey.entries if isinstance(entry, EventEntry)]
-    kept = list_kept(journey) if entries else None
+    entries = [entry for entry in version.journey.entries if isinstance(entry, EventEntry)]
     found = []
     for event in events if entries else ():
         if event.position <= running.start_position:
@@ -362,7 +385,7 @@ def _list_entering(
         for entry in entries:
             is_fresh = event.occurred_ms > now_ms - entry.within_hours * _HOUR_MS
             if is_fresh and _is(event, entry.event):
-                context = {k: v for k, v in event.properties.items() if kept is None or k in kept}
+                context = version.choose(event.properties)
                 occasion = "event:" + sha256(event.event_id.encode()).hexdigest()[:32]
                 found.append(
                     Entering(event.customer_id, occasion, entry.to, event.occurred_ms, context or None)

@@ -51,6 +51,8 @@ class Walked:
     moved: list[Person] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     intended: list[Intended] = field(default_factory=list)
+    carried: dict[str, str] = field(default_factory=dict)
+    """Request id of a live decision → the delivery of its message."""
     asked: list[tuple[Person, str, BestAction]] = field(default_factory=list)
 
 
@@ -81,6 +83,8 @@ class Walk:
         self._sent = {customer: list(days) for customer, days in (sent or {}).items()}
         self.done = Walked()
         self._groups: dict[str, list[Person]] = {}
+        self._reserved: dict[int, str] = {}
+        """Enrolment → the request id of a decision that led here and has no message yet."""
 
     def go(self, people: Iterable[Person]) -> Walked:
         """Move all of them as far as they go."""
@@ -249,6 +253,8 @@ class Walk:
         if person.arm == HOLDOUT or answer is None or answer.action_id not in targets:
             self._send(person, node.otherwise, "otherwise", answer.probability if answer else 1.0)
         else:
+            if answer.request_id is not None:
+                self._reserved[person.enrolment_id] = answer.request_id
             self._send(person, targets[answer.action_id], answer.action_id[:64], answer.probability)
 
     # ------------------------------------------------------------ messages
@@ -257,6 +263,7 @@ class Walk:
         """Queue the message of each, before the visits are counted; what became of it."""
         results = []
         for one in people:
+            decided = self._reserved.pop(one.enrolment_id, None)
             if self._is_capped(one.customer_id):
                 results.append("capped")
                 continue
@@ -265,7 +272,10 @@ class Walk:
             if one.arm == HOLDOUT:
                 results.append("withheld")
                 continue
-            self.done.intended.append(self._intend(one, name, node))
+            intended = self._intend(one, name, node)
+            self.done.intended.append(intended)
+            if decided is not None:
+                self.done.carried[decided] = intended.delivery_id
             results.append("queued")
         return results
 
