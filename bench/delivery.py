@@ -35,7 +35,7 @@ from tests.faults.sender import TERMS
 from tests.postgres import find_programs, serve_durably
 
 SCRIPT = Path(__file__).parents[1] / "tests" / "faults" / "sender.py"
-WORKERS, CONNECTIONS = 3, 8
+WORKERS, CONNECTIONS, MANY = 3, 8, 64
 PEER_RATE, PEER_DOUBLES = 534.0, 145.0
 
 
@@ -80,9 +80,9 @@ def open_ledger(address: str, terms: Terms) -> Ledger:
     return Ledger(store, rules=ContactRules(2, 28), terms=terms)
 
 
-def fill(ledger: Ledger, mails: int) -> None:
-    """Consents and deliveries, of two campaigns."""
-    names = [f"c{number:06d}" for number in range(mails)]
+def fill(ledger: Ledger, mails: int, first: int = 0) -> None:
+    """Consents and deliveries, from the ``first`` on."""
+    names = [f"c{number:06d}" for number in range(first, mails)]
     ledger.remember_consents([(name, "email", True, 1) for name in names])
     ledger.enqueue(
         [
@@ -112,8 +112,9 @@ def kill_workers(address: str, name: str, folder: Path, kills: int) -> Killed:
             if count(ledger).get("queued", 0) < 10 * WORKERS * CONNECTIONS:
                 # More to do, so that every kill falls into work.
                 mails += 2_000
-                fill(ledger, mails)
-        for worker in workers:
+                fill(ledger, mails, mails - 2_000)
+        # One more: the others may have come to an end before the last mails were queued.
+        for worker in [*workers, _start(command)]:
             worker.wait(600)
         arrived = Counter(taken.read_text(encoding="ascii").split())
     rows = ledger.read_rows("p1")
@@ -170,7 +171,7 @@ def main() -> None:
             found.append(kill_workers(address.format("bench_kill"), name, folder, kills))
             print(json.dumps(asdict(found[-1])), flush=True)
         for name, address in stores.items():
-            for connections in (CONNECTIONS, 32):
+            for connections in (CONNECTIONS, MANY):
                 rate, per_cpu = measure_rate(address.format("bench_rate"), folder, mails, connections)
                 rates |= {
                     f"{name}_{connections}": round(rate),
@@ -178,15 +179,16 @@ def main() -> None:
                 }
                 print(json.dumps(rates), flush=True)
                 _clear(address.format("bench_rate"))
+    few, many = ([rates[f"{name}_{number}"] for name in stores] for number in (CONNECTIONS, MANY))
     emit(
-        claim="killed workers lose and double nothing; one worker sends 500 mails a second with full safety",
+        claim="killed workers lose and double nothing; one worker sends 500 mails a second on 8 connections and 2,000 "
+        "on 64, with full safety",
         ours=rates[f"sqlite_{CONNECTIONS}"],
         peer=PEER_RATE,
         unit="mails a second",
-        holds=all(one.holds for one in found) and rates[f"sqlite_{CONNECTIONS}"] >= 500,
+        holds=all(one.holds for one in found) and min(few) >= 500 and min(many) >= 2_000,
         kills=[asdict(one) for one in found],
         rates=rates,
-        reaches_2000=max(rates["sqlite_32"], rates[f"sqlite_{CONNECTIONS}"]) >= 2_000,
         silent_duplicates_of_marking_after_sending=PEER_DOUBLES,
     )
 

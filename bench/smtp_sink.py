@@ -22,19 +22,27 @@ class SmtpSession(asyncio.Protocol):
         self._keep = keep
         self._received = bytearray()
         self._in_data = False
+        self._ended = False
+        self._answers: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._say(b"220 sink")
+        transport.write(b"220 sink\r\n")
 
     def data_received(self, data: bytes) -> None:
         """Take lines, or a mail."""
         self._received += data
         while self._take_mail() if self._in_data else self._take_line():
             pass
+        # What came together is answered together.
+        if self._answers and self._transport is not None:
+            self._transport.write(b"".join(self._answers))
+            self._answers.clear()
+            if self._ended:
+                self._transport.close()
 
     def _take_mail(self) -> bool:
         end = self._received.find(b"\r\n.\r\n")
@@ -59,8 +67,7 @@ class SmtpSession(asyncio.Protocol):
             self._say(b"354 go on")
         elif word == b"QUIT":
             self._say(b"221 bye")
-            if self._transport is not None:
-                self._transport.close()
+            self._ended = True
         elif word == b"EHLO":
             self._say(b"250-sink\r\n250 PIPELINING")
         else:
@@ -68,8 +75,7 @@ class SmtpSession(asyncio.Protocol):
         return True
 
     def _say(self, line: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(line + b"\r\n")
+        self._answers.append(line + b"\r\n")
 
 
 async def serve(file: str) -> None:

@@ -27,20 +27,21 @@ from aimwell.deployment.calendar import place_evenly
 from aimwell.deployment.channels.channel import Outcome, Promise, Receipt
 from aimwell.deployment.coupons import issue_reserved, take_back
 from aimwell.deployment.ledger_rows import (
-    INTEND,
     SETTLE_OTHERS,
-    SETTLE_SENT,
     SETTLED_COLUMNS,
     Intended,
     Queue,
     close_intent,
     enqueue_in,
+    intend_rows,
+    lease_rows,
     move_on,
     read_attempts,
     read_candidates,
     read_ended,
     read_queued,
     record_verdicts,
+    settle_sent,
     split,
 )
 from aimwell.deployment.policy import Candidate, ContactRules, LiveMemory, Verdict, judge
@@ -176,7 +177,9 @@ class Ledger:
             short = issue_reserved(connection, granted, now)
             verdicts |= {delivery: Verdict("no_coupon") for delivery in short}
             granted = [row for row in granted if row.delivery_id not in short]
-            self._lease(connection, granted, fence)
+            if granted:
+                ids = [row.delivery_id for row in granted]
+                lease_rows(connection, ids, self.owner, fence, self._until())
             write_meters(connection, sources, granted, now)
             record_verdicts(connection, verdicts, now)
             skipped = {key for key, verdict in verdicts.items() if verdict.reason and not verdict.waits}
@@ -200,28 +203,26 @@ class Ledger:
         with self._store.begin(gated=True) as connection:
             self._settle(connection, fence, settled, promise)
             now = self.now_ms()
-            held = self._hold(connection, fence, waiting) & (DELIVERIES.c.lease_until_ms > now)
             if waiting:
+                held = self._hold(fence, waiting) & (DELIVERIES.c.lease_until_ms > now)
                 connection.execute(sa.update(DELIVERIES).where(held).values(lease_until_ms=self._until()))
             if not intended:
                 return set()
-            return self._intend(connection, fence, intended, now)
+            return intend_rows(connection, intended, fence, now, self._until())
 
     def release(self, fence: int, delivery_ids: Sequence[str]) -> None:
         """Give back leased rows that were not tried."""
         if delivery_ids:
             with self._store.begin(gated=True) as connection:
                 connection.execute(
-                    sa.update(DELIVERIES)
-                    .where(self._hold(connection, fence, delivery_ids))
-                    .values(state="queued")
+                    sa.update(DELIVERIES).where(self._hold(fence, delivery_ids)).values(state="queued")
                 )
 
     def fail(self, fence: int, delivery_ids: Sequence[str], reason: str) -> None:
         """Close leased rows for which no message could be made."""
         if delivery_ids:
             with self._store.begin(gated=True) as connection:
-                held = self._hold(connection, fence, delivery_ids)
+                held = self._hold(fence, delivery_ids)
                 values = {"state": "failed", "reason": reason, "finished_at_ms": self.now_ms()}
                 connection.execute(sa.update(DELIVERIES).where(held).values(**values))
                 self._end(connection, delivery_ids)
@@ -229,8 +230,8 @@ class Ledger:
     def recover(self, source: str | None, channel: str, *, promise: Promise) -> Reservation:
         """Take up what dead workers left: expired leases only.
 
-        Leased rows are queued again. Intents are queued again (A), closed as in doubt (C), or handed to the caller
-        under a new lease to be asked about (B): the reservation holds those.
+        Leased rows are queued again. Intents are queued again (A), closed as in doubt (C), or get a new lease (B);
+        those of which this worker had the lease before are to be asked about: the reservation holds them.
         """
         with self._store.begin(gated=True) as connection:
             fence = take_turn(connection)
@@ -242,7 +243,8 @@ class Ledger:
             intents = ours & (DELIVERIES.c.state == "intent") & self._find_expired(promise)
             connection.execute(sa.update(DELIVERIES).where(leased).values(state="queued"))
             if promise is Promise.CAN_BE_ASKED:
-                rows = read_candidates(connection, intents)
+                # Its owner may live after all: clocks differ, and are moved. An own lease is past by the own clock.
+                rows = read_candidates(connection, intents & (DELIVERIES.c.owner == self.owner))
                 values = {"owner": self.owner, "fence": fence, "lease_until_ms": self._until()}
                 connection.execute(sa.update(DELIVERIES).where(intents).values(**values))
                 return Reservation(fence, tuple(rows), len(rows))
@@ -310,45 +312,22 @@ class Ledger:
     def _until(self) -> int:
         return self.now_ms() + int(self.terms.lease * 1000)
 
-    def _hold(self, connection: sa.Connection, fence: int, ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    def _hold(self, fence: int, ids: Sequence[str]) -> sa.ColumnElement[bool]:
         return sa.and_(
             DELIVERIES.c.delivery_id.in_(list(ids)),
             DELIVERIES.c.fence == fence,
             DELIVERIES.c.state == "leased",
         )
 
-    def _lease(self, connection: sa.Connection, rows: Sequence[Candidate], fence: int) -> None:
-        ids = [row.delivery_id for row in rows]
-        values: dict[str, Any] = {"state": "leased", "owner": self.owner, "fence": fence, "reason": None}
-        values["lease_until_ms"] = self._until()
-        for chunk in split(ids):
-            connection.execute(
-                sa.update(DELIVERIES).where(DELIVERIES.c.delivery_id.in_(list(chunk))).values(**values)
-            )
-
-    def _intend(self, connection: sa.Connection, fence: int, ids: Sequence[str], now: int) -> set[str]:
-        until = self._until()
-        rows = [{"which": delivery, "mine": fence, "at": now, "until": until} for delivery in ids]
-        if connection.execute(INTEND, rows).rowcount == len(ids):
-            return set(ids)
-        mine = sa.and_(
-            DELIVERIES.c.delivery_id.in_(list(ids)),
-            DELIVERIES.c.fence == fence,
-            DELIVERIES.c.state == "intent",
-        )
-        return set(connection.execute(sa.select(DELIVERIES.c.delivery_id).where(mine)).scalars())
-
     def _settle(
         self, connection: sa.Connection, fence: int, settled: Sequence[tuple[str, Receipt]], promise: Promise
     ) -> None:
         now = self.now_ms()
-        sent = [
-            {"which": delivery, "mine": fence, "answer": receipt.provider_id, "at": now}
-            for delivery, receipt in settled
-            if receipt.outcome is Outcome.SENT
-        ]
+        sent = {
+            delivery: receipt.provider_id for delivery, receipt in settled if receipt.outcome is Outcome.SENT
+        }
         if sent:
-            connection.execute(SETTLE_SENT, sent)
+            settle_sent(connection, sent, fence, now)
         others = [item for item in settled if item[1].outcome is not Outcome.SENT]
         if not others:
             return

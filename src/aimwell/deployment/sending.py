@@ -33,7 +33,7 @@ class SourceComposer(Protocol):
         ...
 
 
-_RESERVED_WINDOWS = 25
+_RESERVED, _RESERVED_WINDOWS = 400, 25
 _SAFE_SHARE = 0.8
 """Of a lease: after so much of it nothing more is begun."""
 _PATIENCE_MS = 2_000
@@ -104,7 +104,8 @@ def work(
             if time.monotonic() - recovered > ledger.terms.lease / 2:
                 _recover(ledger, plan_id, channel_name, channel)
                 recovered = time.monotonic()
-            taken = ledger.reserve(plan_id, channel_name, limit=max(100, channel.window * _RESERVED_WINDOWS))
+            limit = max(_RESERVED, channel.window * _RESERVED_WINDOWS)
+            taken = ledger.reserve(plan_id, channel_name, limit=limit)
             worked.held = taken.held
             if taken.rows:
                 if prepare is not None:

@@ -2,7 +2,8 @@
 
 A packet is a header of four numbers (length, command, status, sequence), fixed fields, and optional parameters of a
 tag, a length and a value each. What comes from the other side is read within fixed bounds: ``BadPacket`` means that
-nothing after it can be trusted.
+nothing after it can be trusted. Commands and statuses are those of "Short Message Peer to Peer Protocol Specification
+v3.4", 5.1.2.1 and 5.1.3.
 """
 
 from __future__ import annotations

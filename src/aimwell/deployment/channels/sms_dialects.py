@@ -2,6 +2,9 @@
 
 ``plain`` is one JSON object a message, known by its ``out_id``; ``aliyun`` and ``tencent`` speak as those two publish.
 What a code means for us stands in one table for all; the operator may add to it. Reads and writes nothing.
+
+The codes are those of "API error codes" of Alibaba Cloud SMS (阿里云短信服务, API错误码; what BLACK_KEY and the VALVE
+filters mean stands in older versions of it) and of "Error codes" of Tencent Cloud SMS (腾讯云短信, 错误码, API 3.0).
 """
 
 from __future__ import annotations
@@ -33,17 +36,26 @@ Meaning = Literal[
 _PATTERNS: dict[Meaning, str] = {
     # Somebody who rejects repeats says of one that he has it.
     "taken": r"OK|0|success|duplicate|already_accepted",
+    # Our key, clock, network or account is refused; before all else, as some of these words stand in it, too.
+    "not_let_in": r"(.*(Signature(DoesNotMatch|Failure|Expire|NonceUsed)|InvalidAccessKey|AuthFailure"
+    r"|RAM_(PERMISSION|CHECK)|Sig(VerificationFail|FieldMissing)|RequestTimeException|SdkAppId(NotExist|IsDisabled)"
+    r"|ACCOUNT_(NOT_EXISTS|ABNORMAL)|PRODUCT_UN_?SUBSCRI|DENY_IP_RANGE|IpInBlacklist|IpNotInWhitelist).*"
+    r"|(?!.*Arrears).*UNAUTHORIZED.*)",
     "bad_recipient": r".*(MOBILE_NUMBER_ILLEGAL|MOBILE_COUNT|INVALID_NUMBER|BAD_NUMBER|IncorrectPhoneNumber)",
     "no_balance": r".*(AMOUNT_NOT_ENOUGH|OUT_OF_SERVICE|InsufficientBalance|NO_BALANCE|Arrears).*",
     # Of one number, by the day or the hour: trying again soon is pointless.
-    "frequency_limit": r".*(BUSINESS_LIMIT_CONTROL|DAY_LIMIT|MONTH_LIMIT|DeliveryFrequencyLimit|FREQUENCY_LIMIT"
+    "frequency_limit": r".*(BUSINESS_LIMIT_CONTROL|DeliveryFrequencyLimit|FREQUENCY_LIMIT|VALVE:[MHD]_MC"
     r"|PhoneNumber(Daily|OneHour|SameContentDaily|ThirtySecond)Limit).*",
-    "throttled": r"(Throttling|RequestLimitExceeded|LimitExceeded|TOO_MANY_REQUESTS)([._].*)?",
+    # Of the whole account: a limit of requests, or of a day or month, which passes.
+    "throttled": r"(Throttling|RequestLimitExceeded|LimitExceeded|TOO_MANY_REQUESTS)([._].*)?"
+    r"|.*(DAY|MONTH)_LIMIT_CONTROL",
+    # Marketing goes out from 8 to 22 o'clock only.
+    "temporary_rejection": r".*MarketingSendTimeConstraint",
     "template_mismatch": r".*(TEMPLATE|PARAM_LENGTH|PARAM_NOT_SUPPORT).*",
-    "provider_blocklist": r".*(BLACK_?KEY|BLACKLIST|BLOCKLIST|OPTED_OUT).*",
-    "not_let_in": r".*(Signature(DoesNotMatch|Failure|Expire|NonceUsed)|InvalidAccessKey|AuthFailure"
-    r"|RAM_PERMISSION|UNAUTHORIZED).*",
-    "unknown": r"(isp\.SYSTEM_ERROR|InternalError|UNKNOWN)([._].*)?",
+    # BLACK_KEY is a word of the text, and says nothing about whoever would get it.
+    "provider_blocklist": r".*(BLACKLIST|BLOCKLIST|OPTED_OUT|CUSTOMER_REFUSED).*",
+    "rejected": r".*BLACK_?KEY.*|InternalError\.(JsonParseFail|RestApiInterfaceNotExist)",
+    "unknown": r"(isp\.(SYSTEM|GATEWAY)_ERROR|InternalError|UNKNOWN)([._].*)?",
 }
 _MEANINGS = {meaning: re.compile(pattern, re.IGNORECASE) for meaning, pattern in _PATTERNS.items()}
 _PERMANENT = ("bad_recipient", "frequency_limit", "template_mismatch", "provider_blocklist", "rejected")

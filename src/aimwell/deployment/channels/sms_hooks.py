@@ -25,6 +25,7 @@ from aimwell.deployment.channels.smpp_receipts import Status
 from aimwell.deployment.channels.sms_dialects import find_meaning
 from aimwell.deployment.channels.sms_numbers import write_number
 from aimwell.deployment.channels.sms_reports import tell_report
+from aimwell.engine.erased import LoadErased, begin_knowing
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.permissions import Suppression, add_suppression, take_turn
 
@@ -63,20 +64,23 @@ def apply_hooks(
     now_ms: int,
     find_customers: FindCustomers,
     rules: ReplyRules | None = None,
+    load_erased: LoadErased | None = None,
 ) -> int:
     """Do what follows from the events, in one transaction; returns how many were about deliveries or people we know.
 
-    Telling them again changes nothing. ``find_customers`` gives all who have a telephone number (E.164).
+    Telling them again changes nothing. ``find_customers`` gives all who have a telephone number (E.164); of those whom
+    ``load_erased`` knows nothing is written.
     """
     # Outside the transaction: looking numbers up may be slow.
     people = {event.recipient: tuple(find_customers(event.recipient)) for event in events
               if event.kind == "reply" and event.recipient}  # fmt: skip
     known = 0
-    with store.begin() as connection:
+    with begin_knowing(store.begin, load_erased) as (connection, erased):
         take_turn(connection)
         for event in events:
             if event.kind == "reply":
-                customers = people.get(event.recipient or "", ())
+                found = people.get(event.recipient or "", ())
+                customers = tuple(one for one in found if not erased.tell(one, "record"))
                 reply = Reply(event.event_id, event.text or "", customers, event.at_ms)
                 apply_reply(connection, reply, rules or ReplyRules(), now_ms)
                 known += bool(customers)

@@ -18,6 +18,7 @@ from aimwell.deployment.channels.event_outbox import TransactionSource, insert_n
 from aimwell.deployment.channels.replies import Reply, ReplyRules, apply_reply
 from aimwell.deployment.channels.smpp_receipts import SmsReply, SmsReport, Status
 from aimwell.engine.channel_tables import PROVIDER_MESSAGES
+from aimwell.engine.erased import LoadErased, begin_knowing
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.permissions import take_turn
 
@@ -32,7 +33,8 @@ FindCustomers = Callable[[str], Sequence[str]]
 class ReportBook:
     """Keeps what ``provider`` says, in ``store``. ``clock`` gives seconds since 1970.
 
-    What people write is done (``replies.apply_reply``) where ``find_customers`` tells who has a telephone number.
+    What people write is done (``replies.apply_reply``) where ``find_customers`` tells who has a telephone number. Of
+    people who were erased meanwhile (``load_erased``) nothing is kept.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class ReportBook:
         *,
         find_customers: FindCustomers | None = None,
         rules: ReplyRules | None = None,
+        load_erased: LoadErased | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._load_erased = load_erased
         self._provider = provider
         self._find_customers = find_customers
         self._rules = rules or ReplyRules()
@@ -55,7 +59,9 @@ class ReportBook:
         now = self._now()
         values = {"delivery_id": message.delivery_id, "customer_id": message.customer_id, "part": part,
                   "parts": parts, "taken_at_ms": now}  # fmt: skip
-        with self._store.begin() as connection:
+        with begin_knowing(self._store.begin, self._load_erased) as (connection, erased):
+            if erased.tell(message.customer_id, "record"):
+                return
             self._keep(connection, message_id, values)
             row = self._read(connection, message_id)
             if row.status is not None:
@@ -81,8 +87,9 @@ class ReportBook:
         customers = tuple(self._find_customers(f"+{reply.sender.lstrip('+')}"))
         now = self._now()
         key = f"{reply.sender}\x1f{reply.text}\x1f{reply.part}\x1f{now // _SAME_MS}"
-        with self._store.begin() as connection:
-            apply_reply(connection, Reply(key, reply.text, customers, now), self._rules, now)
+        with begin_knowing(self._store.begin, self._load_erased) as (connection, erased):
+            known = tuple(one for one in customers if not erased.tell(one, "record"))
+            apply_reply(connection, Reply(key, reply.text, known, now), self._rules, now)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -19,6 +19,7 @@ from aimwell.deployment.channels.sms_reports import ReportBook
 from aimwell.deployment.channels.sms_signing import Key
 from aimwell.deployment.channels.sms_templates import SmsTemplate
 from aimwell.engine.channel_settings import SmsSettings
+from aimwell.engine.erased import ask_workspace
 from aimwell.engine.workspace import Workspace
 
 SECRET_VARIABLE = "AIMWELL_SMS_SECRET"
@@ -81,6 +82,7 @@ def _make_smpp(workspace: Workspace, settings: SmsSettings) -> SmppChannel:
         "smpp",
         find_customers=partial(find_customers_by_phone, workspace),
         rules=make_reply_rules(workspace),
+        load_erased=ask_workspace(workspace),
     )
     return SmppChannel(centre, manner, book=book)
 
