@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from aimwell.engine.settings import Settings, StoreSettings
+
 
 @contextmanager
 def run_service(folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
@@ -35,6 +37,25 @@ def run_worker(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+@contextmanager
+def serve_store(store: str, database: str) -> Iterator[Settings | None]:
+    """Where a workspace keeps its store; a password goes to the processes by their environment.
+
+    None for ``sqlite``; otherwise a PostgreSQL of the bench's own, with fsync.
+    """
+    if store == "sqlite":
+        yield None
+        return
+    from tests.postgres import PASSWORD, find_programs, serve_durably
+
+    if find_programs() is None:
+        raise SystemExit("PostgreSQL's server programs are not installed")
+    with serve_durably() as server:
+        server.run(f"CREATE DATABASE {database}")
+        os.environ["AIMWELL_STORE_PASSWORD"] = PASSWORD
+        yield Settings(store=StoreSettings(url=server.address(database, password=None)))
 
 
 class CpuSeconds:

@@ -9,15 +9,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aimwell.core.errors import BadInput
 from aimwell.core.time import zone
 from aimwell.data.event_intake import take_events, take_file
 from aimwell.data.event_profiles import merge_profiles
-from aimwell.data.segment_events import Terms, name_column, read_message
+from aimwell.data.segment_events import JsonObject, Terms, name_column, read_message
 from aimwell.data.segment_orders import split_cents
 from aimwell.engine.compaction import compact
 from aimwell.engine.hot_events import merge_digests
@@ -412,8 +414,6 @@ def test_cents_are_split_without_remainder(total: int, weights: list[int]) -> No
     )
 )
 def test_anything_is_read_or_refused(message: Any) -> None:
-    from aimwell.core.errors import BadInput
-
     if isinstance(message, dict):
         message = {"type": "track", "event": "Order Completed", "userId": "u", **message}
     try:
@@ -422,6 +422,41 @@ def test_anything_is_read_or_refused(message: Any) -> None:
         return
     assert read.occurred_at <= NOW
     assert len(read.event) == 12
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(FIELDS),
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)
+            ),
+            max_leaves=12,
+        ),
+        max_size=8,
+    )
+)
+def test_what_was_json_before_means_the_same_unchecked(told: dict[str, Any]) -> None:
+    message = {"type": "track", "event": "Order Completed", "userId": "u", **told}
+    terms = Terms("s", zone("Asia/Shanghai"), "CNY", NOW)
+    found = [explain(one, terms) for one in (message, JsonObject(msgspec.json.decode(json.dumps(message))))]
+    assert found[0] == found[1]
+
+
+def explain(message: dict[str, Any], terms: Terms) -> object:
+    """What a message means, or why it is refused; its rest as objects, which may be written in several ways."""
+    try:
+        read = read_message(message, terms)
+    except BadInput as error:
+        return error.code
+    rest = read.event[8]
+    event = (*read.event[:8], rest and json.loads(rest), *read.event[9:])
+    return {**vars(read), "event": event, "problem": read.problem and read.problem.code}
 
 
 def test_column_names() -> None:

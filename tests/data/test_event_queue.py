@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aimwell.data import event_intake
+from aimwell.data import event_intake, event_queue
 from aimwell.data.event_queue import MOST_TOGETHER, EventQueue
 from aimwell.engine.workspace import Workspace
 
@@ -51,6 +51,32 @@ def test_a_full_queue_takes_nothing_and_waits_for_nobody(workspace: Workspace) -
     assert list_events(workspace) == ["a", "b", "c"]
     with pytest.raises(RuntimeError):
         queue.offer([track("late")])
+
+
+def test_few_large_events_fill_the_queue_as_many_small_ones_do(workspace: Workspace) -> None:
+    queue = EventQueue(workspace, most_bytes=1_000)
+    first = queue.offer([track("a")], size=600)
+    assert first is not None
+    assert queue.offer([track("b")], size=401) is None
+    second = queue.offer([track("c")], size=400)
+    assert queue.offer([track("d")], size=1) is None
+    with queue:
+        assert second is not None
+        assert len(first.result(60)) == len(second.result(60)) == 1
+        # Alone, it is taken whatever its size.
+        large = queue.offer([track("e")], size=5_000)
+        assert large is not None and large.result(60)[0].status == "accepted"
+        assert queue.put(track("f"), size=5_000).result(60).status == "accepted"
+    assert list_events(workspace) == ["a", "c", "e", "f"]
+
+
+def test_large_events_make_small_commits(workspace: Workspace) -> None:
+    queue = EventQueue(workspace)
+    half = event_queue.MOST_BYTES_TOGETHER // 2
+    answers = [queue.offer([track(f"{number}")], size=half) for number in range(5)]
+    with queue:
+        assert all(answer is not None and answer.result(60) for answer in answers)
+    assert queue.commits == 3
 
 
 def test_more_than_the_queue_holds_is_taken_when_nothing_waits(workspace: Workspace) -> None:

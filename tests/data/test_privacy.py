@@ -31,12 +31,12 @@ from aimwell.data.event_intake import take_events
 from aimwell.data.export import export_person
 from aimwell.data.identity.step import split_records
 from aimwell.data.person import Person, build_patterns
-from aimwell.data.privacy import normalise_contact
 from aimwell.data.step import add_source, load_tables, write_rejected
 from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.ledger_rows import Intended
 from aimwell.deployment.policy import ContactRules
 from aimwell.engine.audit import name_actor
+from aimwell.engine.erased import normalise_contact
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.manifest import changed_meanwhile
 from aimwell.engine.permissions import ConsentState, list_suppressions

@@ -18,7 +18,6 @@ from aimwell.engine.workspace import Workspace
 from aimwell.service import bodies, protocol
 from aimwell.service.app import create_app
 from tests.service.scene import (
-    Answer,
     Service,
     make_key,
     make_workspace,
@@ -104,29 +103,45 @@ def test_of_a_key_that_comes_twice_the_last_counts(workspace: Workspace, service
     assert row["customer_id"] == "second"
 
 
-def call_patiently(service: Service, body: object, key: str) -> Answer:
-    """Ask with a body that is refused before it is read: this client sees no answer while it still writes."""
-
-    def try_once() -> Answer | None:
-        try:
-            return service.call("/v1/batch", body, key=key)
-        except OSError:
-            return None
-
-    found: Answer = wait_until(try_once)
-    return found
-
-
 def test_a_batch_has_limits(service: Service, key: str) -> None:
     many = service.call("/v1/batch", {"batch": [{}] * 2_001}, key=key)
     assert (many.status, many.code) == (413, "service.batch_too_long")
-    large = call_patiently(service, {"batch": [{"x": "y" * 600_000}]}, key)
+    large = service.call("/v1/batch", {"batch": [{"x": "y" * 600_000}]}, key=key)
     assert (large.status, large.code) == (413, "service.body_too_large")
     # What is said for all would be kept for each.
     spread = service.call("/v1/batch", {"batch": [{}] * 1_000, "context": {"x": "y" * 30_000}}, key=key)
     assert spread.status == 413
     single = service.call("/v1/track", {"userId": "u", "event": "e", "p": "x" * 40_000}, key=key)
     assert single.status == 413
+
+
+@pytest.mark.parametrize("ends", [b"close", b"keep-alive"])
+def test_whoever_still_writes_can_read_that_it_is_too_large(service: Service, key: str, ends: bytes) -> None:
+    head = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 6000000\r\nConnection: " + ends
+    head += b"\r\nAuthorization: Bearer " + key.encode() + b"\r\n\r\n"
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+            connection.sendall(head)
+            # The answer is there by now, and most of the body is still to come.
+            assert connection.recv(13, socket.MSG_PEEK) == b"HTTP/1.1 413 "
+            for _ in range(60):
+                connection.sendall(b" " * 100_000)
+            answer = connection.makefile("rb").read()
+        assert b"service.body_too_large" in answer
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_body_that_nobody_wants_is_cut_off_in_the_end(
+    here: tuple[Workspace, Service, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, service, _ = here
+    monkeypatch.setattr(protocol, "MOST_LINGER", 1_000_000)
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 600.0)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(9_000):
+                connection.sendall(b" " * 100_000)
 
 
 def test_a_body_of_100_megabytes_is_not_read(service: Service, key: str) -> None:
@@ -386,10 +401,10 @@ def test_one_event_that_nobody_foresaw_takes_no_other_along(
 ) -> None:
     import threading
 
-    from aimwell.data import event_intake
+    from aimwell.data import event_intake, segment_events
 
     made, service, key = here
-    real = event_intake.read_message
+    real = segment_events.read_message
 
     def read(message: object, terms: object) -> object:
         if isinstance(message, dict) and message.get("event") == "poison":

@@ -210,6 +210,33 @@ def test_a_full_queue_sends_senders_away_and_keeps_what_it_took(fresh: Workspace
     assert len(read_events(fresh)) == 3
 
 
+def test_large_batches_are_sent_away_before_they_fill_the_memory(fresh: Workspace) -> None:
+    """With a queue for one batch, while somebody else holds the store: few events, of many bytes."""
+    key = make_key(fresh)
+    statuses: list[int] = []
+    with serving(create_app(fresh, most_bytes=100_000)) as service:
+        assert service.call("/v1/track", track(0), key=key).status == 200
+
+        def send(number: int) -> None:
+            items = [track(10 * number + item, properties={"text": "x" * 20_000}) for item in range(4)]
+            answer = service.call("/v1/batch", {"batch": items}, key=key)
+            if answer.status == 429:
+                assert int(answer.headers["retry-after"]) >= 1
+                assert answer.code == "service.queue_full"
+            statuses.append(answer.status)
+
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(1, 9)]
+        with fresh.store.begin():
+            for thread in threads:
+                thread.start()
+            # One is being written, and one waits.
+            wait_until(lambda: statuses.count(429) >= 6)
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200, 429}
+    assert len(read_events(fresh)) == 1 + 4 * statuses.count(200)
+
+
 def test_what_was_answered_survives_a_kill(fresh: Workspace) -> None:
     key = make_key(fresh)
     answered: list[str] = []

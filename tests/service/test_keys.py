@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hmac
 import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,7 @@ from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
 from aimwell.service import keys
 from aimwell.service.keys import KnownKeys, create_key, list_keys, revoke_key, rotate_key
-from aimwell.service.rates import SECONDS, Rates
+from aimwell.service.rates import SECONDS, Rates, SharedRates
 from tests.postgres import Server, postgres  # noqa: F401 (a fixture)
 from tests.service.scene import Service, make_key, wait_until
 
@@ -195,20 +200,81 @@ def test_who_asks_too_often_is_told_when_to_come_again(workspace: Workspace, ser
     assert service.call("/metrics", key=make_key(workspace)).status in (200, 401)
 
 
-@given(
-    rate=st.integers(1, 50),
-    steps=st.lists(st.floats(0, 3, allow_nan=False), min_size=1, max_size=200),
+STEPS = st.lists(
+    st.tuples(st.floats(0, 3, allow_nan=False), st.integers(0, 1), st.sampled_from("abc")),
+    min_size=1,
+    max_size=200,
 )
-def test_no_more_is_let_through_than_the_rate_says(rate: int, steps: list[float]) -> None:
-    at = 0.0
+
+
+@given(rate=st.integers(1, 50), steps=STEPS)
+def test_no_more_is_let_through_than_the_rate_says(rate: int, steps: list[tuple[float, int, str]]) -> None:
     rates = Rates(clock=lambda: at)
-    through: list[float] = []
-    for step in steps:
+    at = 0.0
+    through: dict[str, list[float]] = {}
+    for step, _, key in steps:
         at += step
-        wait = rates.take("key", rate)
+        wait = rates.take(key, rate)
         assert wait >= 0
         if wait == 0:
-            through.append(at)
+            through.setdefault(key, []).append(at)
+    for times in through.values():
+        check_rate(times, rate)
+
+
+@given(rate=st.integers(1, 50), steps=STEPS)
+def test_processes_that_share_let_through_what_one_would(
+    rate: int, steps: list[tuple[float, int, str]]
+) -> None:
+    at = 0.0
+    alone = Rates(clock=lambda: at)
+    with tempfile.TemporaryDirectory() as folder:
+        shared = [SharedRates(Path(folder) / "rates", clock=lambda: at) for _ in range(2)]
+        for step, process, key in steps:
+            at += step
+            assert shared[process].take(key, rate) == alone.take(key, rate)
+        for one in shared:
+            one.close()
+
+
+def test_more_keys_than_places_may_ask_less_often_and_never_more(tmp_path: Path) -> None:
+    rates = SharedRates(tmp_path / "rates", clock=lambda: 100.0)
+    taken = Counter(key for key in range(20_000) if rates.take(f"key {key}", 1) == 0)
+    assert 8_192 <= taken.total() < 20_000
+    assert all(rates.take(f"key {key}", 1) > 0 for key in range(20_000) if key not in taken)
+    rates.close()
+    # Two seconds later all of them have filled up again.
+    later = SharedRates(tmp_path / "rates", clock=lambda: 102.5)
+    assert later.take("another key", 1) == 0
+    later.close()
+
+
+HAMMER = """
+import sys, time
+from pathlib import Path
+from aimwell.service.rates import SharedRates
+rates = SharedRates(Path(sys.argv[1]))
+sys.stdin.read(1)
+print(sum(rates.take("key", 1_000) == 0 for _ in range(4_000)), flush=True)
+"""
+
+
+def test_processes_that_ask_at_the_same_time_share_one_bucket(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HAMMER, str(tmp_path / "rates")]
+    asking = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    started = time.monotonic()
+    for process in asking:
+        assert process.stdin is not None
+        process.stdin.write("x")
+        process.stdin.flush()
+    through = [int(process.communicate()[0]) for process in asking]
+    room = 1_000 * (SECONDS + time.monotonic() - started)
+    assert 1_000 * SECONDS <= sum(through) <= room
+
+
+def check_rate(through: list[float], rate: float) -> None:
     room = max(rate * SECONDS, 1)
     for first, begin in enumerate(through):
         for last in range(first, len(through)):

@@ -20,6 +20,7 @@ from aimwell.core.text import Text, say
 from aimwell.core.time import business_day, now
 from aimwell.data.findings import ask
 from aimwell.engine.consent import bind_instant, select_consents
+from aimwell.engine.erased import load_erased
 from aimwell.engine.permissions import (
     ALL_CHANNELS,
     ConsentState,
@@ -156,11 +157,12 @@ def suppress(
     """Never contact the customer again, on one channel or on all; False when that stood already.
 
     All records of a joined person are suppressed. Who is not known yet can be, too: the list outlives customer files.
+    Who was erased is not written down again: nobody can be contacted under that number.
     """
     _check_channel(channel, (*CHANNELS, ALL_CHANNELS))
-    return suppress_customers(
-        workspace.store, _find_records(workspace, customer_id), channel=channel, source=source
-    )
+    erased = load_erased(workspace, anew=True)
+    records = [one for one in _find_records(workspace, customer_id) if not erased.tell(one, "record")]
+    return suppress_customers(workspace.store, records, channel=channel, source=source)
 
 
 def unsuppress(workspace: Workspace, customer_id: str, *, channel: str | None = None) -> int:

@@ -31,7 +31,7 @@ from aimwell.data.erasure_folder import clear_folder, delete_unlisted, find_ment
 from aimwell.data.erasure_store import clear_store, count_store, list_deliveries, overwrite_freed
 from aimwell.data.event_profiles import merge_profiles
 from aimwell.data.person import Person, list_person_columns, read_person
-from aimwell.data.privacy import digest, load_erased
+from aimwell.engine.erased import digest, load_erased
 from aimwell.engine.files import DataFile, write_files
 from aimwell.engine.manifest import list_files, write_version
 from aimwell.engine.privacy_tables import PENDING_ERASURES

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from aimwell.core.errors import Conflict
-from aimwell.core.tables import TABLES
+from aimwell.core.tables import CHANNELS, TABLES
 from aimwell.core.text import say
 from aimwell.data.erasing import Cut, cut_rows
 from aimwell.data.person import PERSON_COLUMNS, build_patterns
@@ -25,11 +25,13 @@ from aimwell.engine.audit import empty_entries
 from aimwell.engine.hot_events import forget_states
 from aimwell.engine.hot_tables import HOT_BATCHES
 from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.live_contacts import list_digests
 from aimwell.engine.live_tables import LIVE_TURNS
 from aimwell.engine.manifest import decode_batches, encode_batch
-from aimwell.engine.seen_ids import digest_ids, pack_digests
+from aimwell.engine.seen_ids import pack_digests
 from aimwell.engine.session import Session
 from aimwell.engine.store import Store
+from aimwell.engine.store_engine import allow_silence
 from aimwell.engine.store_metadata import METADATA
 from aimwell.engine.store_tables import AUDIT_LOG
 from aimwell.engine.workspace import Workspace
@@ -93,6 +95,7 @@ def overwrite_freed(store: Store) -> None:
     if not store.is_sqlite:
         # PostgreSQL lets dead rows go; its log and its replicas keep them until they are written over.
         with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            allow_silence(connection)
             connection.exec_driver_sql(f"VACUUM {', '.join(table.name for table in METADATA.sorted_tables)}")
         return
     raw = store.engine.raw_connection()
@@ -155,7 +158,7 @@ def _anonymise_deliveries(connection: sa.Connection, cut: Cut) -> None:
 def _overwrite_digests(connection: sa.Connection, cut: Cut) -> None:
     """Random bytes in the place of the person's digests among live contacts: they count for nobody any more."""
     columns = LIVE_TURNS.c
-    own = {pack_digests(digest_ids([record])) for record in cut.person.records}
+    own = {pack_digests(digest) for record in cut.person.records for digest in list_digests(record, CHANNELS)}
     for row in connection.execute(sa.select(columns.batch, columns.contacts, columns.released)).all():
         values = {}
         for name, packed in (("contacts", row.contacts), ("released", row.released)):

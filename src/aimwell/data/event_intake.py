@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,9 @@ from aimwell.core.time import now, zone
 from aimwell.data.event_file import FileMessage, check_form, find_encoding, iterate_file
 from aimwell.data.event_profiles import PROFILE_SCHEMA, PROFILES, find_column
 from aimwell.data.event_record import Waiting, record_file
-from aimwell.data.privacy import CONTACTS, Erased, load_erased
+from aimwell.data.privacy import CONTACTS
 from aimwell.data.segment_events import ANONYMOUS, Message, Terms, name_by_content, read_message
+from aimwell.engine.erased import Erased, load_erased
 from aimwell.engine.hot_events import HotBatch
 from aimwell.engine.workspace import Workspace
 
@@ -40,8 +41,7 @@ _MOST_RECORD = 100_000
 _BETWEEN = re.compile(r"[\s\"',:{}\[\]]+")
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of one message. ``problem`` says why it was rejected, or why its order's lines were."""
 
     message_id: str
@@ -112,6 +112,13 @@ def take_file(
             progress(sum(counts.values()))
     record_file(workspace, waiting, counts, find_encoding(path))
     return counts
+
+
+def prepare(workspace: Workspace) -> None:
+    """Load what the first batch would wait for: to turn instants into columns Arrow brings half its libraries in."""
+    terms = _find_terms(workspace, SOURCE, None)
+    first = _read({"type": "page", "userId": "nobody", "messageId": "none"}, terms)
+    _build_batch(workspace, [first], terms)
 
 
 def unpack_batch(batch: object) -> list[object]:

@@ -17,12 +17,15 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from aimwell.core.errors import AimwellError
-from aimwell.data.event_intake import SOURCE, Receipt, take_events
+from aimwell.data.event_intake import SOURCE, Receipt, prepare, take_events
 from aimwell.engine.workspace import Workspace
 
 MOST_WAITING = 10_000
 """Events that may wait; senders beyond that are held up until there is room, or sent away (``offer``)."""
 MOST_TOGETHER = 1_000
+MOST_BYTES = 16_000_000
+"""Bytes of JSON that may wait: few large events must not fill the memory either."""
+MOST_BYTES_TOGETHER = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class _Sent:
     """What came together, and who waits for it."""
 
     messages: Sequence[object]
+    size: int
     answer: Future[Any]
     give: Callable[[list[Receipt]], object]
 
@@ -38,19 +42,27 @@ class EventQueue:
     """Takes events of many threads; a context manager, at whose end all that wait are written."""
 
     def __init__(
-        self, workspace: Workspace, *, source: str = SOURCE, most_waiting: int = MOST_WAITING
+        self,
+        workspace: Workspace,
+        *,
+        source: str = SOURCE,
+        most_waiting: int = MOST_WAITING,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self._workspace = workspace
         self._source = source
         self._most_waiting = most_waiting
+        self._most_bytes = most_bytes
         self._waiting: deque[_Sent] = deque()
         self._count = 0
+        self._size = 0
         self._ended = False
         self._changed = threading.Condition()
         self._writer = threading.Thread(target=self._write, name="event-queue", daemon=True)
         self.commits = 0
 
     def __enter__(self) -> EventQueue:
+        prepare(self._workspace)
         self._writer.start()
         return self
 
@@ -67,48 +79,59 @@ class EventQueue:
         """How many events wait for a commit to begin."""
         return self._count
 
-    def put(self, message: object) -> Future[Receipt]:
+    def put(self, message: object, *, size: int = 0) -> Future[Receipt]:
         """Hand one message over; the future has its receipt once it is durable, or the error of the commit.
 
-        Waits for room. A future that is cancelled before its commit begins takes its message along.
+        ``size``: the bytes of its JSON. Waits for room. A future that is cancelled before its commit begins takes its
+        message along.
         """
         answer: Future[Receipt] = Future()
         with self._changed:
-            while self._count >= self._most_waiting:
+            while not self._has_room(1, size):
                 self._changed.wait()
-            self._add(_Sent([message], answer, _give_first))
+            self._add(_Sent([message], size, answer, _give_first))
         return answer
 
-    def offer(self, messages: Sequence[object]) -> Future[list[Receipt]] | None:
+    def offer(self, messages: Sequence[object], *, size: int = 0) -> Future[list[Receipt]] | None:
         """Hand messages over that become durable together; never waits. None: there is no room, nothing was taken.
 
-        The future has their receipts in order. Messages of one call are one commit: all of them are kept, or none.
+        ``size``: the bytes of their JSON. The future has their receipts in order. Messages of one call are one commit:
+        all of them are kept, or none.
         """
         answer: Future[list[Receipt]] = Future()
         with self._changed:
-            if self._count and self._count + len(messages) > self._most_waiting:
+            if not self._has_room(len(messages), size):
                 return None
-            self._add(_Sent(messages, answer, list))
+            self._add(_Sent(messages, size, answer, list))
         return answer
+
+    def _has_room(self, count: int, size: int) -> bool:
+        # What is larger than the whole queue is taken when nothing waits.
+        return not self._count or (
+            self._count + count <= self._most_waiting and self._size + size <= self._most_bytes
+        )
 
     def _add(self, sent: _Sent) -> None:
         if self._ended:
             raise RuntimeError("the queue has ended")
         self._waiting.append(sent)
         self._count += len(sent.messages)
+        self._size += sent.size
         self._changed.notify_all()
 
     def _take(self) -> list[_Sent]:
         """What becomes the next commit, as soon as there is something; empty after the end, when nothing is left."""
         together: list[_Sent] = []
-        count = 0
+        count = size = 0
         with self._changed:
             while not self._waiting and not self._ended:
                 self._changed.wait()
-            while self._waiting and (not together or count + len(self._waiting[0].messages) <= MOST_TOGETHER):
+            while self._waiting and (not together or _fits(self._waiting[0], count, size)):
                 together.append(self._waiting.popleft())
                 count += len(together[-1].messages)
+                size += together[-1].size
             self._count -= count
+            self._size -= size
             self._changed.notify_all()
         return together
 
@@ -140,6 +163,10 @@ class EventQueue:
         for sent in together:
             sent.answer.set_result(sent.give(receipts[place : place + len(sent.messages)]))
             place += len(sent.messages)
+
+
+def _fits(sent: _Sent, count: int, size: int) -> bool:
+    return count + len(sent.messages) <= MOST_TOGETHER and size + sent.size <= MOST_BYTES_TOGETHER
 
 
 def _give_first(receipts: list[Receipt]) -> Receipt:

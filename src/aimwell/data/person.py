@@ -20,9 +20,9 @@ from aimwell.core.table import Table, Type
 from aimwell.core.tables import ALL_TABLES, CUSTOMERS
 from aimwell.core.text import say
 from aimwell.data.findings import ask
-from aimwell.data.privacy import normalise_contact
 from aimwell.data.scratch import quote
 from aimwell.data.segment_events import ANONYMOUS
+from aimwell.engine.erased import normalise_contact
 from aimwell.engine.session import Queryable
 from aimwell.engine.views import name_stored
 

@@ -61,6 +61,7 @@ _STORE: Mapping[str, Text] = {
     "preference_changes": say("changes of preferences, with their proof"),
     "topic_refusals": say("topics that customers do not want"),
     "tracking_hits": say("opens and clicks"),
+    "short_links": say("short links of SMS"),
     "words": say("words in definitions and records"),
     "in_app_messages": say("messages in the app"),
     "provider_messages": say("numbers and reports of SMS providers"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aimwell.core.text import Language
-from aimwell.data.event_queue import MOST_WAITING, EventQueue
+from aimwell.data.event_queue import MOST_BYTES, MOST_WAITING, EventQueue
 from aimwell.engine.workspace import Workspace
 from aimwell.service.decide import Decisions
 from aimwell.service.exchange import Doors, Endpoint
@@ -23,17 +24,21 @@ from aimwell.service.keys import KnownKeys
 from aimwell.service.metrics import Metrics
 from aimwell.service.openapi import build_description
 from aimwell.service.pages import Pages
-from aimwell.service.rates import Rates
+from aimwell.service.rates import open_rates
 from aimwell.service.routes import Rooms, Routes, list_routes
 
 
-def create_app(workspace: Workspace, *, most_waiting: int = MOST_WAITING) -> Starlette:
+def create_app(
+    workspace: Workspace, *, most_waiting: int = MOST_WAITING, most_bytes: int = MOST_BYTES
+) -> Starlette:
     """The application; at most ``most_waiting`` events wait for a commit, and more are sent away with 429.
+
+    So are those that would be more than ``most_bytes`` of JSON together.
 
     What it holds is open from the beginning of its lifespan to its end, at which everything that was taken is written.
     """
-    queue = EventQueue(workspace, most_waiting=most_waiting)
-    doors = Doors(KnownKeys(workspace.store), Rates(), Metrics(workspace.store, lambda: queue.depth))
+    queue = EventQueue(workspace, most_waiting=most_waiting, most_bytes=most_bytes)
+    doors = Doors(KnownKeys(workspace.store), open_rates(), Metrics(workspace.store, lambda: queue.depth))
     decisions = Decisions(workspace)
     routes: dict[str, Any] = {}
     health = Health(workspace.store, lambda language: _describe(routes, language))
@@ -48,17 +53,26 @@ def create_app(workspace: Workspace, *, most_waiting: int = MOST_WAITING) -> Sta
             # Nobody asks any more; what waits is decided and written before the process ends.
             await asyncio.to_thread(decisions.close)
 
-    app = Starlette(
-        routes=[Route(path, Endpoint(doors, path, methods)) for path, methods in routes.items()],
-        lifespan=live,
-    )
+    endpoints = {path: Endpoint(doors, path, methods) for path, methods in routes.items()}
+    app = Starlette(routes=[Route(path, endpoint) for path, endpoint in endpoints.items()], lifespan=live)
     app.router.default = Endpoint(doors, "unknown", {})
     # A redirect to another spelling of the path would take its host from the request.
     app.router.redirect_slashes = False
     # Starlette's own layers catch what endpoints raise: ours raise nothing (``service.exchange``), and each layer costs
     # as much as finding the route.
-    app.middleware_stack = app.router
+    app.middleware_stack = _find_exactly(endpoints, app.router)
     return app
+
+
+def _find_exactly(endpoints: Mapping[str, Endpoint], router: ASGIApp) -> ASGIApp:
+    """The same as ``router``, whose search by patterns costs more than all that events and decisions need of it."""
+    exact = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
+
+    async def lead(scope: Scope, receive: Receive, send: Send) -> None:
+        known = exact.get(scope["path"]) if scope["type"] == "http" else None
+        await (known or router)(scope, receive, send)
+
+    return lead
 
 
 def _describe(routes: Routes, language: Language) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from aimwell.service.refusals import (
 
 BODY_SECONDS = 20.0
 """So long a whole body may take to arrive."""
+WHOLE_BODY = "aimwell.whole_body"
+"""In the scope of a request whose body is there to its end before anybody reads it."""
 MOST_DEPTH = 32
 MOST_HELD = 256_000_000
 """Bytes of all bodies that are under way: thousands of connections must not fill the memory, each a little."""
@@ -42,15 +44,23 @@ class Disconnected(Exception):
     """Whoever asked is gone: nobody waits for an answer."""
 
 
-async def read_body(receive: Receive, most: int, *, declared: bytes | None, encoding: bytes | None) -> bytes:
-    """The body, unpacked; Refused where it is too large, too slow, or packed in a way that is not known."""
+async def read_body(
+    receive: Receive, most: int, *, declared: bytes | None, encoding: bytes | None, whole: bool = False
+) -> bytes:
+    """The body, unpacked; Refused where it is too large, too slow, or packed in a way that is not known.
+
+    ``whole``: it is there to its end.
+    """
     if declared is not None and int(declared) > most:
         raise refuse_large(most)
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            body = await _read_all(receive, most)
-    except TimeoutError:
-        raise refuse_slow() from None
+    if whole:
+        body = await _read_all(receive, most)
+    else:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _read_all(receive, most)
+        except TimeoutError:
+            raise refuse_slow() from None
     if encoding is None or encoding.lower() in (b"", b"identity"):
         return body
     if encoding.lower() not in (b"gzip", b"x-gzip"):
@@ -106,11 +116,22 @@ def _unpack(body: bytes, most: int) -> bytes:
 def read_form(body: bytes, form: type[T]) -> T:
     """``body`` as the struct ``form``; Refused names the field that does not fit."""
     try:
-        return msgspec.json.decode(body, type=form)
+        found: T = _open_decoder(form).decode(body)
     except msgspec.ValidationError as error:
         raise refuse_field(_find_field(str(error))) from None
     except _UNREADABLE:
         raise refuse_json() from None
+    return found
+
+
+_DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def _open_decoder(form: type[Any]) -> msgspec.json.Decoder[Any]:
+    known = _DECODERS.get(form)
+    if known is None:
+        known = _DECODERS[form] = msgspec.json.Decoder(form)
+    return known
 
 
 def read_object(raw: Any) -> tuple[Any, AimwellError | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import itertools
 import re
 import secrets
 import time
@@ -23,11 +24,11 @@ from starlette.types import Receive, Scope, Send
 from aimwell.core.errors import AimwellError
 from aimwell.core.logs import get_logger
 from aimwell.core.text import Language, current_language, match_language
-from aimwell.service.bodies import Disconnected, read_body
+from aimwell.service.bodies import WHOLE_BODY, Disconnected, read_body
 from aimwell.service.keys import FRESH_SECONDS, OLDEST_SECONDS, UNKNOWN_SECONDS, Key, KnownKeys
 from aimwell.service.keys import Scope as KeyScope
 from aimwell.service.metrics import Metrics
-from aimwell.service.rates import Rates
+from aimwell.service.rates import Limits
 from aimwell.service.refusals import (
     Refused,
     refuse,
@@ -42,6 +43,8 @@ from aimwell.service.refusals import (
 
 JSON = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
+_IDS, _MOST_ID = itertools.count(secrets.randbits(64)), 1 << 64
+"""Of each process a row of its own: it is no secret, only another one each time."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _HEADER_VALUE = re.compile(r"[^\r\n\x00]*")
 _WEIGHT = re.compile(r"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*")
@@ -65,7 +68,7 @@ class Doors:
     """What every route needs to let somebody in."""
 
     keys: KnownKeys
-    rates: Rates
+    rates: Limits
     metrics: Metrics
     _refreshing: asyncio.Future[None] | None = None
 
@@ -99,10 +102,7 @@ class Asked:
         self.scope = scope
         self._receive = receive
         self.method: str = scope["method"]
-        given = self.read_header(b"x-request-id")
-        self.request_id = (
-            given if given is not None and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
-        )
+        self.request_id = _name_request(self.read_header(b"x-request-id"))
 
     def read_header(self, name: bytes) -> bytes | None:
         """The first header of this name (lower case)."""
@@ -137,6 +137,7 @@ class Asked:
             most,
             declared=self.read_header(b"content-length"),
             encoding=self.read_header(b"content-encoding"),
+            whole=WHOLE_BODY in self.scope,
         )
 
     def read_secret(self) -> str | None:
@@ -162,6 +163,12 @@ class Asked:
         if wait:
             raise refuse_rate(wait)
         return key
+
+
+def _name_request(given: bytes | None) -> bytes:
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return b"%016x" % (next(_IDS) % _MOST_ID)
 
 
 Act = Callable[[Asked], Awaitable[Answer]]
@@ -283,15 +290,21 @@ def _log(asked: Asked, event: str, error: BaseException) -> None:
 
 
 async def _send(send: Send, asked: Asked, answer: Answer, usual: Headers) -> None:
-    headers: list[tuple[bytes, bytes]] = [
-        (b"content-length", str(len(answer.body)).encode()),
+    headers = [
+        (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", asked.request_id),
         *answer.headers,
     ]
-    names = {name for name, _ in answer.headers}
-    headers += [(name, value) for name, value in usual if name not in names]
+    if answer.headers:
+        names = {name for name, _ in answer.headers}
+        headers += [(name, value) for name, value in usual if name not in names]
+    else:
+        headers += usual
     if answer.body or answer.content_type != JSON:
         headers.append((b"content-type", answer.content_type))
+    if WHOLE_BODY not in asked.scope:
+        # Nobody reads the rest, and so nothing can follow it.
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

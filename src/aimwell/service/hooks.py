@@ -21,6 +21,7 @@ from aimwell.deployment.channels.sms_hooks import PROVIDER as SMS
 from aimwell.deployment.channels.sms_hooks import apply_hooks, read_hook
 from aimwell.deployment.channels.sms_ways import find_customers_by_phone, make_reply_rules
 from aimwell.deployment.channels.webhook import read_secrets, verify_hook
+from aimwell.engine.erased import ask_workspace
 from aimwell.engine.workspace import Workspace
 from aimwell.service.bodies import read_object
 from aimwell.service.exchange import Answer, Asked, encode
@@ -79,7 +80,8 @@ class Hooks:
         events = read_hook(SMS, headers, body, secret.encode())
         now_ms = int(time.time() * 1000)
         find = partial(find_customers_by_phone, workspace)
-        return apply_hooks(workspace.store, events, now_ms, find, make_reply_rules(workspace))
+        rules, erased = make_reply_rules(workspace), ask_workspace(workspace)
+        return apply_hooks(workspace.store, events, now_ms, find, rules, erased)
 
     def _take_mail(self, headers: Mapping[str, str], body: bytes, secret: str) -> int:
         verify_hook(headers, body, read_secrets(secret))

@@ -17,6 +17,7 @@ from aimwell.core.errors import AimwellError, BadInput
 from aimwell.core.text import Language, say
 from aimwell.data.event_intake import Receipt
 from aimwell.data.event_queue import EventQueue
+from aimwell.data.segment_events import JsonObject
 from aimwell.service.bodies import read_form, read_object
 from aimwell.service.exchange import JSON, Act, Answer, Asked, Headers, encode, show_problem
 from aimwell.service.refusals import refuse, refuse_full, refuse_items, refuse_json, refuse_large
@@ -43,7 +44,7 @@ _PREFLIGHT: Headers = (
     (b"access-control-allow-headers", b"authorization, content-type, content-encoding, x-request-id"),
     (b"access-control-max-age", b"86400"),
 )
-_OURS = ("writeKey", "receivedAt", "sentAt", "type")
+_OURS = ("writeKey", "receivedAt")
 """What a sender does not say for us: its key is kept nowhere, and when a message arrived we know ourselves."""
 
 
@@ -58,8 +59,9 @@ class _Batch(msgspec.Struct):
 class _Item:
     """One item of a batch: its message, or what is wrong with it; later what became of it."""
 
-    message: dict[str, Any] | None
+    message: JsonObject | None
     problem: AimwellError | None = None
+    size: int = 0
     receipt: Receipt | None = None
 
     @property
@@ -99,7 +101,8 @@ class Intake:
 
     async def keep(self, messages: Sequence[Mapping[str, Any]]) -> list[Receipt]:
         """Make messages of ours durable: what providers and pages tell. Refused when there is no room."""
-        return await self._offer(list(messages))
+        # Nearly the bytes of their JSON; what cannot be written as such is refused later, message by message.
+        return await self._offer(messages, len(repr(messages)))
 
     async def _take_one(self, asked: Asked, kind: str) -> Answer:
         secret = asked.read_secret()
@@ -116,7 +119,7 @@ class Intake:
             raise refuse_large(MOST_ITEM)
         if not isinstance(message, dict):
             raise refuse_json()
-        item = _Item(_own(message, {"sentAt": message.get("sentAt"), "type": kind}))
+        item = _Item(_own(message, {"type": kind}), size=len(body))
         await self._keep(asked, [item])
         if item.status == "rejected" and item.reason is not None:
             raise refuse(item.reason)
@@ -125,7 +128,8 @@ class Intake:
     async def _keep(self, asked: Asked, items: Sequence[_Item]) -> None:
         kept = [item for item in items if item.message is not None]
         if kept:
-            receipts = await self._offer([item.message for item in kept])
+            size = sum(item.size for item in kept)
+            receipts = await self._offer([item.message for item in kept], size)
             for item, receipt in zip(kept, receipts, strict=True):
                 item.receipt = receipt
         counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
@@ -134,8 +138,8 @@ class Intake:
         for status, number in counts.items():
             asked.doors.metrics.count_events(status, number)
 
-    async def _offer(self, messages: list[Any]) -> list[Receipt]:
-        answer = self._queue.offer(messages)
+    async def _offer(self, messages: Sequence[object], size: int) -> list[Receipt]:
+        answer = self._queue.offer(messages, size=size)
         if answer is None:
             raise refuse_full()
         return await asyncio.wrap_future(answer)
@@ -146,10 +150,12 @@ async def answer_preflight(asked: Asked) -> Answer:
     return Answer(b"", 204, JSON, _PREFLIGHT)
 
 
-def _own(message: dict[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+def _own(message: dict[str, Any], ours: Mapping[str, Any]) -> JsonObject:
+    found = JsonObject(message)
     for name in _OURS:
-        message.pop(name, None)
-    return {**message, **{name: value for name, value in ours.items() if value is not None}}
+        found.pop(name, None)
+    found.update(ours)
+    return found
 
 
 def _read_items(batch: _Batch) -> list[_Item]:
@@ -161,7 +167,8 @@ def _read_items(batch: _Batch) -> list[_Item]:
     context, problem = read_object(batch.context)
     if problem is not None:
         raise refuse(problem)
-    common = {"sentAt": batch.sentAt, "context": context or None}
+    told = {"sentAt": batch.sentAt, "context": context or None}
+    common = {name: value for name, value in told.items() if value is not None}
     return [_read_item(raw, shared, common) for raw in batch.batch]
 
 
@@ -175,8 +182,7 @@ def _read_item(raw: msgspec.Raw, shared: int, common: Mapping[str, Any]) -> _Ite
     if problem is not None:
         return _Item(None, problem)
     own = {name: value for name, value in common.items() if name not in message}
-    own["sentAt"] = message.get("sentAt", common["sentAt"])
-    return _Item(_own(message, {**own, "type": message.get("type")}))
+    return _Item(_own(message, own), size=size + shared)
 
 
 def _answer_batch(asked: Asked, items: Sequence[_Item]) -> Answer:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aimwell.core.errors import AimwellError
 from aimwell.engine.workspace import Workspace
@@ -31,8 +30,7 @@ FRESH_SECONDS = 1.0
 _MOST_DECIDERS = 4
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """Who is here, and what is known now."""
 
     customer_id: str
@@ -42,8 +40,7 @@ class Question:
     plan_id: str | None = None
 
 
-@dataclass(frozen=True)
-class Decided:
+class Decided(NamedTuple):
     """The decision, of which day, and why where that was asked."""
 
     plan_id: str

@@ -1,13 +1,16 @@
 """What the service counts of itself, for Prometheus. Reads the store's ``deliveries``; writes no table.
 
-Each process counts for itself. No label holds anything personal: routes are told by their pattern.
+Processes of one service count in files of a folder that they share, and each tells the sum of all. No label holds
+anything personal: routes are told by their pattern.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import sqlalchemy as sa
 from prometheus_client import (
@@ -19,10 +22,12 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.store import Store
+from aimwell.service.sharing import find_folder
 
 # When a counter began is of use to nobody, and twice the text.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -33,7 +38,7 @@ _KEPT_SECONDS = 30.0
 
 
 class Metrics:
-    """One process's figures; ``depth`` tells how many events wait."""
+    """The figures of one process, or of all that share a folder; ``depth`` tells how many events wait here."""
 
     def __init__(self, store: Store, depth: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
@@ -51,12 +56,19 @@ class Metrics:
         self._decisions = Counter(
             "aimwell_decisions", "Live decisions by reason", ["reason"], registry=self.registry
         )
-        Gauge("aimwell_events_waiting", "Events that wait for a commit", registry=self.registry).set_function(
-            depth
+        self._depth = depth
+        self._waiting = Gauge(
+            "aimwell_events_waiting",
+            "Events that wait for a commit",
+            multiprocess_mode="livesum",
+            registry=self.registry,
         )
-        self.registry.register(_Deliveries(store))
+        self._deliveries = _Deliveries(store)
+        self.registry.register(self._deliveries)
+        self._folder = find_folder()
         self._children: dict[tuple[str, str, int], Counter] = {}
         self._timers: dict[str, Histogram] = {}
+        self._reasons: dict[str, Counter] = {}
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One request was answered."""
@@ -72,14 +84,43 @@ class Metrics:
         """Events were accepted, known already, or rejected."""
         if number:
             self._events.labels(status).inc(number)
+            self._waiting.set(self._depth())
 
     def count_decision(self, reason: str) -> None:
         """One live decision."""
-        self._decisions.labels(reason).inc()
+        child = self._reasons.get(reason)
+        if child is None:
+            child = self._reasons[reason] = self._decisions.labels(reason)
+        child.inc()
 
     def render(self) -> bytes:
         """All figures as Prometheus reads them; asks the store."""
-        return generate_latest(self.registry)
+        self._waiting.set(self._depth())
+        if self._folder is None:
+            return generate_latest(self.registry)
+        _forget_dead(self._folder)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
+        together.register(self._deliveries)
+        return generate_latest(together)
+
+
+def _forget_dead(folder: Path) -> None:
+    """What processes that ended have counted stays; nothing waits in them."""
+    for file in folder.glob("gauge_livesum_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not _is_alive(pid):
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class _Deliveries(Collector):

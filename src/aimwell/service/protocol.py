@@ -8,15 +8,17 @@ writes no table.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from aimwell.service.bodies import WHOLE_BODY
 
 HEAD_SECONDS = 10.0
 MOST_HEAD = 32_768
-LINGER_SECONDS = 5.0
-"""So long a body that nobody wants is thrown away before the connection is closed, so that its sender can read the
-answer first."""
+LINGER_SECONDS, MOST_LINGER = 5.0, 16_000_000
+"""So long, and so many bytes, a body that nobody wants is thrown away before the connection is closed: closed at once,
+it would be torn down under the hands of a sender who still writes, and has not read the answer."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -27,6 +29,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._is_in_head = True
         self._deadline: asyncio.TimerHandle | None = None
+        self._linger: int | None = None
+        """Bytes that are still thrown away; None: what comes is wanted."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected: the first request must come."""
@@ -42,12 +46,20 @@ class LimitedProtocol(HttpToolsProtocol):
         """Some bytes came."""
         if self._is_in_head:
             self._head_size += len(data)
-            if self._deadline is None:
-                self._await_head()
+        if self._linger is not None:
+            self._linger -= len(data)
         super().data_received(data)
-        if self._is_in_head and self._head_size > MOST_HEAD and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if not self._is_in_head:
+            self._go_on_with_body()
+            return
+        if self._head_size > MOST_HEAD:
             self.transport.write(b"HTTP/1.1 431 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()
+        elif self._head_size and self._deadline is None:
+            # Most heads are there at once, and need no deadline.
+            self._await_head()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -60,6 +72,10 @@ class LimitedProtocol(HttpToolsProtocol):
         """The body is there: what follows is the next head."""
         super().on_message_complete()
         self._is_in_head = True
+        # Most bodies are there before anybody asks for them, and need no deadline.
+        cast(dict[str, object], self.scope)[WHOLE_BODY] = True
+        if self._linger is not None and not self.transport.is_closing():
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """The answer was sent; a body that is still under way is of no use to anybody."""
@@ -67,9 +83,17 @@ class LimitedProtocol(HttpToolsProtocol):
         is_unread = self.cycle.response_complete and self.cycle.more_body
         super().on_response_complete()
         if is_unread and not self.transport.is_closing():
+            self._linger = MOST_LINGER
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _go_on_with_body(self) -> None:
+        if self._linger is None:
+            if not isinstance(self.cycle.transport, _OpenTransport):
+                self.cycle.transport = cast(asyncio.Transport, _OpenTransport(self.transport, self.cycle))
+        elif self._linger < 0:
+            self.transport.close()
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._give_up)
@@ -83,3 +107,19 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class _OpenTransport:
+    """What a request writes to whose body is still under way: with its answer the connection is not closed at once.
+
+    ``LimitedProtocol.on_response_complete`` does that later, whatever the request said.
+    """
+
+    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+        self._transport, self._cycle = transport, cycle
+        self.write, self.is_closing = transport.write, transport.is_closing
+
+    def close(self) -> None:
+        """Close, unless somebody still writes who was answered just now."""
+        if not (self._cycle.response_complete and self._cycle.more_body):
+            self._transport.close()

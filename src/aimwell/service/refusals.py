@@ -24,6 +24,7 @@ _STATUS_OF_CODE: Mapping[str, int] = {
     "engine.store_unreachable": 503,
     "engine.disk_full": 503,
     "engine.store_contended": 503,
+    "engine.store_busy": 503,
 }
 RETRY_SECONDS = 2
 

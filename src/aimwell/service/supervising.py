@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -28,11 +28,12 @@ _DEATH_SIGNAL = 1
 
 @dataclass(frozen=True)
 class Program:
-    """What one child runs; ``shared``: descriptors that it inherits."""
+    """What one child runs; ``shared``: descriptors that it inherits; ``variables``: of its environment."""
 
     name: str
     command: Sequence[str]
     shared: tuple[int, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,7 +96,8 @@ class Supervisor:
 
 def start(program: Program) -> subprocess.Popen[bytes]:
     """Start a program."""
-    return subprocess.Popen(list(program.command), pass_fds=program.shared)
+    variables = {**os.environ, **program.variables}
+    return subprocess.Popen(list(program.command), pass_fds=program.shared, env=variables)
 
 
 def make_command(*arguments: str) -> list[str]:

@@ -11,16 +11,22 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aimwell.deployment.channels.channel import Outcome as Sent
 from aimwell.deployment.channels.channel import Receipt
 from aimwell.deployment.ledger import Ledger, Terms
 from aimwell.deployment.ledger_rows import Intended
-from aimwell.deployment.policy import ContactRules
+from aimwell.deployment.policy import Cap, ContactRules
 from aimwell.engine.ledger_tables import CONTACT_STATES, DELIVERIES
+from aimwell.engine.live_contacts import LiveContacts, note_contacts
 from aimwell.engine.live_tables import LIVE_DECISIONS
+from aimwell.engine.permissions import ConsentState, remember_consents
+from aimwell.engine.seen_ids import digest_ids
 from aimwell.engine.store import Store
 from aimwell.strategy.live.decide import LiveDecider
+from aimwell.strategy.live.ledger import NONE
 from aimwell.strategy.live.requests import Decision, Request
 from aimwell.strategy.live.settle import Outcome, Settlement
 from tests.postgres import Server, postgres  # noqa: F401 (a fixture)
@@ -45,16 +51,24 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def open_ledger(store: Store) -> Ledger:
-    return Ledger(store, rules=RULES, terms=Terms(lease=60), clock=lambda: DAY_MS / 2000)
+def open_ledger(store: Store, rules: ContactRules = RULES) -> Ledger:
+    return Ledger(store, rules=rules, terms=Terms(lease=60), clock=lambda: DAY_MS / 2000)
 
 
-def queue(store: Store, plan: str, customers: list[str], days: int = 0) -> Ledger:
-    ledger = open_ledger(store)
-    ledger.remember_consents([(customer, "sms", True, 1) for customer in customers])
+def queue(
+    store: Store,
+    plan: str,
+    customers: list[str],
+    days: int = 0,
+    *,
+    channel: str = "sms",
+    rules: ContactRules = RULES,
+) -> Ledger:
+    ledger = open_ledger(store, rules)
+    ledger.remember_consents([(customer, channel, True, 1) for customer in customers])
     ledger.enqueue(
         [
-            Intended(plan, customer, "sms:x", "sms", DAY + timedelta(days=days), 5, True)
+            Intended(plan, customer, "sms:x", channel, DAY + timedelta(days=days), 5, True)
             for customer in customers
         ]
     )
@@ -142,3 +156,45 @@ def test_each_counts_the_others_contacts_within_the_window_only(store: Store) ->
     # And the other way round: two deliveries and no live contact fill the cap of the live day.
     sent = decider.decide_together([ask("again", "cancelled"), ask("once", "late")])
     assert [answer.reason for answer in sent if isinstance(answer, Decision)] == ["cap", "chosen"]
+
+
+def test_live_contacts_count_to_the_cap_of_their_channel(store: Store) -> None:
+    rules = ContactRules(9, 7, {"sms": Cap(1, 7)})
+    with store.begin() as connection:
+        people = ("by sms", "inbound", "cancelled", "late")
+        remember_consents(connection, [ConsentState(who, "sms", True, 1) for who in people])
+    plan = keep(store, make_plan(channels=("sms", "email", None), hold_ms=1_000))
+    decider = LiveDecider(store, plan.plan_id, clock=lambda: DAY_MS / 2000)
+    asked = {"by sms": [3.0, 2.0, 1.0], "inbound": [1.0, 2.0, 3.0], "cancelled": [3.0, 2.0, 1.0],
+             "late": [3.0, 2.0, 1.0]}  # fmt: skip
+    answers = decider.decide_together([ask(who, who, values) for who, values in asked.items()])
+    chosen = [answer.action_id for answer in answers if isinstance(answer, Decision)]
+    assert chosen == ["sms", "banner", "sms", "sms"]
+    decider.settle([Outcome("by sms", True), Outcome("inbound", True), Outcome("cancelled", False)])
+    by_mail = queue(store, "letters", list(asked), channel="email", rules=rules)
+    assert {row.customer_id for row in by_mail.reserve("letters", "email", limit=9).rows} == set(asked)
+    ledger = queue(store, "texts", list(asked), rules=rules)
+    taken = ledger.reserve("texts", "sms", limit=9)
+    assert {row.customer_id for row in taken.rows} == {"inbound", "cancelled"}
+    # Nobody confirmed it in time: the same worker counts it no longer.
+    decider._clock = lambda: DAY_MS / 2000 + 2
+    assert decider.release_expired() == 1
+    queue(store, "later", ["late", "by sms"], rules=rules)
+    assert [row.customer_id for row in ledger.reserve("later", "sms", limit=9).rows] == ["late"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["sms", "email", None]), st.booleans())))
+def test_contacts_by_channel_add_up_to_all(steps: list[tuple[str, str | None, bool]]) -> None:
+    known, truth = LiveContacts(DAY), Counter[tuple[str, str | None]]()
+    for customer, channel, back in steps:
+        digests = note_contacts(digest_ids([customer]), [channel])
+        if back and not truth[customer, channel]:
+            continue
+        truth[customer, channel] += -1 if back else 1
+        known.take_in(DAY, *((NONE, digests) if back else (digests, NONE)))
+    for channels in ((), ("sms",), ("email", "sms")):
+        expected: Counter[tuple[str, str | None]] = Counter()
+        for (customer, channel), number in truth.items():
+            expected[customer, channel if channel in channels else None] += number
+        found = {(who, way): number for _, who, way, number in known.count(["a", "b", "c"], channels)}
+        assert found == +expected

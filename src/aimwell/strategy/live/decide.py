@@ -24,7 +24,8 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aimwell.core.errors import AimwellError
-from aimwell.engine.permissions import find_halt, take_turn
+from aimwell.engine.live_contacts import note_contacts
+from aimwell.engine.permissions import take_turn
 from aimwell.engine.store import Store
 from aimwell.strategy.live.kernels import (
     CHOSEN,
@@ -35,10 +36,10 @@ from aimwell.strategy.live.kernels import (
 from aimwell.strategy.live.ledger import (
     NONE,
     Memory,
-    count_deliveries,
-    find_forbidden,
-    is_closed,
+    Situation,
     read_decision,
+    read_situation,
+    read_standing,
     read_used,
     write_log,
     write_turn,
@@ -60,7 +61,7 @@ from aimwell.strategy.live.requests import (
     refuse_reuse,
 )
 from aimwell.strategy.live.rounds import Pending, Rounds
-from aimwell.strategy.live.settle import Outcome, Settled, Settling, find_due
+from aimwell.strategy.live.settle import Handing, Outcome, Settled, Settling, find_due
 from aimwell.strategy.problem import Integers, Reals
 
 SWEEP_MS = 1_000
@@ -155,6 +156,13 @@ class LiveDecider:
         self._memory.remember(turn, NONE, found.contacts, found.released)
         return answers
 
+    def open_handing(self, connection: sa.Connection) -> Handing:
+        """Reservations become deliveries in this transaction, which takes the gate's turn here."""
+        with self._lock:
+            turn = take_turn(connection)
+            self._memory.catch_up(connection, turn)
+        return Handing(turn, Settling(connection, self.plan, self._memory, int(self._clock() * 1000)))
+
     def release_expired(self) -> int:
         """Give back what waits for longer than it may; how many decisions that ended."""
         hold, now_ms = self.plan.hold_ms, int(self._clock() * 1000)
@@ -190,7 +198,8 @@ class LiveDecider:
             inside = (batch.at >= plan.starts_ms) & (batch.at < plan.ends_ms)
             for index in np.flatnonzero((known < 0) & ~inside):
                 answers[batch.places[index]] = refuse_hour()
-            refuse = _find_refusal(connection, plan)
+            situation = read_situation(connection, plan.plan_id)
+            refuse = _find_refusal(situation)
             if refuse is not None:
                 for index in np.flatnonzero((known < 0) & inside):
                     answers[batch.places[index]] = refuse()
@@ -198,12 +207,13 @@ class LiveDecider:
             batch = batch.take(np.flatnonzero((known < 0) & inside))
             if not len(batch):
                 return
-            before = read_used(connection, plan.plan_id)
-            used = before.copy()
+            before, used = situation.used, situation.used.copy()
             found = self._decide(connection, batch, used)
             decisions = found.describe(plan, batch)
             write_log(connection, plan, turn, decisions, batch)
-            contacts = batch.people_digests[batch.person[found.action != NO_ACTION]]
+            acted = found.action != NO_ACTION
+            channels = [plan.find_channel(action) for action in found.action[acted].tolist()]
+            contacts = note_contacts(batch.people_digests[batch.person[acted]], channels)
             now_ms = int(self._clock() * 1000)
             write_turn(connection, plan, turn, now_ms, requests=batch.digests, contacts=contacts)
             write_used(connection, plan.plan_id, used, before)
@@ -217,8 +227,8 @@ class LiveDecider:
         """Decide the batch; ``used`` moves on."""
         plan, limits = self.plan, self._limits
         contacts = self._memory.count_contacts(batch.people_digests) + batch.prior
-        contacts += count_deliveries(connection, plan, batch.people)
-        forbidden = find_forbidden(connection, plan, batch.people, int(batch.at.max()))
+        forbidden, delivered = read_standing(connection, plan, batch.people, int(batch.at.max()))
+        contacts += delivered
         value, held = batch.value, batch.held
         if forbidden.any():
             theirs = forbidden[batch.person]
@@ -244,11 +254,11 @@ class LiveDecider:
             together.done.set()
 
 
-def _find_refusal(connection: sa.Connection, plan: LivePlan) -> Callable[[], AimwellError] | None:
-    """Why nothing is decided at all, if so: the day is closed, or all contacts are halted."""
-    if is_closed(connection, plan.plan_id):
+def _find_refusal(situation: Situation) -> Callable[[], AimwellError] | None:
+    """Why nothing is decided at all, if so."""
+    if situation.closed:
         return refuse_closed
-    return refuse_halted if find_halt(connection) is not None else None
+    return refuse_halted if situation.halted else None
 
 
 class _LimitArrays:

@@ -21,7 +21,7 @@ from aimwell.core.tables import EVENTS, EXPOSURES
 from aimwell.core.time import business_day
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_PLANS
 from aimwell.engine.workspace import Run, Workspace
-from aimwell.strategy.live.ledger import CONFIRMED
+from aimwell.strategy.live.ledger import CONFIRMED, PLAIN_STATES
 from aimwell.strategy.live.opening import OURS
 from aimwell.strategy.live.plan import LivePlan
 
@@ -45,6 +45,7 @@ def publish_exposures(workspace: Workspace, plan: LivePlan) -> int:
         channels = dict(zip(plan.actions, plan.channels or (None,) * len(plan.actions), strict=True))
         for rows in _read_log(workspace, plan):
             exposures.append(EXPOSURES.build([_build_exposure(row, run, zone_name) for row in rows]))
+            # What a delivery carried is told by the ledger.
             shown = [row for row in rows if row.state == CONFIRMED and channels[row.action_id] is not None]
             fresh = [row for row in shown if _name_event(row) not in known]
             if fresh:
@@ -90,7 +91,7 @@ def _build_exposure(row: Any, run: Run, zone_name: str) -> dict[str, Any]:
         "reason": row.reason,
         "expected_profit": row.expected_profit,
         "cost": Decimal(row.cost_cents) / 100,
-        "state": row.state,
+        "state": PLAIN_STATES.get(row.state, row.state),
         "run_id": run.id,
     }
 

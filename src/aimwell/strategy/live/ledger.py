@@ -10,23 +10,25 @@ Reads and writes the store's ``live_limits``, ``live_decisions`` and ``live_turn
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import sqlalchemy as sa
 
 from aimwell.engine.digest_table import DigestTable
-from aimwell.engine.ledger_tables import CONTACT_STATES, DELIVERIES, SUPPRESSIONS
+from aimwell.engine.ledger_tables import CONTACT_STATES
 from aimwell.engine.live_contacts import LiveContacts
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS
-from aimwell.engine.permissions import ALL_CHANNELS
+from aimwell.engine.permissions import ALL_CHANNELS, IS_HALTED
 from aimwell.engine.seen_ids import Digests, pack_digests, unpack_digests
 from aimwell.engine.store import Store
+from aimwell.strategy.live.asking import Asked, ask
 from aimwell.strategy.live.plan import NO_CAP, LivePlan
 from aimwell.strategy.live.requests import Batch, Decision
 from aimwell.strategy.problem import Flags, Integers
@@ -37,6 +39,10 @@ _LOG, _TURNS = LIVE_DECISIONS.c, LIVE_TURNS.c
 NONE: Digests = np.empty((0, 2), dtype=np.uint64)
 RESERVED, CONFIRMED, CANCELLED, EXPIRED = "reserved", "confirmed", "cancelled", "expired"
 """What became of an action that was decided: it waits for the word, was shown, was not, or waited for too long."""
+HANDED, DELIVERED = "handed", "delivered"
+"""Of one that a delivery of the ledger carries, which counts the contact: on its way, and sent."""
+PLAIN_STATES = {HANDED: RESERVED, DELIVERED: CONFIRMED}
+"""As what these are shown."""
 
 
 class Memory:
@@ -88,9 +94,22 @@ class Memory:
         return total
 
 
-def is_closed(connection: sa.Connection, plan_id: str) -> bool:
-    """Whether nothing is decided by the plan any more."""
-    return connection.execute(_CLOSED, {"which": plan_id}).scalar_one() is not None
+class Situation(NamedTuple):
+    """What a turn finds."""
+
+    closed: bool
+    """Nothing is decided by the plan any more."""
+    halted: bool
+    """Nobody is contacted at all."""
+    used: Integers
+    """Of each limit, in the plan's order."""
+
+
+def read_situation(connection: sa.Connection, plan_id: str) -> Situation:
+    """All that in one query."""
+    rows = connection.execute(_SITUATION, {"which": plan_id}).all()
+    used = np.array([row[2] for row in rows if row[2] is not None], dtype=np.int64)
+    return Situation(rows[0][0] is not None, bool(rows[0][1]), used)
 
 
 def read_used(connection: sa.Connection, plan_id: str) -> Integers:
@@ -108,16 +127,21 @@ _CATCH_UP = (
     )
     .order_by(_TURNS.batch)
 )
-_CLOSED = sa.select(LIVE_PLANS.c.closed_at).where(LIVE_PLANS.c.plan_id == sa.bindparam("which"))
+_SITUATION = (
+    sa.select(LIVE_PLANS.c.closed_at, IS_HALTED, LIVE_LIMITS.c.used)
+    .select_from(LIVE_PLANS.outerjoin(LIVE_LIMITS, LIVE_LIMITS.c.plan_id == LIVE_PLANS.c.plan_id))
+    .where(LIVE_PLANS.c.plan_id == sa.bindparam("which"))
+    .order_by(LIVE_LIMITS.c.place)
+)
 _USED = (
     sa.select(LIVE_LIMITS.c.used)
     .where(LIVE_LIMITS.c.plan_id == sa.bindparam("which"))
     .order_by(LIVE_LIMITS.c.place)
 )
 _WRITE_TURN = sa.insert(LIVE_TURNS)
-_HAS_ROWS = {
-    table: sa.select(sa.literal(1)).select_from(table).limit(1) for table in (SUPPRESSIONS, DELIVERIES)
-}
+_WRITE_LOG = sa.insert(LIVE_DECISIONS)
+_TOGETHER = (64, 8, 1)
+"""Rows that SQLite inserts by one statement: with each statement the thread lets the interpreter go."""
 _RESERVE = (
     sa.update(LIVE_LIMITS)
     .where(LIVE_LIMITS.c.plan_id == sa.bindparam("which"), LIVE_LIMITS.c.place == sa.bindparam("where"))
@@ -161,7 +185,7 @@ def write_turn(
 def write_log(
     connection: sa.Connection, plan: LivePlan, turn: int, decisions: Sequence[Decision], batch: Batch
 ) -> None:
-    """Keep the decisions of a turn, as the driver takes rows: SQLAlchemy's own cost as much as all else."""
+    """Keep the decisions of a turn."""
     name = plan.plan_id
     rows = [
         (turn, place, name, request, customer, at, segment, action, probability, choices, reason, profit, cost,
@@ -169,19 +193,24 @@ def write_log(
         for place, ((request, customer, action, probability, choices, reason, profit, cost, _), at, segment)
         in enumerate(zip(decisions, batch.at.tolist(), batch.segment.tolist(), strict=True))
     ]  # fmt: skip
-    statement, names = _write_insert(connection.dialect)
-    if names is None:
-        connection.exec_driver_sql(statement, rows)
-    else:
-        connection.exec_driver_sql(statement, [dict(zip(names, row, strict=True)) for row in rows])
+    if connection.dialect.name != "sqlite":
+        names = [column.name for column in LIVE_DECISIONS.columns]
+        connection.execute(_WRITE_LOG, [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    start = 0
+    for size in _TOGETHER:
+        while len(rows) - start >= size:
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            connection.exec_driver_sql(_write_insert(size), values)
+            start += size
 
 
 @cache
-def _write_insert(dialect: sa.Dialect) -> tuple[str, tuple[str, ...] | None]:
-    """The driver's INSERT with all columns in their order, and the names of its values where it wants names."""
-    names = tuple(column.name for column in LIVE_DECISIONS.columns)
-    compiled = sa.insert(LIVE_DECISIONS).compile(dialect=dialect, column_keys=list(names))
-    return str(compiled), None if dialect.positional else names
+def _write_insert(size: int) -> str:
+    """SQLite's INSERT of so many rows, with all columns in their order."""
+    names = [column.name for column in LIVE_DECISIONS.columns]
+    row = f"({', '.join('?' * len(names))})"
+    return f"INSERT INTO {LIVE_DECISIONS.name} ({', '.join(names)}) VALUES {', '.join([row] * size)}"
 
 
 def split_number(number: int) -> tuple[int, int]:
@@ -197,55 +226,46 @@ def read_decision(connection: sa.Connection, number: int) -> Decision | None:
     return None if row is None else Decision(*row)._replace(repeated=True)
 
 
-def find_forbidden(connection: sa.Connection, plan: LivePlan, people: Sequence[str], now_ms: int) -> Flags:
+class Standing(NamedTuple):
+    """What the store says of people at this moment, by person."""
+
+    forbidden: Flags
     """People × actions: what suppression and consent forbid. Inbound actions need no consent."""
+    contacts: Integers
+    """In the cap's window, by plans that are not live: the log counts those of the others."""
+
+
+def read_standing(connection: sa.Connection, plan: LivePlan, people: Sequence[str], now_ms: int) -> Standing:
+    """All that in one query."""
+    asked = ask(connection, people, _CONSENTS, _SUPPRESSED, _DELIVERED, now_ms=now_ms)
     place = {customer: number for number, customer in enumerate(people)}
     channels = np.array(plan.channels or (None,) * len(plan.actions), dtype=object)
     outbound = np.array([channel is not None for channel in channels])
     forbidden = np.broadcast_to(outbound, (len(people), len(channels))).copy()
-    if outbound.any():
-        allowed: dict[str, list[int]] = defaultdict(list)
-        spoken = "SELECT customer_id, channel, allowed, until_ms FROM consent_states"
-        for customer, channel, said, until in _ask(connection, spoken, people):
-            if said and (until is None or until > now_ms):
-                allowed[channel].append(place[customer])
-        for channel, who in allowed.items():
-            forbidden[np.ix_(who, channels == channel)] = False
-    spoken = "SELECT customer_id, channel FROM suppressions"
-    for customer, channel in _ask(connection, spoken, people) if _has_rows(connection, SUPPRESSIONS) else ():
+    allowed: dict[str, list[int]] = defaultdict(list)
+    for customer, channel in _CHANNELS.decode(asked[0]):
+        allowed[channel].append(place[customer])
+    for channel, who in allowed.items():
+        forbidden[np.ix_(who, channels == channel)] = False
+    for customer, channel in _CHANNELS.decode(asked[1]):
         forbidden[place[customer], (channels == channel) | (channel == ALL_CHANNELS)] = True
-    return forbidden
-
-
-def count_deliveries(connection: sa.Connection, plan: LivePlan, people: Sequence[str]) -> Integers:
-    """Contacts in the cap's window by plans that are not live, whose own contacts the log counts."""
-    counts = np.zeros(len(people), dtype=np.int64)
-    if plan.cap == NO_CAP or not _has_rows(connection, DELIVERIES):
-        return counts
-    place = {customer: number for number, customer in enumerate(people)}
+    contacts = np.zeros(len(people), dtype=np.int64)
     span = timedelta(days=plan.cap_days)
-    asked = "SELECT customer_id, plan_id, contact_on, state, purpose FROM deliveries"
-    for row in _ask(connection, asked, people):
-        day = date.fromisoformat(str(row.contact_on))
-        # Service messages and tests count to no cap.
-        near = abs(day - plan.day) < span and row.state in CONTACT_STATES and row.purpose == "marketing"
-        if near and not _is_live(connection, row.plan_id):
-            counts[place[row.customer_id]] += 1
-    return counts
+    for customer, contact_on, state in _CONTACTS.decode(asked[2]) if plan.cap != NO_CAP else ():
+        if abs(contact_on - plan.day) < span and state in CONTACT_STATES:
+            contacts[place[customer]] += 1
+    return Standing(forbidden, contacts)
 
 
-def _is_live(connection: sa.Connection, plan_id: str) -> bool:
-    query = sa.select(LIVE_PLANS.c.plan_id).where(LIVE_PLANS.c.plan_id == plan_id)
-    return connection.execute(query).first() is not None
-
-
-def _has_rows(connection: sa.Connection, table: sa.Table) -> bool:
-    return connection.execute(_HAS_ROWS[table]).first() is not None
-
-
-def _ask(connection: sa.Connection, select: str, people: Sequence[str]) -> Sequence[Any]:
-    """The rows of these people. They are one value, a JSON array: hundreds of values cost more than the answer."""
-    unpack = "json_each" if connection.dialect.name == "sqlite" else "json_array_elements_text"
-    value = ":people" if connection.dialect.name == "sqlite" else "CAST(:people AS JSON)"
-    query = sa.text(f"{select} WHERE customer_id IN (SELECT value FROM {unpack}({value}))")
-    return connection.execute(query, {"people": json.dumps(people)}).all()
+_CONSENTS = Asked(
+    "consent_states", ("customer_id", "channel"), " AND allowed AND (until_ms IS NULL OR until_ms > :now_ms)"
+)
+_SUPPRESSED = Asked("suppressions", ("customer_id", "channel"))
+# Service messages and tests count to no cap.
+_DELIVERED = Asked(
+    "deliveries",
+    ("customer_id", "contact_on", "state"),
+    " AND purpose = 'marketing' AND plan_id NOT IN (SELECT plan_id FROM live_plans)",
+)
+_CHANNELS = msgspec.json.Decoder(list[tuple[str, str]])
+_CONTACTS = msgspec.json.Decoder(list[tuple[str, date, str]])

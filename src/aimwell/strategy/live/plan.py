@@ -101,6 +101,10 @@ class LivePlan:
     notices: tuple[str, ...] = ()
     """What is not kept, or not known, in words; as ``Text.to_json`` writes them."""
 
+    def find_channel(self, action: int) -> str | None:
+        """The channel of the action at that place; None: shown where the customer already is."""
+        return self.channels[action] if self.channels else None
+
     def __post_init__(self) -> None:
         if not self.actions or len(set(self.actions)) < len(self.actions):
             raise _refuse("actions", say("A live plan needs actions, each of them once."))

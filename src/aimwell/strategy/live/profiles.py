@@ -6,7 +6,6 @@ Made when a live day is opened (``opening``), read when the customer comes. Read
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from aimwell.core.text import Text, say
 from aimwell.engine.live_tables import LIVE_PROFILES
 from aimwell.engine.store import Store
 from aimwell.strategy.inputs import PlanInputs
+from aimwell.strategy.live.asking import Asked, ask
 from aimwell.strategy.live.plan import LivePlan
 from aimwell.strategy.live.requests import Context
 
@@ -40,17 +40,17 @@ class Pair(NamedTuple):
     """What is taken off before it competes, for caution and contact pressure."""
 
 
-_PAIRS = msgspec.json.Decoder(dict[str, Pair])
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """One customer on a live day. An action without a pair is not possible, or nothing is known of it."""
 
     customer_id: str
     segment: int
     prior_contacts: int
     pairs: Mapping[str, Pair]
+
+
+_ASKED = Asked("live_profiles", Profile._fields, " AND plan_id = :plan")
+_PROFILES = msgspec.json.Decoder(list[Profile])
 
 
 def build_profiles(
@@ -96,18 +96,8 @@ def _round(amount: float) -> float:
 def read_profiles(store: Store, plan_id: str, customers: Sequence[str]) -> dict[str, Profile]:
     """The profiles of those customers with whom the day was opened, in one query."""
     with store.snapshot() as connection:
-        unpack = "json_each" if connection.dialect.name == "sqlite" else "json_array_elements_text"
-        value = ":people" if connection.dialect.name == "sqlite" else "CAST(:people AS JSON)"
-        query = sa.text(
-            "SELECT customer_id, segment, prior_contacts, CAST(pairs AS TEXT) AS pairs FROM live_profiles "
-            f"WHERE plan_id = :plan AND customer_id IN (SELECT value FROM {unpack}({value}))"
-        )
-        values = {"plan": plan_id, "people": json.dumps(list(customers))}
-        rows = connection.execute(query, values).all()
-    return {
-        customer: Profile(customer, segment, prior, _PAIRS.decode(pairs))
-        for customer, segment, prior, pairs in rows
-    }
+        (found,) = ask(connection, customers, _ASKED, plan=plan_id)
+    return {profile.customer_id: profile for profile in _PROFILES.decode(found)}
 
 
 def refuse_unknown(customer_id: str) -> BadInput:
@@ -154,32 +144,30 @@ def make_context(
     ``given`` may say what is known only now: ``channels`` and ``actions`` (lists: no others are possible), ``profit``
     (action → expected profit, money, in place of the profile's). BadInput for anything else.
     """
+    known = profile.pairs.get
+    pairs = [known(action, _IMPOSSIBLE) for action in plan.actions]
     if given:
-        told = check_context(plan, given)
-        pairs = [
-            (told.profit.get(action, pair.profit) - pair.handicap, pair.cost_cents)
-            if (pair := profile.pairs.get(action)) is not None and told.allows(plan, place)
-            else _IMPOSSIBLE
-            for place, action in enumerate(plan.actions)
-        ]
-    else:
-        known = profile.pairs.get
-        pairs = [
-            _IMPOSSIBLE if (pair := known(action)) is None else (pair[0] - pair[3], pair[2])
-            for action in plan.actions
-        ]
-    values, costs = zip(*pairs, strict=True)
+        pairs = _apply(plan, check_context(plan, given), pairs)
     return Context(
         request_id,
-        np.array(values, dtype=np.float64),
-        np.array(costs, dtype=np.int64),
+        np.array([pair[0] - pair[3] for pair in pairs], dtype=np.float64),
+        np.array([pair[2] for pair in pairs], dtype=np.int64),
         profile.segment,
         at_ms,
         profile.prior_contacts,
     )
 
 
-_IMPOSSIBLE = (-math.inf, 0)
+_IMPOSSIBLE = Pair(-math.inf, 0.0, 0, 0.0)
+
+
+def _apply(plan: LivePlan, told: Told, pairs: Sequence[Pair]) -> list[Pair]:
+    return [
+        pair._replace(profit=told.profit.get(action, pair.profit))
+        if pair is not _IMPOSSIBLE and told.allows(plan, place)
+        else _IMPOSSIBLE
+        for place, (action, pair) in enumerate(zip(plan.actions, pairs, strict=True))
+    ]
 
 
 @dataclass(frozen=True)

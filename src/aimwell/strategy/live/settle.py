@@ -11,6 +11,7 @@ Reads and writes the store's ``live_decisions``, ``live_limits``, ``live_plans``
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,16 +20,18 @@ import sqlalchemy as sa
 
 from aimwell.core.errors import AimwellError, BadInput, Conflict
 from aimwell.core.text import say
+from aimwell.engine.live_contacts import note_contacts
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_PLANS, LIVE_PROFILES, LIVE_TURNS
 from aimwell.engine.seen_ids import Digests, digest_ids
 from aimwell.strategy.live.ledger import (
     CANCELLED,
     CONFIRMED,
+    DELIVERED,
     EXPIRED,
+    HANDED,
     RESERVED,
     Memory,
-    count_deliveries,
-    find_forbidden,
+    read_standing,
     read_used,
     split_number,
     write_turn,
@@ -56,7 +59,7 @@ class Settlement(NamedTuple):
     customer_id: str
     action_id: str
     state: str
-    """confirmed or cancelled; expired where it had ended before it was said that it was not shown."""
+    """confirmed (delivered) or cancelled; expired where it had ended before it was said that it was not shown."""
     repeated: bool = False
     """Whether it stood so before."""
 
@@ -86,18 +89,19 @@ class Settling:
         self._before = read_used(connection, plan.plan_id)
         self._used = self._before.copy()
         self._states: dict[tuple[int, int], str] = {}
-        self._contacted: list[str] = []
-        self._released: list[str] = []
+        self._reserved: dict[str, _Row] = {}
+        self._contacted: list[_Row] = []
+        self._released: list[_Row] = []
 
     @property
     def contacts(self) -> Digests:
         """Who counts as contacted again."""
-        return digest_ids(self._contacted)
+        return self._note(self._contacted)
 
     @property
     def released(self) -> Digests:
         """Whose contact did not happen."""
-        return digest_ids(self._released)
+        return self._note(self._released)
 
     def settle(self, outcome: Outcome) -> Settled:
         """Take one outcome down."""
@@ -121,6 +125,29 @@ class Settling:
             due = find_due(self._connection, self._plan, until_ms)
         return ended
 
+    def find_reserved(self, request_ids: Sequence[str]) -> frozenset[str]:
+        """Those that wait for the word, of this plan."""
+        numbers = self._memory.find_requests(digest_ids(list(request_ids)))
+        batches = sorted({split_number(number)[0] for number in numbers.tolist() if number >= 0})
+        which = _LOG.batch.in_(batches) & (_LOG.plan_id == self._plan.plan_id) & (_LOG.state == RESERVED)
+        asked = frozenset(request_ids)
+        for row in self._connection.execute(_select(which)):
+            if row.request_id in asked:
+                self._reserved[row.request_id] = _Row(*row)
+        return frozenset(self._reserved)
+
+    def hand_over(self, request_ids: Collection[str]) -> None:
+        """Of what was found reserved: from now on a delivery of the ledger carries it, and counts the contact."""
+        for name in request_ids:
+            row = self._reserved.pop(name)
+            self._states[row.batch, row.place] = HANDED
+            self._released.append(row)
+
+    def give_back(self, request_ids: Collection[str]) -> None:
+        """Of what was found reserved: nothing comes of it."""
+        for name in request_ids:
+            self._give_back(self._reserved.pop(name), CANCELLED)
+
     def write(self, turn: int) -> None:
         """Keep the states, the counters, and what other processes must know."""
         if not self._states:
@@ -134,6 +161,10 @@ class Settling:
             write_turn(
                 self._connection, self._plan, turn, self._now_ms, contacts=self.contacts, released=self.released
             )  # fmt: skip
+
+    def _note(self, rows: Sequence[_Row]) -> Digests:
+        channels = [self._plan.find_channel(self._plan.actions.index(row.action_id)) for row in rows]
+        return note_contacts(digest_ids([row.customer_id for row in rows]), channels)
 
     def _find(self, request_id: str) -> _Row | AimwellError:
         number = int(self._memory.find_requests(digest_ids([request_id]))[0])
@@ -159,13 +190,13 @@ class Settling:
             if not self._has_room(row):
                 return _refuse_late(row.request_id)
             self._used += self._measure(row)
-            self._contacted.append(row.customer_id)
-        return self._end(row, CONFIRMED)
+            self._contacted.append(row)
+        return self._end(row, DELIVERED if row.state in (HANDED, DELIVERED) else CONFIRMED)
 
     def _cancel(self, row: _Row) -> Settled:
-        if row.state == CONFIRMED:
+        if row.state in (CONFIRMED, DELIVERED):
             return _refuse_contradiction(row.request_id)
-        if row.state == RESERVED:
+        if row.state in (RESERVED, HANDED):
             self._give_back(row, CANCELLED)
             return Settlement(row.request_id, row.customer_id, row.action_id, CANCELLED)
         # Given back before; nothing to do.
@@ -179,7 +210,8 @@ class Settling:
     def _give_back(self, row: _Row, state: str) -> None:
         self._states[row.batch, row.place] = state
         self._used -= self._measure(row)
-        self._released.append(row.customer_id)
+        if row.state != HANDED:
+            self._released.append(row)
 
     def _measure(self, row: _Row) -> Integers:
         """What the decision takes of each limit."""
@@ -199,11 +231,30 @@ class Settling:
             if limit.sense == "at_most" and used + more > limit.bound:
                 return False
         contacts = int(self._memory.count_contacts(digest_ids(people))[0])
-        contacts += self._contacted.count(row.customer_id) - self._released.count(row.customer_id)
-        contacts += int(count_deliveries(self._connection, plan, people)[0])
+        contacts += sum(one.customer_id == row.customer_id for one in self._contacted)
+        contacts -= sum(one.customer_id == row.customer_id for one in self._released)
+        forbidden, delivered = read_standing(self._connection, plan, people, self._now_ms)
+        contacts += int(delivered[0])
         contacts += read_prior_contacts(self._connection, plan.plan_id, row.customer_id)
-        forbidden = find_forbidden(self._connection, plan, people, self._now_ms)
         return contacts < plan.cap and not forbidden[0, plan.actions.index(row.action_id)]
+
+
+@dataclass(frozen=True)
+class Handing:
+    """A transaction of the caller's in which reservations become deliveries; other processes read of it afterwards."""
+
+    turn: int
+    _settling: Settling
+
+    def find_reserved(self, request_ids: Sequence[str]) -> frozenset[str]:
+        """Those that wait for the word."""
+        return self._settling.find_reserved(request_ids)
+
+    def hand_over(self, carried: Collection[str], unused: Collection[str]) -> None:
+        """Deliveries carry the ones from now on; the others are given back."""
+        self._settling.hand_over(carried)
+        self._settling.give_back(unused)
+        self._settling.write(self.turn)
 
 
 def read_prior_contacts(connection: sa.Connection, plan_id: str, customer_id: str) -> int:

@@ -17,7 +17,7 @@ from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_PLANS
 from aimwell.engine.store import Store
 from aimwell.strategy.live.answer import count_shown, describe_price, find_prices
 from aimwell.strategy.live.kernels import find_passed
-from aimwell.strategy.live.ledger import CONFIRMED, RESERVED, read_used
+from aimwell.strategy.live.ledger import CONFIRMED, PLAIN_STATES, RESERVED, read_used
 from aimwell.strategy.live.plan import LiveLimit, LivePlan
 from aimwell.strategy.live.requests import REASONS
 
@@ -86,7 +86,7 @@ def describe_day(store: Store, plan: LivePlan, now_ms: int) -> dict[str, Any]:
     for part in log:
         reasons[part.reason] += part.decisions
         if part.state is not None:
-            states[part.state] += part.decisions
+            states[_plain(part)] += part.decisions
     limits = [
         _describe_limit(plan, limit, int(used[place]), float(prices[place]), log, passed)
         for place, limit in enumerate(plan.limits)
@@ -105,7 +105,7 @@ def describe_day(store: Store, plan: LivePlan, now_ms: int) -> dict[str, Any]:
             for code in REASONS
             if reasons[code]
         ],
-        "expected_profit": sum(part.profit for part in log if part.state in (RESERVED, CONFIRMED)),
+        "expected_profit": sum(part.profit for part in log if _plain(part) in (RESERVED, CONFIRMED)),
         "limits": limits,
         "notices": [text.both() for text in list_notices(plan)],
     }
@@ -126,6 +126,11 @@ def list_notices(plan: LivePlan) -> tuple[Text, ...]:
     return tuple(told)
 
 
+def _plain(part: Any) -> str:
+    state: str = part.state
+    return PLAIN_STATES.get(state, state)
+
+
 def _find_state(plan: LivePlan, closed: bool, now_ms: int) -> str:
     if closed:
         return "closed"
@@ -140,9 +145,9 @@ def _describe_limit(
     scale = count_shown(limit)
     held = Counter[str]()
     for part in log:
-        if part.state in (RESERVED, CONFIRMED):
+        if _plain(part) in (RESERVED, CONFIRMED):
             each = int(limit.table[part.segment, plan.actions.index(part.action_id)])
-            held[part.state] += each * int(part.cents if limit.of_cost else part.decisions)
+            held[_plain(part)] += each * int(part.cents if limit.of_cost else part.decisions)
     share = used / limit.bound if limit.bound else None
     return {
         **describe_price(limit, price),
