@@ -16,6 +16,8 @@ LONGEST = (
     "faults/test_journey_kill.py",
     "examples/test_reminders.py",
     "faults/test_workers_kill.py",
+    "faults/test_worker_kill.py",
+    "faults/test_service_kill.py",
     "e2e/test_wire.py",
     "loop/test_own_data.py",
     "analysis/test_tags_incremental.py",

@@ -201,10 +201,17 @@ def test_a_content_that_is_not_there_fails_its_own_delivery_only(shop: Workspace
 
 
 def test_whoever_tracks_sees_every_message(shop: Workspace) -> None:
-    maker = MessageMaker(shop, track=lambda message: change(message, html=message.html + "<!-- seen -->"))
+    channels: list[str] = []
+
+    def track(message: Message, channel: str) -> Message:
+        channels.append(channel)
+        return change(message, html=message.html + "<!-- seen -->")
+
+    maker = MessageMaker(shop, track=track)
     values = {"valid_until": "31 December 2030"}
     assert make(maker, ask(shop, "c01", content_id=None), **values).html.endswith("<!-- seen -->")
     assert make(maker, ask(shop, "c01", content_id="default"), **values).text.startswith("Hello Ann,")
+    assert channels == ["email", "email"]
 
 
 def test_threads_share_a_maker(shop: Workspace) -> None:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from aimwell.deployment.channels.channel import Outcome, Promise, Receipt
 from aimwell.deployment.ledger import Terms
 from aimwell.deployment.ledger_rows import identify_delivery
+from aimwell.engine.store import Store
 from tests.deployment.scene import count, count_reasons, fill, intend, open_ledger, open_store
+from tests.deployment.stores import BOTH, find_address
+from tests.postgres import postgres  # noqa: F401 (a fixture)
 
 SENT = Receipt(Outcome.SENT)
 
@@ -101,14 +104,17 @@ def test_recovery_touches_only_expired_leases(tmp_path: Path) -> None:
 def test_what_an_open_intent_becomes_depends_on_the_promise(
     tmp_path: Path, promise: Promise, state: str
 ) -> None:
-    clock = Clock()
-    ledger = open_ledger(open_store(tmp_path), clock=clock)
+    clock, store = Clock(), open_store(tmp_path)
+    ledger = open_ledger(store, clock=clock)
     fill(ledger, ["a"])
     taken = ledger.reserve("p1", "email", limit=10)
     ledger.advance(taken.fence, intended=[taken.rows[0].delivery_id])
     clock.now += 1.0
-    again = ledger.recover("p1", "email", promise=promise)
+    other = open_ledger(store, clock=clock)
+    assert other.recover("p1", "email", promise=promise).rows == ()
     assert count(ledger) == {state: 1}
+    clock.now += 1.0
+    again = other.recover("p1", "email", promise=promise)
     assert len(again.rows) == (1 if promise is Promise.CAN_BE_ASKED else 0)
 
 
@@ -192,4 +198,40 @@ def test_the_audience_is_always_the_sum_of_states(
         clock.now += chance.random()
         ledger.recover("p1", "email", promise=promise)
         assert sum(count(ledger).values()) == 12
+    store.close()
+
+
+ANSWERS = [
+    "taken",
+    None,
+    'a "quoted" \\ one',
+    "250 2.0.0 好的",
+    "nul \0 inside",
+    "half \ud83d of a pair",
+    "$.x'--",
+    "",
+]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_whatever_a_provider_answers_is_kept_with_its_own_row(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store = Store(find_address(kind, tmp_path, request))
+    ledger, other = open_ledger(store), open_ledger(store)
+    fill(ledger, [f"c{number}" for number in range(len(ANSWERS) + 2)])
+    taken = ledger.reserve("p1", "email", limit=len(ANSWERS) + 1)
+    *ids, held = [row.delivery_id for row in taken.rows]
+    assert ledger.advance(taken.fence, intended=[*ids, held, "unknown"]) == {*ids, held}
+    # Who does not hold a row changes nothing of it, and what is not due to be intended is not.
+    later = other.reserve("p1", "email", limit=99)
+    assert other.advance(later.fence, intended=[held]) == set()
+    other.advance(later.fence, settled=[(held, Receipt(Outcome.SENT, provider_id="not mine"))])
+    told = [(one, Receipt(Outcome.SENT, provider_id=said)) for one, said in zip(ids, ANSWERS, strict=True)]
+    ledger.advance(taken.fence, settled=told)
+    assert count(ledger) == {"sent": len(ANSWERS), "intent": 1, "leased": 1}
+    rows = {row["delivery_id"]: row for row in ledger.read_rows("p1")}
+    kept = ["nul  inside", "half ? of a pair"]
+    assert [rows[one]["provider_id"] for one in ids] == [*ANSWERS[:4], *kept, *ANSWERS[6:]]
+    assert rows[held]["provider_id"] is None and all(rows[one]["attempts"] == 1 for one in [*ids, held])
     store.close()

@@ -269,7 +269,7 @@ def test_reports_and_replies_do_what_they_say_once(tmp_path: Path) -> None:
     )
     items = [
         {"out_id": ids["a"], "status": "delivered", "code": "DELIVRD", "at_ms": NOW - 5},
-        {"out_id": ids["b"], "success": False, "err_code": "isv.BLACK_KEY_CONTROL_LIMIT", "biz_id": "1"},
+        {"out_id": ids["b"], "success": False, "err_code": "isv.CUSTOMER_REFUSED", "biz_id": "1"},
         {"out_id": "f" * 64, "status": "delivered"},
         {"phone_number": "13800138000", "content": "退订", "sequence_id": 7},
         {"nationcode": "86", "mobile": "13900139000", "text": "牛奶多少钱"},

@@ -99,7 +99,8 @@ def test_a_blind_provider_leaves_doubts_and_no_doubles(tmp_path: Path) -> None:
         ("isv.AMOUNT_NOT_ENOUGH", Outcome.TEMPORARY, "no_balance"),
         ("isv.BUSINESS_LIMIT_CONTROL", Outcome.PERMANENT, "frequency_limit"),
         ("isv.SMS_TEMPLATE_ILLEGAL", Outcome.PERMANENT, "template_mismatch"),
-        ("isv.BLACK_KEY_CONTROL_LIMIT", Outcome.PERMANENT, "provider_blocklist"),
+        ("isv.CUSTOMER_REFUSED", Outcome.PERMANENT, "provider_blocklist"),
+        ("isv.BLACK_KEY_CONTROL_LIMIT", Outcome.PERMANENT, "rejected"),
         ("Throttling.User", Outcome.TEMPORARY, "throttled"),
         ("isv.SMS_SIGNATURE_ILLEGAL", Outcome.PERMANENT, "rejected"),
         ("own.77", Outcome.TEMPORARY, "no_balance"),
@@ -172,6 +173,51 @@ def test_what_no_template_makes_is_asked_of_nobody(tmp_path: Path) -> None:
             assert channel.deliver(write(text=text)).code == "template_mismatch"
         assert channel.deliver(write(recipient="010-12345678")).code == "bad_recipient"
     assert provider.orders == [] and count_reasons(ledger) == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        # The account's own limits pass; those of a number do not soon enough.
+        ("isv.DAY_LIMIT_CONTROL", "throttled"),
+        ("isv.MONTH_LIMIT_CONTROL", "throttled"),
+        ("LimitExceeded.AppDailyLimit", "throttled"),
+        ("RequestLimitExceeded.UinLimitExceeded", "throttled"),
+        ("LimitExceeded.PhoneNumberThirtySecondLimit", "frequency_limit"),
+        ("LimitExceeded.DeliveryFrequencyLimit", "frequency_limit"),
+        ("VALVE:D_MC", "frequency_limit"),
+        ("FailedOperation.MarketingSendTimeConstraint", "temporary_rejection"),
+        # Who may not come in, for whatever reason, loses no message, and is no wish of the customer.
+        ("IpInBlacklist", "not_let_in"),
+        ("IpNotInWhitelist", "not_let_in"),
+        ("UnauthorizedOperation.RequestIpNotInWhitelist", "not_let_in"),
+        ("UnauthorizedOperation.RequestPermissionDeny", "not_let_in"),
+        ("UnauthorizedOperation.SerivceSuspendDueToArrears", "no_balance"),
+        ("AuthFailure.SignatureExpire", "not_let_in"),
+        ("InternalError.SigVerificationFail", "not_let_in"),
+        ("InternalError.RequestTimeException", "not_let_in"),
+        ("InvalidParameterValue.SdkAppIdNotExist", "not_let_in"),
+        ("isv.ACCOUNT_NOT_EXISTS", "not_let_in"),
+        ("isv.PRODUCT_UN_SUBSCRIPT", "not_let_in"),
+        ("isv.DENY_IP_RANGE", "not_let_in"),
+        ("isp.RAM_PERMISSION_DENY", "not_let_in"),
+        ("isv.OUT_OF_SERVICE", "no_balance"),
+        ("FailedOperation.InsufficientBalanceInSmsPackage", "no_balance"),
+        ("FailedOperation.PhoneNumberInBlacklist", "provider_blocklist"),
+        ("FailedOperation.ContainSensitiveWord", "rejected"),
+        ("FailedOperation.SignatureIncorrectOrUnapproved", "rejected"),
+        ("FailedOperation.TemplateIncorrectOrUnapproved", "template_mismatch"),
+        ("InvalidParameterValue.IncorrectPhoneNumber", "bad_recipient"),
+        ("isv.SMS_CONTENT_ILLEGAL", "rejected"),
+        # Nobody knows what became of these; of the next two everybody does.
+        ("InternalError.Timeout", "unknown"),
+        ("isp.GATEWAY_ERROR", "unknown"),
+        ("InternalError.JsonParseFail", "rejected"),
+        ("InternalError.RestApiInterfaceNotExist", "rejected"),
+    ],
+)
+def test_codes_mean_what_the_providers_pages_say(code: str, meaning: str) -> None:
+    assert find_meaning(code, {}) == meaning
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,8 @@ def test_a_connection_that_the_server_closed_is_replaced(tmp_path: Path) -> None
         channel = SmtpChannel(address, connections=1)
         message = compose_one()
         assert channel.deliver(message).outcome is Outcome.SENT
-        connection = channel._idle.get()
-        assert connection.sock is not None
-        connection.sock.shutdown(socket.SHUT_RDWR)
-        channel._idle.put(connection)
+        [line] = channel._exchange._idle
+        line.socket.shutdown(socket.SHUT_RDWR)
         assert channel.deliver(message).outcome is Outcome.SENT
         channel.finish()
     assert len(handler.taken) == 2

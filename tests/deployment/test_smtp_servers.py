@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import socket
 import ssl
 import threading
@@ -14,10 +15,14 @@ from typing import Any, BinaryIO
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aimwell.deployment.channels.channel import Message, Outcome, Promise, Receipt
+from aimwell.deployment.channels.mime import build_mail
 from aimwell.deployment.channels.return_path import ReturnPath
 from aimwell.deployment.channels.smtp import Server, SmtpChannel
+from aimwell.deployment.channels.smtp_lines import Line
 from tests.deployment.mails import SENDER
 from tests.deployment.test_dkim import RSA, verify
 from tests.deployment.tls import make_authority
@@ -286,3 +291,122 @@ def test_a_server_that_takes_a_mail_and_says_nothing_leaves_it_in_doubt() -> Non
     with Scripted({}, stall=True) as script:
         assert send(script.server) == Receipt(UNKNOWN, "connection_lost")
     assert script.read_in_data > 100
+
+
+class Crowd:
+    """Takes connections side by side; whoever mails ``stalled`` gets no answer to DATA."""
+
+    def __init__(self, *, pipelining: bool) -> None:
+        self.taken: list[bytes] = []
+        self._greeting = b"250-hi\r\n250 PIPELINING\r\n" if pipelining else b"250 hi\r\n"
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self.server = Server("127.0.0.1", self._listening.getsockname()[1], SENDER, timeout=1.5)
+
+    def __enter__(self) -> Crowd:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for connection in self._open:
+            connection.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            # So that a mail does not fit: its sender must wait for room, again and again.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            self._open.append(connection)
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        try:
+            connection.sendall(b"220 hi\r\n")
+            with connection.makefile("rb") as lines:
+                stalled = False
+                for line in lines:
+                    stalled |= b"stalled@" in line
+                    if line[:4] != b"DATA":
+                        hello = line[:4].upper() == b"EHLO"
+                        connection.sendall(self._greeting if hello else b"250-more\r\n250 OK\r\n")
+                    elif stalled:
+                        return
+                    else:
+                        connection.sendall(b"354 go\r\n")
+                        self.taken.append(b"".join(iter(lines.readline, b".\r\n")))
+                        connection.sendall(b"250 taken\r\n")
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["open", "tls"])
+def test_large_mails_arrive_whole_on_many_connections_of_one_thread(secure: bool, tmp_path: Path) -> None:
+    authority = make_authority(tmp_path) if secure else None
+    large = [replace(message(number), html=f"<p>{number}</p>" * 60_000) for number in range(5)]
+    keeper = Keeper()
+    options: dict[str, Any] = {"implicit": True} if secure else {}
+    with serve(keeper, authority.serve_as("127.0.0.1") if authority else None, **options) as server:
+        file = authority.file if authority else None
+        channel = SmtpChannel(replace(server, tls=secure, ca_file=file), connections=5)
+        for _ in range(2):
+            assert {receipt.outcome for receipt in channel.deliver_batch(large)} == {Outcome.SENT}
+        channel.finish()
+    assert len(keeper.taken) == 10
+    for number, one in enumerate(large):
+        expected = build_mail(one, SENDER).partition(b"\r\n\r\n")[2]
+        arrived = [content for _, content, _ in keeper.taken if one.delivery_id.encode() in content]
+        assert len(arrived) == 2
+        assert all(content.endswith(expected) for content in arrived), number
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_one_connection_that_stalls_holds_up_no_other(pipelining: bool) -> None:
+    with Crowd(pipelining=pipelining) as crowd:
+        mails = [replace(message(number), html="<p>x</p>" * 20_000) for number in range(4)]
+        mails[1] = replace(mails[1], recipient="stalled@customers.example")
+        channel = SmtpChannel(crowd.server, connections=4)
+        receipts = channel.deliver_batch(mails)
+        channel.finish()
+    assert [receipt.outcome for receipt in receipts] == [SENT, TEMPORARY, SENT, SENT]
+    assert receipts[1].code == "connection_failed" and len(crowd.taken) == 3
+
+
+@pytest.mark.parametrize(
+    "recipient", ["a@x.example>\r\nRCPT TO:<b@x.example", "a@x.example\nDATA", "a\0@x.example"]
+)
+def test_an_address_adds_no_command(recipient: str) -> None:
+    with Scripted({"EHLO": "250-hello\r\n250 PIPELINING"}) as script:
+        channel = SmtpChannel(script.server)
+        receipt = channel.deliver(replace(message(), recipient=recipient))
+        channel.finish()
+    assert receipt == Receipt(PERMANENT, "bad_recipient") and script.connections == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from([220, 250, 354, 421, 550]), st.lists(st.binary(max_size=9), max_size=3))),
+       st.lists(st.integers(1, 9), max_size=9))  # fmt: skip
+def test_replies_are_read_however_they_are_cut(said: list[tuple[int, list[bytes]]], cuts: list[int]) -> None:
+    texts = [[text.translate(None, b"\r\n").strip(b" \t") for text in lines] or [b""] for _, lines in said]
+    raw = b"".join(
+        b"".join(
+            b"%d%c%s\r\n" % (code, b" -"[place + 1 < len(lines)], text) for place, text in enumerate(lines)
+        )
+        for (code, _), lines in zip(said, texts, strict=True)
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        session = smtplib.SMTP()
+        session.sock = ours
+        line, found = Line(session), []
+        for size in [*cuts, len(raw)]:
+            if raw:
+                theirs.sendall(raw[:size])
+                raw = raw[size:]
+                line.hear()
+            while (reply := line.take_reply()) is not None:
+                found.append(reply)
+    assert found == [(code, b"\n".join(lines)) for (code, _), lines in zip(said, texts, strict=True)]

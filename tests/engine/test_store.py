@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from aimwell.core.errors import NotReady
 from aimwell.engine import store_engine
 from aimwell.engine.store import Store
 from aimwell.engine.store_tables import DEFINITIONS
@@ -53,7 +54,7 @@ def test_a_writer_waits_for_another_and_then_writes(file: Path) -> None:
 def test_a_writer_does_not_wait_for_ever(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Store.open_file(file), Store.open_file(file)
     monkeypatch.setattr(store_engine, "PATIENCE", 0.1)
-    with first.begin(), pytest.raises(sa.exc.OperationalError, match="locked"):
+    with first.begin(), pytest.raises(NotReady, match="too long"):
         fill(second, "second", 1)
     fill(second, "second", 1)
 

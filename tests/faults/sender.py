@@ -1,6 +1,6 @@
 """A sending process that a test may kill at any moment: ``python sender.py STORE PORT CLASS OUTBOX [CONNECTIONS]``.
 
-STORE is a SQLite file, or the address of a database; it works on all sources, the most valuable deliveries first.
+STORE is a SQLite file, or the address of a database.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tests.deployment.mails import SENDER, compose
 TERMS = Terms(lease=1.0, retry=0.0, attempts=5)
 
 
-def main(store: str, port: str, kind: str, folder: str, connections: str = "4") -> None:
-    server = Server("127.0.0.1", int(port), SENDER)
-    mails = Path(folder)
+def send(store: str, port: int, kind: str, mails: Path, connections: int = 4) -> None:
+    """Work on all sources, the most valuable deliveries first, until nothing is left."""
+    server = Server("127.0.0.1", port, SENDER)
 
     def ask(message_id: str) -> bool:
         # The provider's own record: the sink writes each mail before it answers.
@@ -37,11 +37,16 @@ def main(store: str, port: str, kind: str, folder: str, connections: str = "4") 
         channel = OutboxChannel(mails, SMS)
         channel.window = 10
     else:
-        channel = SmtpChannel(server, connections=int(connections), ask=ask if kind == "B" else None)
+        channel = SmtpChannel(server, connections=connections, ask=ask if kind == "B" else None)
     address = store if "://" in store else f"sqlite:///{store}"
     ledger = Ledger(Store(address), rules=ContactRules(2, 28), terms=TERMS)
-    print("ready", flush=True)
     work(ledger, plan_id=None, channel_name="email", channel=channel, compose=compose)
+
+
+def main(store: str, port: str, kind: str, folder: str, connections: str = "4") -> None:
+    """The same as a program."""
+    print("ready", flush=True)
+    send(store, int(port), kind, Path(folder), int(connections))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,7 @@
-"""An SMS-sending process that a test may kill at any moment: ``python sms_sender.py STORE PORT KIND``.
-
-KIND is ``smpp``, or ``A``, ``B`` or ``C`` for an HTTP provider of that promise. It works on the plan ``p1``.
-"""
+"""What runs in an SMS-sending process that a test may kill at any moment."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "src")]
-
-# ruff: noqa: E402 (the paths above must stand first)
 from aimwell.deployment.channels.addresses import read_exemptions
 from aimwell.deployment.channels.channel import Channel, Message, Promise
 from aimwell.deployment.channels.posting import Poster
@@ -52,13 +43,12 @@ def build(kind: str, port: int, store: Store) -> Channel:
     )
 
 
-def main(store: str, port: str, kind: str) -> None:
+def send(store: str, port: int, kind: str) -> None:
+    """Work on the plan ``p1`` until nothing is left.
+
+    ``kind`` is ``smpp``, or ``A``, ``B`` or ``C`` for an HTTP provider of that promise.
+    """
     opened = Store(f"sqlite:///{store}")
     ledger = Ledger(opened, rules=ContactRules(2, 28), terms=TERMS)
-    channel = build(kind, int(port), opened)
-    print("ready", flush=True)
+    channel = build(kind, port, opened)
     work(ledger, plan_id="p1", channel_name="sms", channel=channel, compose=compose)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

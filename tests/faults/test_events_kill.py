@@ -16,8 +16,9 @@ from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Workspace
 from tests.faults.event_process import BATCH, build_message, run
+from tests.faults.victims import count_kills
 
-KILLS = 6
+KILLS = count_kills(8)
 # Processes are forked from a clean one that has everything imported: to start one costs no seconds.
 PROCESSES = multiprocessing.get_context("forkserver")
 

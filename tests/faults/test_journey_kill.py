@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,11 +27,12 @@ from aimwell.engine.journey_tables import JOURNEY_VISITS
 from aimwell.engine.store import Store
 from tests.deployment.journeys.test_properties import check_sums
 from tests.deployment.journeys.world import MINUTE, START, World
-from tests.faults.journey_worker import LAST
+from tests.faults.journey_worker import LAST, advance
+from tests.faults.victims import count_kills, kill, sleep_at_random, start
 from tests.postgres import Server, postgres
 
 __all__ = ["postgres"]
-KILLS = 20
+KILLS = count_kills(20)
 PEOPLE = 150
 LONG = Journey(
     name="long",
@@ -71,14 +70,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield server.address("killed")
 
 
-def start(url: str) -> subprocess.Popen[str]:
-    """A worker that is at it."""
-    command = [sys.executable, str(Path(__file__).with_name("journey_worker.py")), url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    return process
-
-
 def count_visits(world: World) -> int:
     """How far all have come together."""
     with world.store.snapshot() as connection:
@@ -89,10 +80,10 @@ def test_killed_workers_lose_and_double_nothing(url: str) -> None:
     world = World(Store(url))
     world.start(LONG)
     chance = random.Random(url.partition(":")[0])
-    workers = [start(url), start(url)]
-    for kill in range(KILLS):
+    workers = [start(advance, url), start(advance, url)]
+    for number in range(KILLS):
         # Work for those who are alive; the killed one's place is taken at once.
-        some = range(kill * PEOPLE, (kill + 1) * PEOPLE)
+        some = range(number * PEOPLE, (number + 1) * PEOPLE)
         world.post(*[(f"c{n}", "Signed Up") for n in some], at_ms=START)
         # Those of the round before wait for it, or not yet, or no longer.
         world.post(*[(f"c{n - PEOPLE}", "Answered") for n in some if n % 3 == 0], at_ms=START + 5 * MINUTE)
@@ -100,13 +91,11 @@ def test_killed_workers_lose_and_double_nothing(url: str) -> None:
         while count_visits(world) == before:
             assert time.monotonic() < deadline, "no worker made progress"
             time.sleep(0.002)
-        time.sleep(chance.random() * 0.15)
-        workers[kill % 2].kill()
-        workers[kill % 2].communicate()
-        workers[kill % 2] = start(url)
+        sleep_at_random(chance, 0.15)
+        kill(workers[number % 2])
+        workers[number % 2] = start(advance, url)
     for worker in workers:
-        worker.kill()
-        worker.communicate()
+        kill(worker)
     world.advancer = world.open()
     for now_ms in range(START, LAST + 60 * MINUTE, MINUTE):
         world.advancer.step(now_ms)

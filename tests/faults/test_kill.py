@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,51 +15,42 @@ from aimwell.deployment.channels.mime import identify_mail
 from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.sink import Sink
 from tests.deployment.scene import SENDER, count, fill, open_ledger, open_store
-from tests.faults.sender import TERMS
+from tests.faults.sender import TERMS, send
+from tests.faults.victims import count_kills, kill, sleep_at_random, start
 
-KILLS = {"A": 4, "B": 5, "C": 10}
-SCRIPT = Path(__file__).with_name("sender.py")
+KILLS = {kind: count_kills(usual) for kind, usual in {"A": 6, "B": 8, "C": 12}.items()}
 MAILS = 300
 
 
-def start(folder: Path, port: int, kind: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        str(folder / "store.sqlite"),
-        str(port),
-        kind,
-        str(folder / "out"),
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def begin(folder: Path, port: int, kind: str) -> Any:
+    return start(send, str(folder / "store.sqlite"), port, kind, folder / "out")
 
 
 def kill_at_random(folder: Path, port: int, kind: str, ledger: Ledger, chance: random.Random) -> int:
     """Start, let it send for a random while, kill; returns how many kills fell into open intents."""
     fell_open = 0
     for _ in range(KILLS[kind]):
-        with start(folder, port, kind) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            # From the first reservation on: a kill while it only waits for a lease proves nothing.
-            wait_for_progress(ledger, process)
-            time.sleep(chance.random() * 0.12)
-            process.kill()
+        process = begin(folder, port, kind)
+        # From the first reservation on: a kill while it only waits for a lease proves nothing.
+        wait_for_progress(ledger, process)
+        sleep_at_random(chance, 0.12)
+        kill(process)
         fell_open += count(ledger).get("intent", 0) > 0
     return fell_open
 
 
-def wait_for_progress(ledger: Ledger, process: subprocess.Popen[str]) -> None:
+def wait_for_progress(ledger: Ledger, process: Any) -> None:
     before = sum(row["attempts"] for row in ledger.read_rows())
     deadline = time.monotonic() + 10
-    while sum(row["attempts"] for row in ledger.read_rows()) == before and process.poll() is None:
+    while sum(row["attempts"] for row in ledger.read_rows()) == before and process.is_alive():
         assert time.monotonic() < deadline, "the sender made no progress"
         time.sleep(0.005)
 
 
 def finish(folder: Path, port: int, kind: str) -> None:
-    with start(folder, port, kind) as process:
-        assert process.wait(60) == 0
+    process = begin(folder, port, kind)
+    process.join(60)
+    assert process.exitcode == 0
 
 
 def ids_in(ledger: Ledger, state: str) -> set[str]:

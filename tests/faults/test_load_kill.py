@@ -15,9 +15,10 @@ from aimwell.data.records import CHUNK
 from aimwell.data.staging import Stage
 from aimwell.data.step import add_source
 from aimwell.engine.workspace import Workspace
+from tests.faults.victims import count_kills
 
 ROWS = 60_000
-KILLS = 6
+KILLS = count_kills(6)
 SCRIPT = """
 import sys
 from aimwell.data import encoding, sources

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,31 +17,31 @@ from aimwell.engine.store import Store
 from tests.deployment.scene import count, fill, open_ledger, open_store
 from tests.deployment.sms_provider import Provider, run_provider
 from tests.deployment.smsc import Mood, run_smsc
-from tests.faults.sms_sender import TERMS, WINDOW
+from tests.faults.sms_sender import TERMS, WINDOW, send
+from tests.faults.victims import count_kills, kill, start
 
-SCRIPT = Path(__file__).with_name("sms_sender.py")
-KILLS = 5
+KILLS = count_kills(8)
 MESSAGES = 150
 
 
-def start(folder: Path, port: int, kind: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), str(folder / "store.sqlite"), str(port), kind]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def begin(folder: Path, port: int, kind: str) -> Any:
+    return start(send, str(folder / "store.sqlite"), port, kind)
 
 
 def kill_and_finish(folder: Path, port: int, kind: str, seen: Callable[[], int]) -> None:
-    """Kill senders somewhere between two messages, five times; then let one come to its end."""
+    """Kill senders somewhere between two messages, again and again; then let one come to its end."""
     chance = random.Random(kind)
     for _ in range(KILLS):
-        with start(folder, port, kind) as process:
-            goal = seen() + chance.randrange(1, 15)
-            deadline = time.monotonic() + 20
-            while seen() < goal and process.poll() is None:
-                assert time.monotonic() < deadline, "the sender made no progress"
-                time.sleep(0.001)
-            process.kill()
-    with start(folder, port, kind) as process:
-        assert process.wait(90) == 0
+        process = begin(folder, port, kind)
+        goal = seen() + chance.randrange(1, 15)
+        deadline = time.monotonic() + 20
+        while seen() < goal and process.is_alive():
+            assert time.monotonic() < deadline, "the sender made no progress"
+            time.sleep(0.001)
+        kill(process)
+    process = begin(folder, port, kind)
+    process.join(90)
+    assert process.exitcode == 0
 
 
 def prepare(folder: Path) -> tuple[Store, Ledger]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,41 +18,33 @@ from aimwell.deployment.sink import Sink
 from aimwell.engine.store import Store
 from tests.deployment.scene import SENDER, compose, count, fill, open_ledger, open_store
 from tests.deployment.stores import BOTH, find_address
-from tests.faults.sender import TERMS
+from tests.faults.sender import TERMS, send
+from tests.faults.victims import count_kills, kill, sleep_at_random, start
 from tests.postgres import postgres  # noqa: F401 (a fixture)
 
-SCRIPT = Path(__file__).with_name("sender.py")
-MAILS, WORKERS, KILLS, CONNECTIONS = 400, 3, 8, 4
+MAILS, WORKERS, KILLS, CONNECTIONS = 400, 3, count_kills(8), 4
 
 
-def start(address: str, port: int, kind: str, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), address, str(port), kind, str(folder), str(CONNECTIONS)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def begin(address: str, port: int, kind: str, folder: Path) -> Any:
+    return start(send, address, port, kind, folder, CONNECTIONS)
 
 
 def kill_some(address: str, port: int, kind: str, folder: Path, ledger: Ledger, chance: random.Random) -> int:
     """Keep three workers at it; kill one after the other while mails are left. How many were killed."""
-    workers = [start(address, port, kind, folder) for _ in range(WORKERS)]
+    workers = [begin(address, port, kind, folder) for _ in range(WORKERS)]
     killed = 0
     try:
         while killed < KILLS and count(ledger).get("queued", 0) + count(ledger).get("leased", 0) > 60:
             place = chance.randrange(WORKERS)
-            stdout = workers[place].stdout
-            assert stdout is not None
-            stdout.readline()
-            time.sleep(chance.random() * 0.25)
-            killed += workers[place].poll() is None
-            workers[place].kill()
-            workers[place].wait()
-            stdout.close()
-            workers[place] = start(address, port, kind, folder)
-        assert [worker.wait(120) for worker in workers] == [0] * WORKERS
+            sleep_at_random(chance, 0.25)
+            killed += kill(workers[place])
+            workers[place] = begin(address, port, kind, folder)
+        for worker in workers:
+            worker.join(120)
+        assert [worker.exitcode for worker in workers] == [0] * WORKERS
     finally:
         for worker in workers:
-            worker.kill()
-            worker.wait()
-            if worker.stdout is not None:
-                worker.stdout.close()
+            kill(worker)
     return killed
 
 
@@ -78,6 +68,7 @@ def test_three_workers_lose_and_double_nothing(
                 for state in ("sent", "in_doubt")}  # fmt: skip
     sent, doubt = by_state["sent"], by_state["in_doubt"]
     assert killed > 0
+    print(f"{killed} kills, class {promise}, {kind}: {len(doubt)} in doubt")
     assert len(sent) + len(doubt) == len(rows) == MAILS, "the sum of states is the audience"
     assert max(arrived.values()) == 1, "silent duplicates"
     assert sent <= set(arrived), "silent loss"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aimwell.deployment.content.definition import Definition
     from aimwell.deployment.content.findings import Finding
     from aimwell.deployment.content.preview import Preview
+    from aimwell.deployment.tracking.short import Shorten
 
 app = App(help="Contents of messages, and coupons.  消息内容与优惠券")
 app.add_typer(coupons, name="coupons")
@@ -194,18 +195,18 @@ def lint(
     workspace = state(context).workspace
     settings = workspace.settings.channels.get("sms")
     cost = None if settings is None else settings.unit_cost
+    library = load_library(workspace)
     definitions = (
         [load_definition(workspace.store, content)[1]] if content else list_contents(workspace.store).values()
     )
     found: list[Finding] = []
     measured: list[dict[str, Any]] = []
     if content is None:
-        found += [
-            finding for each in load_library(workspace).default.values() for finding in lint_content(each)
-        ]
+        for each in library.default.values():
+            found += lint_content(each, shorten=library.shorten)
     for definition in definitions:
-        found += lint_definition(definition)
-        measured += _measure_sms(definition, cost)
+        found += lint_definition(definition, shorten=library.shorten)
+        measured += _measure_sms(definition, cost, library.shorten)
     payload = {"findings": _describe_findings(found), "sms": measured}
     emit(context, payload, lambda console: _draw_lint(console, payload))
     if any(finding.severity == "error" for finding in found):
@@ -250,12 +251,14 @@ def _describe(definition: Definition) -> dict[str, Any]:
     }
 
 
-def _measure_sms(definition: Definition, unit_cost: Decimal | None) -> list[dict[str, Any]]:
+def _measure_sms(
+    definition: Definition, unit_cost: Decimal | None, shorten: Shorten | None
+) -> list[dict[str, Any]]:
     from aimwell.deployment.content.lint import measure_content
 
     measured = []
     for language in definition.languages:
-        longest = measure_content(definition.build(language), unit_cost)
+        longest = measure_content(definition.build(language), unit_cost, shorten=shorten)
         if longest is not None:
             length = {"encoding": longest.length.encoding, "segments": longest.length.segments}
             measured.append(

@@ -17,6 +17,8 @@ from aimwell.cli.output import add_row, emit, make_table, state, warn
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aimwell.service.keys import Key
     from aimwell.service.supervising import Program
 
@@ -121,6 +123,7 @@ def revoke(context: typer.Context, key: KeyId) -> None:
 
 def _supervise(context: typer.Context, host: str, port: int, workers: int, *, with_worker: bool) -> None:
     from aimwell.service.server import name_address, open_socket
+    from aimwell.service.sharing import open_folder
     from aimwell.service.supervising import Supervisor
 
     # Once for all: a workspace that cannot be opened is said here, and not by each child.
@@ -129,19 +132,23 @@ def _supervise(context: typer.Context, host: str, port: int, workers: int, *, wi
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with open_socket(host, port) as listener:
+    with open_socket(host, port) as listener, open_folder() as shared:
         listener.set_inheritable(True)
-        programs = _list_programs(folder, listener.fileno(), workers, with_worker=with_worker)
+        programs = _list_programs(folder, listener.fileno(), workers, shared, with_worker=with_worker)
         _tell_address(context, name_address(listener))
         Supervisor(programs, _tell_death).run(stop)
 
 
-def _list_programs(folder: str, listener: int, workers: int, *, with_worker: bool) -> list[Program]:
+def _list_programs(
+    folder: str, listener: int, workers: int, shared: Path, *, with_worker: bool
+) -> list[Program]:
+    from aimwell.service.sharing import VARIABLE
     from aimwell.service.supervising import Program, make_command
 
     ours = make_command("-w", folder)
+    variables = {VARIABLE: str(shared)} if workers > 1 else {}
     services = [
-        Program(f"service-{number}", [*ours, "service", "--fd", str(listener)], (listener,))
+        Program(f"service-{number}", [*ours, "service", "--fd", str(listener)], (listener,), variables)
         for number in range(1, workers + 1)
     ]
     return [*services, *([Program("worker", [*ours, "worker"])] if with_worker else [])]

@@ -260,7 +260,7 @@ DELIVERIES = Table(
         Column("plan_id", T, "the plan"),
         Column("customer_id", T, "the customer"),
         Column("action_id", T, "the action"),
-        Column("channel", T, "the channel", one_of=CHANNELS),
+        Column("channel", T, "the channel it went out by: also webhook and robot:<name>"),
         Column(
             "state",
             T,

@@ -63,7 +63,8 @@ class _Prepared:
 class MessageMaker:
     """Makes the messages of one workspace; threads may share it.
 
-    ``track`` is given every message before it is returned: links and pixel (``tracking.message.Tracker.track``).
+    ``track`` is given every message with the kind of its channel before it is returned: links and pixel
+    (``tracking.message.Tracker.track``).
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class MessageMaker:
         workspace: Workspace,
         *,
         library: Library | None = None,
-        track: Callable[[Message], Message] | None = None,
+        track: Callable[[Message, str], Message] | None = None,
     ) -> None:
         business = workspace.settings.business
         self._workspace = workspace
@@ -127,7 +128,7 @@ class MessageMaker:
         own |= self._show_products(candidate.customer_id, prepared, content.language)
         own |= self._build_links(candidate, person, content)
         message = build_message(content, candidate, person, own, details=details)
-        return message if self._track is None else self._track(message)
+        return message if self._track is None else self._track(message, find_channel(candidate.channel))
 
     def _find_content(
         self, candidate: Candidate, language: Language, contents: Mapping[Language, Content] | None

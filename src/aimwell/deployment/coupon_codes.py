@@ -48,6 +48,12 @@ def is_genuine(code: str) -> bool:
     return known and _find_check(plain[:-1]) == plain[-1]
 
 
+def is_mistyped(code: str) -> bool:
+    """Whether ``code`` looks like one of ours, but for a sign that is wrong: nobody needs to be asked for it."""
+    plain = normalise(code)
+    return len(plain) == LENGTH and all(sign in ALPHABET for sign in plain) and not is_genuine(plain)
+
+
 def show_code(code: str) -> str:
     """The code as people read it out.
 

@@ -1,24 +1,34 @@
-"""Coupons redeemed by events: 'Coupon Redeemed' as it comes in, each event once whatever ends in between.
+"""Coupons redeemed by events: 'Coupon Redeemed', and orders that name a coupon, each once whatever ends in between.
 
-Reads the store's ``hot_batches``, writes ``coupons`` and its own place in ``hot_consumers``, in one transaction.
+What comes in as messages is read from the stream as it comes; what was loaded from files or tables, from the warehouse
+after each load. An event that comes both ways redeems once (``coupons.redeem``). Reads the store's ``hot_batches`` and
+the warehouse's ``events``; writes ``coupons`` and its own place in ``hot_consumers``, in one transaction.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from weakref import WeakKeyDictionary
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from aimwell.core.time import now
-from aimwell.deployment.coupons import REDEEMED_EVENT, redeem_events
+from aimwell.deployment.coupons import REDEEMING_EVENTS, redeem_events
 from aimwell.engine.content_tables import COUPON_POOLS
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_CONSUMERS, HOT_GATE
 from aimwell.engine.manifest import decode_batches
 from aimwell.engine.store import Store
+from aimwell.engine.store_tables import TABLE_VERSIONS
+from aimwell.engine.workspace import Workspace
 
 CONSUMER = "coupons"
 _MOST_BATCHES = 200
+_ROWS = 2_000
+"""Redemptions of one transaction."""
+_SEEN: WeakKeyDictionary[Workspace, int] = WeakKeyDictionary()
+"""The newest load that this process has looked through."""
 
 
 def redeem_new(store: Store) -> Counter[str]:
@@ -44,6 +54,42 @@ def redeem_new(store: Store) -> Counter[str]:
     return outcomes
 
 
+def redeem_loaded(workspace: Workspace) -> Counter[str]:
+    """Redeem what was loaded since this process last looked, and at first all that there is: repeating it is harmless.
+
+    Costs two small queries while nothing is loaded, and one while there is no coupon.
+    """
+    with workspace.store.snapshot() as connection:
+        version = _read_loaded(connection) if _has_pools(connection) else 0
+    if version <= _SEEN.get(workspace, 0):
+        return Counter()
+    outcomes: Counter[str] = Counter()
+    with workspace.read() as reader:
+        found = reader.query(
+            _LOADED.format(names=", ".join(f"'{name}'" for name in sorted(REDEEMING_EVENTS)))
+        )
+    for batch in found.to_batches(max_chunksize=_ROWS):
+        with workspace.store.begin() as connection:
+            outcomes += redeem_events(connection, pa.Table.from_batches([batch]).to_pylist())
+    _SEEN[workspace] = version
+    return outcomes
+
+
+_LOADED = """
+    SELECT event_id, name, occurred_at, properties FROM events
+    WHERE name IN ({names}) AND (properties LIKE '%coupon%' OR properties LIKE '%code%')
+    ORDER BY occurred_at, event_id
+"""
+
+
+def _read_loaded(connection: sa.Connection) -> int:
+    """The newest version of the events that brought rows which the stream did not have."""
+    columns = TABLE_VERSIONS.c
+    loaded = columns.mode.in_(("append", "replace", "rewrite"))
+    query = sa.select(sa.func.max(columns.version)).where(columns.table_name == "events", loaded)
+    return int(connection.execute(query).scalar() or 0)
+
+
 def _redeem_after(connection: sa.Connection, before: int) -> tuple[Counter[str], int]:
     # The turn first: a batch that comes in after this one is read the next time.
     turn = _read_turn(connection)
@@ -58,16 +104,20 @@ def _redeem_after(connection: sa.Connection, before: int) -> tuple[Counter[str],
     read = connection.execute(query).all()
     for row in read:
         events = decode_batches([row.data])
-        mine = events.filter(pc.equal(events["name"], REDEEMED_EVENT))
+        mine = events.filter(pc.is_in(events["name"], pa.array(sorted(REDEEMING_EVENTS))))
         outcomes += redeem_events(connection, mine.to_pylist())
     return outcomes, read[-1].position if len(read) == _MOST_BATCHES else max(turn, before)
 
 
 def _has_news(connection: sa.Connection) -> bool:
-    if connection.execute(sa.select(COUPON_POOLS.c.pool).limit(1)).first() is None:
+    if not _has_pools(connection):
         return False
     position = _read_position(connection)
     return position is None or _read_turn(connection) > position
+
+
+def _has_pools(connection: sa.Connection) -> bool:
+    return connection.execute(sa.select(COUPON_POOLS.c.pool).limit(1)).first() is not None
 
 
 def _read_turn(connection: sa.Connection) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.text import Text, say
-from aimwell.deployment.coupon_codes import LENGTH, is_usable, make_code, normalise, show_code
+from aimwell.deployment.coupon_codes import LENGTH, is_mistyped, is_usable, make_code, normalise, show_code
 from aimwell.deployment.ledger_rows import split
 from aimwell.deployment.policy import Candidate
 from aimwell.engine.content_tables import COUPON_ISSUES, COUPON_POOLS, COUPONS
@@ -28,11 +28,13 @@ from aimwell.engine.content_tables import COUPON_ISSUES, COUPON_POOLS, COUPONS
 POOL_KEY = "coupon_pool"
 """Under which a delivery's ``detail`` names the pool that it needs a code of."""
 REDEEMED_EVENT = "Coupon Redeemed"
+REDEEMING_EVENTS = frozenset((REDEEMED_EVENT, "Order Completed"))
+"""An order redeems the coupon that it names, as Segment's e-commerce specification has it."""
 _DAY_MS = 86_400_000
 _MOST = 5_000_000
 _CODE_KEYS = ("code", "coupon_code", "coupon_id", "coupon")
 
-Redeemed: TypeAlias = Literal["redeemed", "repeated", "expired", "not_issued", "unknown"]
+Redeemed: TypeAlias = Literal["redeemed", "repeated", "expired", "not_issued", "unknown", "mistyped"]
 
 
 @dataclass(frozen=True)
@@ -192,29 +194,36 @@ def redeem(connection: sa.Connection, code: str, at_ms: int, *, by: str) -> Rede
         sa.select(COUPONS.c.state, COUPONS.c.redeemed_by).where(COUPONS.c.code == plain)
     ).one_or_none()
     if row is None:
-        return "unknown"
+        return "mistyped" if is_mistyped(plain) else "unknown"
     if row.state == "redeemed":
         return "redeemed" if row.redeemed_by == by[:255] else "repeated"
     return "expired" if row.state == "issued" else "not_issued"
 
 
 def redeem_events(connection: sa.Connection, events: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Redeem the codes of events 'Coupon Redeemed'; how many ended how.
+    """Redeem the codes of events 'Coupon Redeemed', and those that orders name; how many ended how.
 
-    An event is a row of ``events``: name, event_id, occurred_at (an instant or ms), properties (a table or JSON).
+    An event is a row of ``events``: name, event_id, occurred_at (an instant or ms), properties (a table or JSON). Of an
+    order both events may come: they are one redemption.
     """
     outcomes: Counter[str] = Counter()
     for event in events:
-        if event.get("name") != REDEEMED_EVENT:
+        redeemed = event.get("name") == REDEEMED_EVENT
+        if not redeemed and event.get("name") not in REDEEMING_EVENTS:
             continue
-        code = _find_code(event.get("properties"))
+        said = _read_properties(event.get("properties"))
+        # An order may have a code of its own; a coupon it names as such.
+        code = _find(said, _CODE_KEYS if redeemed else _CODE_KEYS[1:])
         if code is None:
-            outcomes["no_code"] += 1
+            outcomes["no_code"] += redeemed
             continue
+        # As whoever redeems by hand names it, too.
+        by = _find(said, ("order_id",)) or str(event.get("event_id"))
         occurred = event.get("occurred_at")
         at_ms = int(occurred) if isinstance(occurred, int | float) else int(occurred.timestamp() * 1000)  # type: ignore[union-attr]
-        outcomes[redeem(connection, code, at_ms, by=str(event.get("event_id")))] += 1
-    return outcomes
+        outcomes[redeem(connection, code, at_ms, by=by)] += 1
+    # Nothing is counted as what did not happen.
+    return +outcomes
 
 
 def count_pools(connection: sa.Connection, now_ms: int) -> list[PoolCount]:
@@ -253,6 +262,7 @@ def title_redeemed(outcome: Redeemed) -> Text:
         "expired": say("The coupon has expired."),
         "not_issued": say("The coupon was given to nobody."),
         "unknown": say("There is no such coupon."),
+        "mistyped": say("A sign of the coupon's code is wrong: read it again."),
     }
     return titles[outcome]
 
@@ -362,16 +372,18 @@ def _require_pool(connection: sa.Connection, pool: str) -> None:
         )
 
 
-def _find_code(properties: object) -> str | None:
+def _read_properties(properties: object) -> Mapping[str, Any]:
     if isinstance(properties, str):
         try:
             properties = json.loads(properties)
-        except ValueError:
-            return None
-    if not isinstance(properties, Mapping):
-        return None
-    found = next((properties[key] for key in _CODE_KEYS if properties.get(key)), None)
-    return None if found is None else str(found)
+        except (ValueError, RecursionError):
+            return {}
+    return properties if isinstance(properties, Mapping) else {}
+
+
+def _find(properties: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    found = (properties.get(name) for name in names)
+    return next((str(value) for value in found if isinstance(value, str | int) and value), None)
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> Any:

@@ -112,7 +112,7 @@ class Pressure:
         self._own: dict[str, Cap] = {}
 
     def add_contact(self, customer: str, day: date, channel: str, number: int = 1) -> None:
-        """Count contacts; live decisions, whose channel nobody knows, have none."""
+        """Count contacts; one whose channel is not known, or has no cap, may have none."""
         self._contacts[customer][day, channel] += number
 
     def add_claim(self, customer: str, delivery_id: str, claim: _Claim) -> None:
@@ -195,8 +195,8 @@ def read_pressure(
             pressure.add_claim(row.customer_id, row.delivery_id, claim)
     first = min(candidate.contact_on for candidate in candidates) - longest
     decided = (live or LiveMemory()).catch_up(connection, first)
-    for day, customer, number in decided.count(list_customers(candidates)):
-        pressure.add_contact(customer, day, "", number)
+    for day, customer, channel, number in decided.count(list_customers(candidates), sorted(rules.channels)):
+        pressure.add_contact(customer, day, channel or "", number)
     return pressure
 
 

@@ -77,6 +77,7 @@ _PASSING = (
     "engine.store_unreachable",
     "engine.disk_full",
     "engine.store_contended",
+    "engine.store_busy",
     "engine.changed_meanwhile",
 )
 """What is over by itself: then the worker tries again at its next turn."""

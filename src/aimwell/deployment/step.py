@@ -22,7 +22,7 @@ from aimwell.deployment.channels.channel import Channel
 from aimwell.deployment.channels.outbox import LAYOUTS, OutboxChannel
 from aimwell.deployment.channels.smtp import SmtpChannel
 from aimwell.deployment.channels.unready import Unready
-from aimwell.deployment.handover import write_tables
+from aimwell.deployment.handover import read_source, write_tables
 from aimwell.deployment.ledger import Ledger, Terms
 from aimwell.deployment.ledger_rows import Intended, identify_delivery
 from aimwell.deployment.ramp import Pace
@@ -35,6 +35,7 @@ from aimwell.deployment.waves import LoadedWave, WaveComposer, build_composer, l
 from aimwell.deployment.ways import build_channels, locate_outbox, open_ledger
 from aimwell.engine.audit import name_actor
 from aimwell.engine.carried_suppressions import carry_suppressions
+from aimwell.engine.erased import load_erased
 from aimwell.engine.permissions import suppress_customers
 from aimwell.engine.workspace import Workspace
 
@@ -91,7 +92,9 @@ def launch(
     composer = build_composer(workspace, wave, track=Tracker.open(workspace).track)
     worked = {} if only_queue else _work_all(ledger, plan_id, ways, composer, progress or _stay_silent)
     with workspace.run("deployment", as_of=as_of, parameters={"plan_id": plan_id}) as run:
-        write_tables(run, ledger.read_rows(), zone_name=zone_name)
+        with workspace.store.snapshot() as connection:
+            rows = read_source(connection, plan_id, zone_name)
+        write_tables(run, rows, zone_name=zone_name)
     summary = describe_wave(workspace, ledger, plan, len(addressees))
     lacks = (*wave.warnings, *_list_lacks(summary, bool(consents), worked))
     return StepResult("deployment", _judge(summary["states"]), summary, lacks)
@@ -126,8 +129,12 @@ def stop(workspace: Workspace, plan_id: str) -> int:
 
 
 def suppress(workspace: Workspace, customer_id: str, *, channel: str = "all", source: str = "cli") -> bool:
-    """Never contact the customer again, on one channel or on all; False when that stood already."""
-    return suppress_customers(workspace.store, [customer_id], channel=channel, source=source)
+    """Never contact the customer again, on one channel or on all; False when that stood already.
+
+    Who was erased is not written down again: nobody can be contacted under that number.
+    """
+    gone = load_erased(workspace, anew=True).tell(customer_id, "record")
+    return suppress_customers(workspace.store, [] if gone else [customer_id], channel=channel, source=source)
 
 
 def describe_wave(workspace: Workspace, ledger: Ledger, plan: Plan, audience: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def load_wave(workspace: Workspace, plan_id: str, *, people: bool = True) -> Loa
     with workspace.read() as reader:
         used = {library.choose(action_id, offer) for action_id, offer in list_offers(reader, plan_id)}
         # Neither an approval nor a launch passes with a content that is broken.
-        warnings = (*check_content(contents), *library.check(used))
+        warnings = (*check_content(contents, shorten=library.shorten), *library.check(used))
         plan = read_plan(reader, plan_id, content=library.list_sources(used | {DEFAULT_CONTENT}))
         addressees = read_addressees(reader, plan_id) if people else []
     return LoadedWave(plan, contents, library, warnings, addressees)
@@ -86,7 +86,7 @@ def build_composer(
     workspace: Workspace,
     wave: LoadedWave,
     *,
-    track: Callable[[Message], Message] | None = None,
+    track: Callable[[Message, str], Message] | None = None,
     further: Mapping[str, Any] | None = None,
 ) -> WaveComposer:
     """What makes the messages of the wave. ``track`` is given each of them; ``further``: values that it needs, too."""

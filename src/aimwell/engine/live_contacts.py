@@ -1,5 +1,6 @@
 """Contacts by live decisions, by business day and customer: what campaigns count beside their own deliveries.
 
+A contact is the customer's digest; where its channel is known, that digest marked with the channel stands beside it.
 Read from the store's ``live_turns``, once and then as far as others have written; whoever counts has taken the contact
 gate's turn before (``engine.permissions``), so that nobody contacts between counting and reserving. Writes nothing.
 """
@@ -8,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from aimwell.engine.live_tables import LIVE_TURNS
 from aimwell.engine.seen_ids import Digests, digest_ids, unpack_digests
@@ -19,6 +23,26 @@ if TYPE_CHECKING:
     from aimwell.engine.digest_table import DigestTable
 
 _TURNS = LIVE_TURNS.c
+
+
+def note_contacts(people: Digests, channels: Sequence[str | None]) -> Digests:
+    """Contacts as ``live_turns`` keeps them: of each person by a channel, or by none that is known."""
+    known = [place for place, channel in enumerate(channels) if channel is not None]
+    if not known:
+        return people
+    marks = np.concatenate([_mark(channels[place] or "") for place in known])
+    return np.concatenate([people, people[known] ^ marks])
+
+
+def list_digests(customer_id: str, channels: Sequence[str]) -> Digests:
+    """Every digest that a contact with the customer may stand as."""
+    own = digest_ids([customer_id])
+    return np.concatenate([own, *(own ^ _mark(channel) for channel in channels)])
+
+
+@cache
+def _mark(channel: str) -> Digests:
+    return digest_ids([f"channel\x1f{channel}"])
 
 
 class LiveContacts:
@@ -50,17 +74,29 @@ class LiveContacts:
         self._days[day].add(contacts)
         self._days[day].add(released, -1)
 
-    def count(self, customers: Sequence[str]) -> Iterator[tuple[date, str, int]]:
-        """(day, customer, contacts) wherever there is any."""
+    def count(
+        self, customers: Sequence[str], channels: Sequence[str] = ()
+    ) -> Iterator[tuple[date, str, str | None, int]]:
+        """(day, customer, channel, contacts) wherever there is any; by channels other than these as by none."""
         if not self._days:
             return
         digests = digest_ids(customers)
         for day, table in self._days.items():
-            for customer, number in zip(customers, table.find(digests).tolist(), strict=True):
-                if number > 0:
-                    yield day, customer, number
+            others = np.maximum(table.find(digests), 0)
+            for channel in channels if others.any() else ():
+                found = np.minimum(np.maximum(table.find(digests ^ _mark(channel)), 0), others)
+                others -= found
+                yield from _list_some(day, customers, channel, found)
+            yield from _list_some(day, customers, None, others)
 
     @property
     def days(self) -> dict[date, DigestTable]:
         """The tables by day."""
         return self._days
+
+
+def _list_some(
+    day: date, customers: Sequence[str], channel: str | None, numbers: NDArray[np.int64]
+) -> Iterator[tuple[date, str, str | None, int]]:
+    for place in np.flatnonzero(numbers).tolist():
+        yield day, customers[place], channel, int(numbers[place])

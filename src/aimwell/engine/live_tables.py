@@ -60,7 +60,8 @@ LIVE_DECISIONS = sa.Table(
     sa.Column("reason", sa.String(16), nullable=False),
     sa.Column("expected_profit", sa.Float, nullable=False),
     sa.Column("cost_cents", sa.BigInteger, nullable=False),
-    # reserved → confirmed, cancelled or ended; empty: no action.
+    # reserved → confirmed, cancelled or expired; reserved → handed (a delivery carries it) → delivered or cancelled;
+    # empty: no action.
     sa.Column("state", sa.String(16)),
     # Kept in the order of its key: it only ever grows at its end, and no page is written for a random id.
     sqlite_with_rowid=False,

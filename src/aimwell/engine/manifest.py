@@ -20,7 +20,8 @@ from aimwell.engine.files import DataFile
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_GATE
 from aimwell.engine.store_tables import RUNS, TABLE_FILES, TABLE_VERSIONS
 
-_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+# A batch is compressed in less time than it takes to hand it to threads.
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 _MOST_NAMES = 500
 
 Mode: TypeAlias = Literal["replace", "append", "rewrite", "move", "merge"]

@@ -44,10 +44,21 @@ class Suppression:
 
 def take_turn(connection: sa.Connection) -> int:
     """Lock the gate and return its next number: reservations follow one another, the highest is the newest."""
-    advance = sa.update(CONTACT_GATE).where(CONTACT_GATE.c.gate == _GATE).values(turn=CONTACT_GATE.c.turn + 1)
-    if connection.execute(advance).rowcount == 0:
+    turn = connection.execute(_ADVANCE).scalar()
+    if turn is None:
         connection.execute(sa.insert(CONTACT_GATE).values(gate=_GATE, turn=1))
-    return int(connection.execute(sa.select(CONTACT_GATE.c.turn)).scalar_one())
+        return 1
+    return int(turn)
+
+
+_ADVANCE = (
+    sa.update(CONTACT_GATE)
+    .where(CONTACT_GATE.c.gate == _GATE)
+    .values(turn=CONTACT_GATE.c.turn + 1)
+    .returning(CONTACT_GATE.c.turn)
+)
+IS_HALTED = sa.exists().where(CONTACT_GATE.c.halted_at_ms.is_not(None))
+"""Whether everything is halted, as a part of a query."""
 
 
 def halt(connection: sa.Connection, by: str) -> bool:

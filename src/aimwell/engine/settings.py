@@ -255,6 +255,10 @@ class TrackingSettings(_Section):
     """E-mails carry a hidden link that only machines follow."""
     click_parameter: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{0,32}$")] = "aw"
     """Added to the address that a click leads to, so that what happens there joins the delivery; empty: nothing is."""
+    sms_clicks: bool = False
+    """Links of SMS lead through a short link of ours; providers that review templates must allow links in a place."""
+    sms_link_days: Annotated[int, Field(ge=7, le=3650)] = 180
+    """How long such a link leads on."""
     hit_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long single opens and clicks are kept in the store."""
     key_days: Annotated[int, Field(ge=60, le=3650)] = 400
@@ -435,6 +439,7 @@ def write_settings(settings: Settings, file: Path) -> None:
         "# pressure_cost: what each contact of the last days takes off the next; more limits: [[strategy.limits]]",
         "events": "consumer_hours: a reader of the stream that is silent for so long keeps no event waiting",
         "tracking": "clicks, opens, trap: what is measured in e-mails; click_parameter: joins visits to deliveries;\n"
+        "# sms_clicks: short links in SMS, where the provider's templates allow them; sms_link_days: for how long;\n"
         "# hit_days: how long single hits are kept; topics: what customers may refuse by itself",
         "store": "url: of a PostgreSQL database, else a file here; its password: AIMWELL_STORE_PASSWORD or ~/.pgpass",
         "logs": "format: json or console; auto: console on a terminal",

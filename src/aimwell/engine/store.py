@@ -31,6 +31,7 @@ from aimwell.engine.store_engine import (
     GATED,
     PATIENCE,
     READS_ONLY,
+    allow_silence,
     create_schema,
     hide_password,
     make_engine,
@@ -136,6 +137,7 @@ class Store:
             raise _written_by_newer()
         # Of two processes that come at once one waits for the other, and then finds nothing to do.
         with self.begin() as connection:
+            allow_silence(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
 

@@ -8,15 +8,18 @@ back within seconds, for the server is told to ask whether the client still live
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
-from aimwell.engine.store_errors import explain_failure
+from aimwell.engine.postgres_connection import open_connection
+from aimwell.engine.store_errors import explain_failure, is_busy
 
 READS_ONLY = "aimwell_reads_only"
 GATED = "aimwell_gated"
@@ -30,8 +33,15 @@ _EAGER = 20
 _IDLE = 300
 """Seconds after which a transaction whose client does nothing is ended: a process that was stopped must not keep all
 others from writing for ever."""
+_SILENCE = 300
+"""Seconds without a word of the server after which it counts as unreachable."""
 _CONNECT = 10
 """Seconds within which the server must answer."""
+_END_IDLE = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = 'aimwell'
+        AND state LIKE 'idle in transaction%' AND state_change < clock_timestamp() - make_interval(secs => :seconds)
+"""
 _LOCK = "SELECT {function}(hashtextextended(current_database() || '/' || current_schema() || '/aimwell', 0))"
 
 
@@ -83,6 +93,7 @@ def _open_postgres(url: sa.URL, schema: str | None) -> sa.Engine:
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "20000",
     }
     if schema is not None:
         settings["search_path"] = schema
@@ -106,6 +117,15 @@ def _open_postgres(url: sa.URL, schema: str | None) -> sa.Engine:
             remedy=say("Install it: pip install 'aimwell[postgresql]'."),
         ) from error
 
+    @sa.event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, record: Any, given: Any, values: Any) -> Any:
+        return open_connection(_SILENCE, *given, **values)
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _explain(context: sa.ExceptionContext) -> None:
+        if is_busy(context.original_exception):
+            _end_idle(engine)
+
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         options = connection.get_execution_options()
@@ -114,6 +134,27 @@ def _open_postgres(url: sa.URL, schema: str | None) -> sa.Engine:
             connection.exec_driver_sql(_LOCK.format(function=function))
 
     return engine
+
+
+def _end_idle(engine: sa.Engine) -> None:
+    """End transactions of ours whose client does nothing: whoever waited in vain for a lock looks who has it.
+
+    The server does it by itself (``idle_in_transaction_session_timeout``), but not after many statements that came in
+    one go: the driver sends a word more behind them, which stops the server's clock and does not start it again.
+    """
+    with (
+        suppress(sa.exc.SQLAlchemyError),
+        engine.execution_options(**{READS_ONLY: True}).begin() as connection,
+    ):
+        connection.execute(sa.text(_END_IDLE), {"seconds": _IDLE})
+
+
+def allow_silence(connection: sa.Connection) -> None:
+    """For what may take hours without a word (an index on a large table); the connection is closed afterwards."""
+    if connection.dialect.name == "postgresql":
+        opened: Any = connection.connection.driver_connection
+        opened.patience = math.inf
+        connection.detach()
 
 
 def create_schema(url: str, schema: str) -> None:

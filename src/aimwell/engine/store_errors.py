@@ -19,6 +19,8 @@ from aimwell.core.text import say
 
 _CONTENDED = ("40001", "40P01")
 """Serialisation failure, deadlock: whoever begins anew succeeds."""
+_BUSY = ("55P03",)
+"""A lock that was not had in time."""
 _FULL = ("53100",)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _UNREACHABLE = ("08", "57P", "53300", "25P03")
@@ -69,6 +71,8 @@ def find_meaning(error: sa.exc.DBAPIError) -> AimwellError | None:
             say("Another process changed the same rows of the store at the same moment."),
             remedy=say("Do it again."),
         )
+    if state in _BUSY:
+        return busy()
     if state in _FULL:
         return disk_full()
     # While connecting the driver gives the server's words, and no code.
@@ -105,6 +109,20 @@ def unreachable(code: str = "") -> NotReady:
     )
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether a lock of PostgreSQL was not had in time."""
+    return getattr(error, "sqlstate", None) in _BUSY
+
+
+def busy() -> NotReady:
+    """Somebody writes, or has its lock and does nothing, for longer than anybody waits."""
+    return NotReady(
+        "engine.store_busy",
+        say("Another process kept the store from being written for too long."),
+        remedy=say("Do it again. If that does not help, end the process that hangs."),
+    )
+
+
 def disk_full() -> NotReady:
     """No room where the store lies."""
     return NotReady(
@@ -118,6 +136,8 @@ def _explain_sqlite(error: sqlite3.Error) -> NotReady | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return disk_full()
+    if code == sqlite3.SQLITE_BUSY:
+        return busy()
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return NotReady(
             "engine.store_unwritable",

@@ -28,6 +28,20 @@ TRACKED_LINKS = sa.Table(
     sa.Column("since_ms", sa.BigInteger, nullable=False),
 )
 """Where links of messages lead: the only addresses that a click is ever sent on to."""
+SHORT_LINKS = sa.Table(
+    "short_links",
+    METADATA,
+    sa.Column("token", sa.String(16), primary_key=True),
+    sa.Column("delivery_id", sa.String(64), nullable=False),
+    sa.Column("customer_id", sa.String(255), nullable=False),
+    sa.Column("link_id", sa.String(18), nullable=False),
+    # Counts the links of the message from 0.
+    sa.Column("place", sa.Integer, nullable=False),
+    sa.Column("since_ms", sa.BigInteger, nullable=False),
+    # From when on it leads nowhere, and may be deleted.
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+)
+"""What the short links of SMS stand for: a link (``tracked_links``) of a delivery."""
 TRACKING_HITS = sa.Table(
     "tracking_hits",
     METADATA,

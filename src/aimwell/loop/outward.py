@@ -17,7 +17,7 @@ from aimwell.data.event_intake import take_events
 from aimwell.deployment.channels.connecting import take_bounces
 from aimwell.deployment.channels.event_outbox import forward_events
 from aimwell.deployment.channels.smpp import SmppChannel
-from aimwell.deployment.coupon_events import redeem_new
+from aimwell.deployment.coupon_events import redeem_loaded, redeem_new
 from aimwell.deployment.dispatch import Dispatcher
 from aimwell.deployment.handover import Handover
 from aimwell.deployment.journeys.advance import advance
@@ -67,7 +67,17 @@ _HANDOVERS = PerWorkspace(Handover)
 
 def move_journeys(workspace: Workspace) -> int:
     """Everything that journeys have to do now."""
-    return advance(workspace, decide=_DECISIONS.find(workspace))
+    return advance(workspace, decisions=_DECISIONS.find(workspace))
+
+
+def settle_decisions(workspace: Workspace) -> int:
+    """What became of the live decisions that journeys' messages carried; how many ended."""
+    return _DECISIONS.find(workspace).settle()
+
+
+def find_decision(workspace: Workspace) -> datetime | None:
+    """When one has ended."""
+    return _DECISIONS.find(workspace).find_due()
 
 
 def deliver(workspace: Workspace) -> int:
@@ -95,7 +105,7 @@ def find_delivery(workspace: Workspace) -> datetime | None:
 def hear_back(workspace: Workspace) -> int:
     """What recipients did and chose, and what channels reported, becomes events and consents; coupons are redeemed."""
     told = tell_warehouse(workspace) if has_news(workspace) else 0
-    told += redeem_new(workspace.store).total()
+    told += redeem_new(workspace.store).total() + redeem_loaded(workspace).total()
     return told + forward_events(workspace.store, lambda batch: take_events(workspace, batch, source=SOURCE))
 
 

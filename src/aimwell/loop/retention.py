@@ -24,6 +24,7 @@ from aimwell.engine.hot_tables import LIVE_CHANGES
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_PLANS, LIVE_PROFILES, LIVE_TURNS
 from aimwell.engine.store import Store
 from aimwell.engine.store_tables import RUNS, TABLE_VERSIONS, Instant
+from aimwell.engine.tracking_tables import SHORT_LINKS
 from aimwell.engine.workspace import Workspace
 
 BATCH = 2_000
@@ -57,6 +58,10 @@ def _end_of_messages(workspace: Workspace, at: datetime) -> sa.ColumnElement[boo
     )
 
 
+def _end_of_links(workspace: Workspace, at: datetime) -> sa.ColumnElement[bool]:
+    return SHORT_LINKS.c.expires_ms <= _to_ms(at)
+
+
 def _closed_before(workspace: Workspace, at: datetime) -> sa.Select[tuple[str]]:
     """Live days whose decisions were handed to the warehouse, and which no contact cap looks back to."""
     contact, retention = workspace.settings.contact, workspace.settings.retention
@@ -77,6 +82,7 @@ RULES = (
     Rule(LIVE_DECISIONS, _end_of(LIVE_DECISIONS)),
     Rule(LIVE_TURNS, _end_of(LIVE_TURNS)),
     Rule(PROVIDER_MESSAGES, _end_of_messages),
+    Rule(SHORT_LINKS, _end_of_links),
 )
 
 

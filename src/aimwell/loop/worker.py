@@ -34,11 +34,13 @@ from aimwell.engine.workspace import Workspace
 from aimwell.loop.outward import (
     check_ledger,
     deliver,
+    find_decision,
     find_delivery,
     finish_deliveries,
     hand_over,
     hear_back,
     move_journeys,
+    settle_decisions,
     stop_deliveries,
     take_mail,
 )
@@ -126,6 +128,7 @@ TASKS = (
     Task("log", 1.0, _tidy),
     Task("profiles", 20.0, merge_profiles),
     Task("journeys", 0.2, move_journeys, lane="journeys", find_due=find_journey),
+    Task("decisions", 5.0, settle_decisions, lane="journeys", find_due=find_decision),
     Task(
         "deliveries",
         0.2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +144,12 @@ def test_a_template_that_cannot_be_read_is_not_kept(workspace: Workspace) -> Non
 def test_a_folder_brings_in_nothing_else(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, define())
     (tmp_path / "secret").write_text("key", "utf-8")
-    for name, make in {
+    spoilt: dict[str, Callable[[Path], object]] = {
         "zh/note.docx": lambda path: path.write_text("x", "utf-8"),
         "zh/call.txt": lambda path: path.symlink_to(tmp_path / "secret"),
         "en/mail.txt": lambda path: path.write_text("x" * 300_001, "utf-8"),
-    }.items():
+    }
+    for name, make in spoilt.items():
         make(folder / name)
         with pytest.raises(BadInput) as error:
             read_folder(folder)

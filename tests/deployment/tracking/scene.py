@@ -52,7 +52,7 @@ def permit(store: Store, customer: str = "c1", *channels: str) -> None:
 
 
 def open_tracking(store: Store, *, language: Language = "en", **manner: Any) -> Tracking:
-    return Tracking(store, lambda: RING, Manner("Shop & <Co>", language, **manner))
+    return Tracking(store, lambda: RING, Manner("Shop & <Co>", language, **manner), None)
 
 
 def ask(at_ms: int = AT, method: str = "GET", **values: Any) -> Hit:

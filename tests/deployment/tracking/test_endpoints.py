@@ -230,7 +230,7 @@ def test_keys_that_another_process_changed_are_learned(store: Store, monkeypatch
         with store.begin() as connection:
             return load_keyring(connection, SECRET)
 
-    tracking = Tracking(store, load, Manner("Shop"))
+    tracking = Tracking(store, load, Manner("Shop"), None)
     with store.begin() as connection:
         rotate_keys(connection, now_ms=AT * 2, keep_days=60)
     learn(store, TARGET)

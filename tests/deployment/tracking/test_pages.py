@@ -61,7 +61,7 @@ class _Page(HTMLParser):
 def list_answers(folder: Path, language: Language, business: str = "Shop") -> dict[str, Answer]:
     """Every page that there is."""
     store = open_store(folder)
-    tracking = Tracking(store, lambda: RING, Manner(business, language, topics=TOPICS))
+    tracking = Tracking(store, lambda: RING, Manner(business, language, topics=TOPICS), None)
     permit(store, "c1", "email", "sms", "wechat", "call", "mail", "push", "web")
     with store.begin() as connection:
         add_suppression(connection, Suppression("c1", "push", "cli", AT))

@@ -131,7 +131,7 @@ def test_no_page_takes_long(unit: str) -> None:
     ],
 )
 def test_what_is_no_web_link_of_the_page_stays(page: str) -> None:
-    assert wrap_html(page, SIGNER, DELIVERY) == Wrapped(page, {}, 0)
+    assert wrap_html(page, SIGNER, DELIVERY) == Wrapped(page, {}, ())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.text import LANGUAGES, Language, say
 from aimwell.deployment.content.parts import Part, is_part, read_part
 from aimwell.deployment.content.rendering import DEFAULT_CONTENT, Content
+from aimwell.deployment.content.snippets import name_snippet
 from aimwell.deployment.content.variables import BUILT_IN, KINDS, Variable
 from aimwell.deployment.content.variants import Variant, check_variants
 
@@ -36,7 +37,10 @@ class ProductBlock:
 
 @dataclass(frozen=True)
 class Definition:
-    """One content. ``parts``: ``<language>/<part>`` for all, ``<language>/<variant>/<part>`` for one variant."""
+    """One content. ``parts``: ``<language>/<part>`` for all, ``<language>/<variant>/<part>`` for one variant.
+
+    Snippets stand among them, as ``<language>[/<variant>]/_<name>.liquid``.
+    """
 
     content_id: str
     title: Mapping[Language, str]
@@ -52,19 +56,27 @@ class Definition:
     @property
     def languages(self) -> tuple[Language, ...]:
         """The languages in which there are texts."""
-        return tuple(
-            language for language in LANGUAGES if any(path.startswith(f"{language}/") for path in self.parts)
-        )
+        written = {path.split("/")[0] for path in self.parts if is_part(path.rpartition("/")[2])}
+        return tuple(language for language in LANGUAGES if language in written)
 
     def list_sources(self, language: Language, variant: str | None = None) -> dict[Part, str]:
         """The texts of one language and variant."""
-        found: dict[Part, str] = {}
+        files = self._choose_files(language, variant)
+        return {read_part(name): source for name, source in files.items() if is_part(name)}
+
+    def list_snippets(self, language: Language, variant: str | None = None) -> dict[str, str]:
+        """The texts that its parts in this language and variant may include, by name."""
+        files = self._choose_files(language, variant)
+        named = ((name_snippet(file), source) for file, source in files.items())
+        return {name: source for name, source in named if name is not None}
+
+    def _choose_files(self, language: Language, variant: str | None) -> dict[str, str]:
+        found: dict[str, str] = {}
         for path, source in self.parts.items():
             first, *middle, name = path.split("/")
             # A variant's own text goes before the one that all of them have.
-            chosen = middle == [variant] or (not middle and read_part(name) not in found)
-            if first == language and chosen:
-                found[read_part(name)] = source
+            if first == language and (middle == [variant] or (not middle and name not in found)):
+                found[name] = source
         return found
 
     def build(self, language: Language, *, variant: str | None = None, version: int = 0) -> Content:
@@ -76,6 +88,7 @@ class Definition:
             content_id=self.content_id,
             version=version,
             variant=variant,
+            snippets=self.list_snippets(language, variant),
             own=frozenset(
                 path.rsplit("/", 1)[1] for path in self.parts if path.startswith(f"{language}/{variant}/")
             ),
@@ -193,10 +206,11 @@ def _check_parts(definition: Definition) -> None:
     names = {variant.name for variant in definition.variants}
     for path in definition.parts:
         first, *middle, name = path.split("/")
-        placed = first in LANGUAGES and is_part(name) and len(middle) <= 1
+        known = is_part(name) or name_snippet(name) is not None
+        placed = first in LANGUAGES and known and len(middle) <= 1
         if not placed or (middle and middle[0] not in names):
             raise _refuse(definition.content_id, "file", path)
-    if not definition.parts:
+    if not definition.languages:
         raise _refuse(definition.content_id, "file", f"{definition.content_id}/zh/…")
 
 

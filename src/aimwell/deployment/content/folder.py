@@ -1,6 +1,8 @@
 """Contents as files: ``content/<id>/content.toml`` and ``content/<id>/<zh|en>[/<variant>]/<part>`` in the workspace.
 
-What an export writes, an import reads back to the same definition.
+Snippets stand beside the parts, as ``_<name>.liquid``, or for all contents in ``content/_shared/<zh|en>``: what a
+content includes of these becomes its own when it is brought in, so that a version says everything that is said. What
+an export writes, an import reads back to the same definition.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from aimwell.core.text import LANGUAGES, say
 from aimwell.deployment.content.definition import Definition, read_definition
 from aimwell.deployment.content.parts import is_part
 from aimwell.deployment.content.rendering import read_template
+from aimwell.deployment.content.snippets import list_included, name_snippet
 
 HEADER = "content.toml"
+SHARED = "_shared"
 _LARGEST = 300_000
 
 
@@ -38,18 +42,18 @@ def read_folder(folder: Path) -> Definition:
         place = path.relative_to(folder).as_posix()
         if path.is_dir() or place == HEADER or any(part.startswith(".") for part in place.split("/")):
             continue
-        # A link could bring any file of the machine into a message.
-        known = is_part(path.name) and place.split("/")[0] in LANGUAGES and not path.is_symlink()
-        if not known or not path.resolve().is_relative_to(folder.resolve()) or path.stat().st_size > _LARGEST:
+        if not _is_text(path.name) or place.split("/")[0] not in LANGUAGES:
             raise _refuse_file(path, place)
-        parts[place] = read_template(path)
+        parts[place] = _read_text(folder, path)
+    for language in LANGUAGES:
+        _add_shared(folder.parent / SHARED, language, parts)
     return read_definition(folder.name, {**body, "parts": parts})
 
 
 def list_folders(root: Path) -> list[Path]:
     """The contents below ``root``, in order of their ids."""
     return (
-        sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", SHARED)))
         if root.is_dir()
         else []
     )
@@ -65,7 +69,7 @@ def write_folder(root: Path, definition: Definition) -> Path:
     for path in folder.rglob("*"):
         if (
             path.is_file()
-            and is_part(path.name)
+            and _is_text(path.name)
             and path.relative_to(folder).as_posix() not in definition.parts
         ):
             path.unlink()
@@ -91,6 +95,32 @@ def write_header(body: Mapping[str, Any]) -> str:
             for item in value:
                 lines += ["", f"[[{name}]]", *(f"{key} = {_write(one)}" for key, one in item.items())]
     return "\n".join(lines) + "\n"
+
+
+def _is_text(name: str) -> bool:
+    return is_part(name) or name_snippet(name) is not None
+
+
+def _read_text(folder: Path, path: Path) -> str:
+    # A link could bring any file of the machine into a message.
+    inside = not path.is_symlink() and path.resolve().is_relative_to(folder.resolve())
+    if not inside or path.stat().st_size > _LARGEST:
+        raise _refuse_file(path, path.relative_to(folder).as_posix())
+    return read_template(path)
+
+
+def _add_shared(shared: Path, language: str, parts: dict[str, str]) -> None:
+    """Take over what the texts of a language include, and has not the content's own, from the shared folder."""
+    waiting = [source for place, source in parts.items() if place.startswith(f"{language}/")]
+    while waiting:
+        for name in list_included(waiting.pop()):
+            file = f"_{name}.liquid"
+            place = f"{language}/{file}"
+            # Of a name that is none (a path, for one) no file is looked for; it is refused when the text is read.
+            if name_snippet(file) is None or place in parts or not (shared / place).is_file():
+                continue
+            parts[place] = _read_text(shared, shared / place)
+            waiting.append(parts[place])
 
 
 def _is_plain(value: Any) -> bool:

@@ -16,10 +16,12 @@ import sqlalchemy as sa
 from aimwell.core.errors import NotReady
 from aimwell.core.text import Language, Text, say
 from aimwell.deployment.content.definition import KIND, Definition, ProductBlock, read_definition
+from aimwell.deployment.content.findings import Finding
 from aimwell.deployment.content.lint import check_findings, lint_definition
 from aimwell.deployment.content.rendering import DEFAULT_CONTENT, Content, load_all
 from aimwell.deployment.content.variables import PRODUCT_VARIABLES, Variable
 from aimwell.deployment.content.variants import Choice, choose_variant
+from aimwell.deployment.tracking.short import Shorten, find_shortener
 from aimwell.engine.store import Store
 from aimwell.engine.store_tables import DEFINITIONS
 from aimwell.engine.workspace import Workspace
@@ -32,8 +34,12 @@ CONTENTS = "content"
 class Library:
     """The contents of one workspace, as they stand when they are first asked for."""
 
-    def __init__(self, store: Store, templates: Path | None = None) -> None:
+    def __init__(
+        self, store: Store, templates: Path | None = None, *, shorten: Shorten | None = None
+    ) -> None:
         self._store = store
+        self.shorten = shorten
+        """Makes the links of an SMS as long as they will be; None where they stay as they are."""
         self._templates = templates
         self._default: dict[Language, Content] | None = None
         self._definitions: dict[tuple[str, int | None], tuple[int, Definition]] = {}
@@ -114,8 +120,11 @@ class Library:
     def check(self, content_ids: Iterable[str]) -> list[Text]:
         """The warnings of lint about these contents; BadInput with the first error, if there is one."""
         used = sorted(set(content_ids) - {DEFAULT_CONTENT})
-        findings = [finding for content_id in used for finding in lint_definition(self.find(content_id)[1])]
+        findings = [finding for content_id in used for finding in self._lint(content_id)]
         return check_findings(findings)
+
+    def _lint(self, content_id: str) -> list[Finding]:
+        return lint_definition(self.find(content_id)[1], shorten=self.shorten)
 
     def list_sources(self, content_ids: Iterable[str]) -> dict[str, str]:
         """All that these contents say, for a fingerprint: any change of text, variable, variant or pool changes it."""
@@ -133,7 +142,8 @@ class Library:
 
 def load_library(workspace: Workspace) -> Library:
     """The contents of ``workspace``."""
-    return Library(workspace.store, workspace.path / TEMPLATES)
+    shorten = find_shortener(workspace.settings.tracking)
+    return Library(workspace.store, workspace.path / TEMPLATES, shorten=shorten)
 
 
 def load_content(

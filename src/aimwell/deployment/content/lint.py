@@ -24,6 +24,7 @@ from aimwell.deployment.content.parts import CHANNEL_PARTS, LONGEST, PARTS, Part
 from aimwell.deployment.content.products import build_block
 from aimwell.deployment.content.rendering import Content, RenderError
 from aimwell.deployment.content.wording import find_forbidden
+from aimwell.deployment.tracking.short import Shorten
 
 SEVERAL_SEGMENTS = 3
 GMAIL_CLIPS = 102_400
@@ -42,24 +43,27 @@ class SmsCost:
     cost: Decimal | None
 
 
-def lint_content(content: Content, *, forbidden: Sequence[str] = ()) -> list[Finding]:
-    """What is wrong with one content in one language."""
+def lint_content(
+    content: Content, *, forbidden: Sequence[str] = (), shorten: Shorten | None = None
+) -> list[Finding]:
+    """What is wrong with one content in one language. ``shorten`` makes links as long as an SMS will have them."""
     findings: list[Finding] = []
     for part in PARTS:
         if part in content.templates:
             findings += _lint_names(content, part)
-            findings += _lint_rendered(content, part, forbidden)
+            findings += _lint_rendered(content, part, forbidden, shorten)
     return findings
 
 
-def lint_definition(definition: Definition) -> list[Finding]:
+def lint_definition(definition: Definition, *, shorten: Shorten | None = None) -> list[Finding]:
     """What is wrong with a content that people wrote, in all its languages and variants."""
     found: dict[tuple[Any, ...], Finding] = {}
     for language in definition.languages:
         names: list[str | None] = [variant.name for variant in definition.variants]
         for name in names or [None]:
             content = definition.build(language, variant=name)
-            for finding in [*lint_content(content, forbidden=definition.forbidden), *_lint_parts(content)]:
+            linted = lint_content(content, forbidden=definition.forbidden, shorten=shorten)
+            for finding in [*linted, *_lint_parts(content)]:
                 found.setdefault((finding.code, finding.place, finding.line, finding.message), finding)
     for name in _list_unused(definition):
         finding = make_finding("unused_variable", f"{definition.content_id}/content.toml", name)
@@ -67,20 +71,25 @@ def lint_definition(definition: Definition) -> list[Finding]:
     return list(found.values())
 
 
-def measure_content(content: Content, unit_cost: Decimal | None = None) -> SmsCost | None:
+def measure_content(
+    content: Content, unit_cost: Decimal | None = None, *, shorten: Shorten | None = None
+) -> SmsCost | None:
     """The longest SMS of the content; None when it has none or it cannot be made."""
     if "sms.txt" not in content.templates:
         return None
     try:
-        length = measure_sms(content.render("sms.txt", make_sample(content, longest=True)))
+        text = content.render("sms.txt", make_sample(content, longest=True))
     except RenderError:
         return None
+    length = measure_sms(shorten(text) if shorten else text)
     return SmsCost(content.language, length, None if unit_cost is None else unit_cost * length.segments)
 
 
-def check_content(contents: Mapping[Language, Content]) -> list[Text]:
+def check_content(contents: Mapping[Language, Content], *, shorten: Shorten | None = None) -> list[Text]:
     """The warnings of lint; BadInput with the first error, if there is one."""
-    return check_findings([finding for content in contents.values() for finding in lint_content(content)])
+    return check_findings(
+        [finding for content in contents.values() for finding in lint_content(content, shorten=shorten)]
+    )
 
 
 def check_findings(findings: Sequence[Finding]) -> list[Text]:
@@ -123,8 +132,8 @@ def count_columns(text: str) -> int:
 
 
 def _lint_names(content: Content, part: Part) -> Iterator[Finding]:
-    place = content.locate(part)
-    for name, line in content.templates[part].names.items():
+    for name, whole in content.templates[part].names.items():
+        place, line = content.locate_line(part, whole)
         if name not in content.variables:
             yield make_finding("unknown_variable", place, name, line)
         elif (
@@ -135,10 +144,12 @@ def _lint_names(content: Content, part: Part) -> Iterator[Finding]:
             yield make_finding("may_be_missing", place, name, line)
     if part == "email.html":
         source = content.sources[part]
-        for line in find_bare_values(source):
+        for whole in find_bare_values(source):
+            place, line = content.locate_line(part, whole)
             yield make_finding("bare_value", place, "", line)
-        for name, line in find_opening_variables(source):
+        for name, whole in find_opening_variables(source):
             if name in content.variables and content.variables[name].kind != "link":
+                place, line = content.locate_line(part, whole)
                 yield make_finding("open_link", place, name, line)
 
 
@@ -153,7 +164,9 @@ def _needs(content: Content, part: Part, name: str) -> bool:
     return False
 
 
-def _lint_rendered(content: Content, part: Part, forbidden: Sequence[str]) -> Iterator[Finding]:
+def _lint_rendered(
+    content: Content, part: Part, forbidden: Sequence[str], shorten: Shorten | None
+) -> Iterator[Finding]:
     place = content.locate(part)
     values = make_sample(content, longest=True)
     try:
@@ -161,21 +174,27 @@ def _lint_rendered(content: Content, part: Part, forbidden: Sequence[str]) -> It
     except RenderError as error:
         # A variable that is not known was named already.
         if error.missing is None or error.missing.split(".")[0] in content.variables:
-            yield make_finding("cannot_render", place, error.problem, error.line)
+            yield make_finding("cannot_render", *_name_error(content, part, error))
         return
     if not text.strip():
         yield make_finding("empty", place)
     if part in ("email.txt", "email.html") and str(values["unsubscribe_url"]) not in text:
         yield make_finding("no_unsubscribe", place)
     if part == "sms.txt":
-        yield from _lint_sms(text, place)
+        yield from _lint_sms(shorten(text) if shorten else text, place)
     if part in LONGEST and count_columns(text) > LONGEST[part]:
         yield make_finding("long_line", place, str(count_columns(text)))
     yield from _lint_html(text, place) if part == "email.html" else _lint_links(find_addresses(text), place)
     if part == "push_url.txt" and judge_link(text) in ("relative", "broken"):
         yield make_finding("broken_link", place, text[:80])
-    for word, line in find_forbidden(content.sources[part], forbidden):
+    for word, whole in find_forbidden(content.sources[part], forbidden):
+        place, line = content.locate_line(part, whole)
         yield make_finding("forbidden_word", place, word, line)
+
+
+def _name_error(content: Content, part: Part, error: RenderError) -> tuple[str, str, int | None]:
+    place, line = content.locate_line(part, error.line)
+    return place, error.problem, line
 
 
 def _lint_sms(text: str, place: str) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from aimwell.deployment.content.parts import Part
 from aimwell.deployment.content.products import build_block, read_best_sellers, read_shelf
 from aimwell.deployment.content.rendering import DEFAULT_CONTENT, Content, RenderError
 from aimwell.deployment.content.values import read_values
+from aimwell.deployment.tracking.short import Shorten
 from aimwell.engine.workspace import Workspace
 
 _SAMPLED = ("unsubscribe_url", "preferences_url", "coupon_code", "valid_until")
@@ -79,10 +80,12 @@ def preview_content(
             variant = definition.variants[0].name
     if customer_id is not None:
         known = read_customer(workspace, library, content_id, customer_id)
-    return [
-        _show(library.get(content_id, language, variant=variant), known, variant, probability, workspace)
-        for language in languages
-    ]
+    found = []
+    for language in languages:
+        content = library.get(content_id, language, variant=variant)
+        shown = _show(content, known, variant, probability, workspace, library.shorten)
+        found.append(shown)
+    return found
 
 
 def read_customer(
@@ -117,6 +120,7 @@ def _show(
     variant: str | None,
     probability: float | None,
     workspace: Workspace,
+    shorten: Shorten | None,
 ) -> Preview:
     values = make_sample(content)
     if known is not None:
@@ -132,5 +136,6 @@ def _show(
             parts[part] = content.render(part, values)
         except RenderError as error:
             problems[part] = error.problem
-    sms = measure_sms(parts["sms.txt"]) if "sms.txt" in parts else None
+    text = parts.get("sms.txt")
+    sms = None if text is None else measure_sms(shorten(text) if shorten else text)
     return Preview(content.language, variant, probability, parts, problems, sms)

@@ -17,6 +17,7 @@ from aimwell.core.text import LANGUAGES, Language, say
 from aimwell.deployment.channels.styles import inline_styles
 from aimwell.deployment.content.parts import BASIC_PARTS, ONE_LINE, PARTS, Part
 from aimwell.deployment.content.sandbox import MissingValue, Template, TemplateError
+from aimwell.deployment.content.snippets import Expanded, expand
 from aimwell.deployment.content.variables import BUILT_IN, Variable, fill
 
 DEFAULT_CONTENT = "default"
@@ -38,7 +39,8 @@ class Content:
     """The parts of one content in one language; BadInput when one of them cannot be read.
 
     ``variables`` are those that the content declares beside the known ones. ``version`` counts the kept versions,
-    ``variant`` names the variant whose texts these are, ``own`` the parts that only this variant has.
+    ``variant`` names the variant whose texts these are, ``own`` the parts that only this variant has. ``snippets`` are
+    put in where a part includes them (name → text).
     """
 
     def __init__(
@@ -51,15 +53,19 @@ class Content:
         version: int = 0,
         variant: str | None = None,
         own: frozenset[str] = frozenset(),
+        snippets: Mapping[str, str] | None = None,
     ) -> None:
         self.language = language
-        self.sources = dict(sources)
         self.variables = {**BUILT_IN, **(variables or {})}
         self.content_id = content_id
         self.version = version
         self.variant = variant
         self._own = own
-        self.templates = {part: self._parse(part, source) for part, source in sources.items()}
+        self._expanded = {
+            part: self._expand(part, source, snippets or {}) for part, source in sources.items()
+        }
+        self.sources = {part: expanded.text for part, expanded in self._expanded.items()}
+        self.templates = {part: self._parse(part, source) for part, source in self.sources.items()}
         self._names = {name for template in self.templates.values() for name in template.names}
         self._read = {
             part: {name: self.variables[name] for name in template.names if name in self.variables}
@@ -95,22 +101,33 @@ class Content:
             f"{folder}/{part}" if self.content_id == DEFAULT_CONTENT else f"{self.content_id}/{folder}/{part}"
         )
 
+    def locate_line(self, part: Part, line: int | None) -> tuple[str, int | None]:
+        """Where a line of the part stands: in its own file, or in that of a snippet."""
+        place = self.locate(part)
+        snippet, found = self._expanded[part].locate(line)
+        return (f"{place.rpartition('/')[0]}/_{snippet}.liquid" if snippet else place), found
+
+    def _expand(self, part: Part, source: str, snippets: Mapping[str, str]) -> Expanded:
+        try:
+            return expand(self.locate(part), source, snippets)
+        except TemplateError as error:
+            raise self._refuse(self.locate(part), error.line, error) from error
+
     def _parse(self, part: Part, source: str) -> Template:
         html = part == "email.html"
         try:
             return Template(inline_styles(source) if html else source, html=html)
         except (TemplateError, ValueError) as error:
             line = error.line if isinstance(error, TemplateError) else None
-            raise BadInput(
-                "deployment.template_invalid",
-                say(
-                    "The template {place} cannot be read: {problem}.",
-                    place=self.locate(part),
-                    problem=str(error),
-                ),
-                remedy=say("Correct the template, or remove it."),
-                where={"file": self.locate(part), "line": line},
-            ) from error
+            raise self._refuse(*self.locate_line(part, line), error) from error
+
+    def _refuse(self, place: str, line: int | None, error: Exception) -> BadInput:
+        return BadInput(
+            "deployment.template_invalid",
+            say("The template {place} cannot be read: {problem}.", place=place, problem=str(error)),
+            remedy=say("Correct the template, or remove it."),
+            where={"file": place, "line": line},
+        )
 
 
 def load_packaged(language: Language, folder: Path | None = None) -> Content:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from aimwell.core.errors import BadInput
+from aimwell.core.errors import AimwellError, BadInput
 from aimwell.core.text import Language, Text, say
 from aimwell.deployment.composing import choose_language as choose_market_language
 from aimwell.deployment.tracking.agents import classify_agent
@@ -45,6 +46,7 @@ from aimwell.deployment.tracking.pages import (
     Title,
     show_begun,
     show_ended,
+    show_forgotten,
     show_preferences,
     show_problem,
     show_question,
@@ -59,6 +61,7 @@ from aimwell.deployment.tracking.preferences import (
     withdraw,
 )
 from aimwell.deployment.tracking.recording import Arrival, HitWriter
+from aimwell.deployment.tracking.short import find_short, is_short
 from aimwell.deployment.tracking.targets import add_parameter, read_target
 from aimwell.deployment.tracking.tokens import (
     Click,
@@ -73,6 +76,7 @@ from aimwell.deployment.unsubscribe import (
     read_token,
     sign_preferences_token,
 )
+from aimwell.engine.erased import LoadErased, ask_workspace, begin_knowing
 from aimwell.engine.secret import load_secret
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
@@ -98,10 +102,16 @@ class Manner:
 
 
 class Tracking:
-    """The endpoints of one workspace. ``load_keys`` reads the ring anew, for when it was changed meanwhile."""
+    """The endpoints of one workspace. ``load_keys`` reads the ring anew, for when it was changed meanwhile.
 
-    def __init__(self, store: Store, load_keys: Callable[[], Keyring], manner: Manner) -> None:
+    Of people who were erased (``load_erased``) nothing is written down again, whatever link of theirs is opened.
+    """
+
+    def __init__(
+        self, store: Store, load_keys: Callable[[], Keyring], manner: Manner, load_erased: LoadErased | None
+    ) -> None:
         self._store = store
+        self._load_erased = load_erased
         self._writer = HitWriter(store)
         self._load_keys = load_keys
         self._keys = load_keys()
@@ -125,17 +135,20 @@ class Tracking:
             tracking.click_parameter,
             {name: Title.of(en=titles.en, zh=titles.zh) for name, titles in tracking.topics.items()},
         )
-        return cls(workspace.store, load, manner)
+        return cls(workspace.store, load, manner, ask_workspace(workspace))
 
     def handle_click(self, token: str, hit: Hit) -> Answer:
         """GET and HEAD ``/c/{token}``: on to the address that the message had."""
         if hit.method not in _PAGE_METHODS:
             return refuse_method("GET, HEAD")
         try:
-            click = self._read(read_click, token)
+            click = None if is_short(token) else self._read(read_click, token)
         except BadInput:
             return self._refuse(hit)
         with self._store.snapshot() as connection:
+            click = click or find_short(connection, token, hit.at_ms)
+            if click is None:
+                return self._refuse(hit)
             target = self._find_target(connection, click.link_id)
             delivery = find_delivery(connection, click)
         if target is None:
@@ -195,7 +208,9 @@ class Tracking:
         action = "unsubscribe" if one_click else read_field(form, "action")
         if action == "unsubscribe":
             act_source = ONE_CLICK if one_click else UNSUBSCRIBE
-            with self._store.begin() as connection:
+            with self._begin(who) as connection:
+                if connection is None:
+                    return self._tell_forgotten(who, hit, form, done=True)
                 withdraw(connection, self._act(connection, who, act_source, hit), [who.channel])
                 standing = read_standing(connection, who.customer_id, hit.at_ms, channels=[who.channel])
             return self._show_standing(who, standing, hit, form, done=True)
@@ -228,7 +243,9 @@ class Tracking:
             ticket = None if action == "stop" else self._read_ticket(who, hit, form)
         except BadInput as error:
             return self._explain(error, hit, form, who)
-        with self._store.begin() as connection:
+        with self._begin(who) as connection:
+            if connection is None:
+                return self._tell_forgotten(who, hit, form, done=ticket is None)
             act = self._act(connection, who, CENTRE, hit)
             if ticket is None:
                 ways = self._read_standing(connection, who, hit).channels
@@ -245,7 +262,9 @@ class Tracking:
             ticket = self._read_ticket(who, hit, form)
         except BadInput as error:
             return self._explain(error, hit, form, who)
-        with self._store.begin() as connection:
+        with self._begin(who) as connection:
+            if connection is None:
+                return self._tell_forgotten(who, hit, form, done=False)
             act = self._act(connection, who, UNSUBSCRIBE, hit)
             subscribe(connection, act, ticket, [who.channel], self._manner.business)
             standing = read_standing(connection, who.customer_id, hit.at_ms, channels=[who.channel])
@@ -255,6 +274,16 @@ class Tracking:
         frame = self._frame(hit, form, who, standing)
         page = show_begun(frame, who.channel, preferences=self._link_preferences(who))
         return answer_page(hit, frame.language, page)
+
+    @contextmanager
+    def _begin(self, who: Unsubscribe) -> Iterator[sa.Connection | None]:
+        """A transaction for what the recipient wants; None for an erased one, of whom nothing may be written down."""
+        with begin_knowing(self._store.begin, self._load_erased) as (connection, erased):
+            yield None if erased.tell(who.customer_id, "record") else connection
+
+    def _tell_forgotten(self, who: Unsubscribe, hit: Hit, form: Form, *, done: bool) -> Answer:
+        frame = self._frame(hit, form, who, None)
+        return answer_page(hit, frame.language, show_forgotten(frame, done=done), 200 if done else 409)
 
     def _show_standing(
         self, who: Unsubscribe, standing: Standing, hit: Hit, form: Form, *, done: bool, status: int = 200
@@ -280,7 +309,7 @@ class Tracking:
     def _find_target(self, connection: sa.Connection, link_id: str) -> str | None:
         """Where a link leads; it never leads elsewhere, and so it is read once."""
         target = self._targets.get(link_id) or find_target(connection, link_id)
-        # The store's word alone is not enough: the token was signed over the digest of this very address.
+        # The store's word alone is not enough: the link's id is the digest of this very address.
         if target is None or identify_link(target) != link_id or read_target(target) != target:
             return None
         if len(self._targets) >= _MOST_TARGETS:
@@ -303,7 +332,7 @@ class Tracking:
     def _record(self, delivery: Delivered, kind: Kind, click: Click, hit: Hit) -> None:
         try:
             self._writer.keep(Arrival(delivery, kind, click, hit))
-        except sa.exc.SQLAlchemyError:
+        except (AimwellError, sa.exc.SQLAlchemyError):
             # A store that cannot be written keeps nobody from where they want to go.
             _LOG.exception("a hit of kind %s could not be kept", kind)
 

@@ -129,12 +129,17 @@ def remember_links(connection: sa.Connection, targets: Mapping[str, str], now_ms
             known |= _read_targets(connection, [name])
         for name, target in known.items():
             if target != targets[name]:
-                raise Conflict(
-                    "deployment.link_taken",
-                    say("Two addresses of links cannot be told apart."),
-                    remedy=say("Change one of the two addresses, for example by a further parameter."),
-                    where={"value": name},
-                )
+                raise refuse_taken(name)
+
+
+def refuse_taken(name: str) -> Conflict:
+    """The error of a link whose name another one has."""
+    return Conflict(
+        "deployment.link_taken",
+        say("Two addresses of links cannot be told apart."),
+        remedy=say("Change one of the two addresses, for example by a further parameter."),
+        where={"value": name},
+    )
 
 
 def find_target(connection: sa.Connection, link_id: str) -> str | None:

@@ -21,7 +21,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.text import say
 from aimwell.engine.tracking_tables import LINK_KEYS
 
-Purpose = Literal["click", "open", "trap", "visit", "unsubscribe", "preferences", "form"]
+Purpose = Literal["click", "short", "open", "trap", "visit", "unsubscribe", "preferences", "form"]
 FORMER_VARIABLE = "AIMWELL_FORMER_SECRETS"
 _LABEL = b"aimwell links 1\x00"
 _DAY_MS = 86_400_000

@@ -51,11 +51,16 @@ class Signer:
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A text whose links lead through ours. ``targets``: id of a link → where it leads; ``places``: how many."""
+    """A text whose links lead through ours. ``targets``: id of a link → where it leads; ``links``: (ours, id) each."""
 
     body: str
     targets: dict[str, str]
-    places: int
+    links: tuple[tuple[str, str], ...]
+
+    @property
+    def places(self) -> int:
+        """How many links were wrapped."""
+        return len(self.links)
 
 
 @dataclass(frozen=True)
@@ -118,16 +123,18 @@ def _replace(
     *,
     escape: bool,
 ) -> Wrapped:
-    parts, last, targets, first = [], 0, {}, place
+    parts, last, targets = [], 0, {}
+    links: list[tuple[str, str]] = []
     for change in found:
         target = read_target(change.url)
         if target is None or change.url in leave or is_own_link(change.url, signer.base):
             continue
-        link = signer.make_link(delivery_id, target, place)
+        link = signer.make_link(delivery_id, target, place + len(links))
         parts += [body[last : change.start], html.escape(link) if escape else link]
-        last, place = change.end, place + 1
+        last = change.end
         targets[identify_link(target)] = target
-    return Wrapped("".join([*parts, body[last:]]), targets, place - first)
+        links.append((link, identify_link(target)))
+    return Wrapped("".join([*parts, body[last:]]), targets, tuple(links))
 
 
 def _find_links(body: str) -> list[_Change]:

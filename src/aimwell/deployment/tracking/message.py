@@ -1,6 +1,7 @@
 """Makes a message measurable before it goes out: its links lead through ours, it carries a pixel and a hidden link.
 
-Where the links lead is in the store before the message is given back. Writes the store's ``tracked_links``.
+Where the links lead is in the store before the message is given back. Writes the store's ``tracked_links`` and
+``short_links``.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from aimwell.deployment.tracking.links import (
     wrap_html,
     wrap_text,
 )
+from aimwell.deployment.tracking.short import ShortLink, ShortSigner, keep_short_links
+from aimwell.engine.erased import LoadErased, ask_workspace, begin_knowing
 from aimwell.engine.secret import load_secret
 from aimwell.engine.settings import TrackingSettings
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
 
+_DAY_MS = 86_400_000
 _MOST_REMEMBERED = 50_000
 """Links that need not be looked for in the store again."""
 
@@ -34,8 +38,11 @@ _MOST_REMEMBERED = 50_000
 class Tracker:
     """Makes messages measurable, by the workspace's settings. One serves a whole wave, from any thread."""
 
-    def __init__(self, store: Store, signer: Signer, settings: TrackingSettings) -> None:
+    def __init__(
+        self, store: Store, signer: Signer, settings: TrackingSettings, load_erased: LoadErased | None
+    ) -> None:
         self._store = store
+        self._load_erased = load_erased
         self._signer = signer
         self._settings = settings
         self._stored: set[str] = set()
@@ -48,15 +55,16 @@ class Tracker:
         """
         settings = workspace.settings.tracking
         if not address and not os.environ.get(ADDRESS_VARIABLE):
-            settings = settings.model_copy(update={"clicks": False, "opens": False})
+            settings = settings.model_copy(update={"clicks": False, "opens": False, "sms_clicks": False})
         with workspace.store.snapshot() as connection:
             keys = load_keyring(connection, load_secret(workspace.path))
-        return cls(workspace.store, Signer(keys, find_base(address)), settings)
+        return cls(workspace.store, Signer(keys, find_base(address)), settings, ask_workspace(workspace))
 
-    def track(self, message: Message) -> Message:
-        """An e-mail with wrapped links in both parts; what has no HTML part is given back as it is."""
+    def track(self, message: Message, channel: str = "email") -> Message:
+        """An e-mail with wrapped links in both parts, an SMS with short ones; anything else as it is."""
         if not message.html:
-            return message
+            wanted = channel == "sms" and self._settings.sms_clicks
+            return self._shorten(message) if wanted else message
         page, text = message.html, message.text
         if self._settings.clicks:
             leave = [message.unsubscribe_url] if message.unsubscribe_url else []
@@ -70,10 +78,22 @@ class Tracker:
             page = append_to_body(page, make_pixel(self._signer, message.delivery_id))
         return replace(message, html=page, text=text)
 
-    def track_text(self, message: Message) -> Message:
-        """A message without HTML, its links wrapped; a link takes about 80 signs, for which an SMS needs room."""
-        wrapped = wrap_text(message.text, self._signer, message.delivery_id)
+    def _shorten(self, message: Message) -> Message:
+        signer = ShortSigner(self._signer.keys, self._signer.base)
+        wrapped = wrap_text(message.text, signer, message.delivery_id)
+        if not wrapped.links:
+            return message
         self._remember(wrapped)
+        links = [
+            ShortLink(link.rpartition("/")[2], message.delivery_id, message.customer_id, link_id, place)
+            for place, (link, link_id) in enumerate(wrapped.links)
+        ]
+        now_ms = int(time.time() * 1000)
+        expires_ms = now_ms + self._settings.sms_link_days * _DAY_MS
+        with begin_knowing(self._store.begin, self._load_erased) as (connection, erased):
+            # Who was erased since the delivery was reserved gets no message: the ledger does not hand it over.
+            if not erased.tell(message.customer_id, "record"):
+                keep_short_links(connection, links, now_ms=now_ms, expires_ms=expires_ms)
         return replace(message, text=wrapped.body)
 
     def _remember(self, *wrapped: Wrapped) -> None:

@@ -146,6 +146,24 @@ def show_begun(frame: Frame, channel: str, *, preferences: str) -> bytes:
     )
 
 
+def show_forgotten(frame: Frame, *, done: bool) -> bytes:
+    """For a person who was erased. ``done``: contact was to end, which it had; else the wish needs a new start."""
+    title = say("You are unsubscribed") if done else say("Nothing was changed.")
+    status = tag("p", frame.show(say("Done. It takes effect at once.")), role="status") if done else Html("")
+    kept = say(
+        "{business} has erased your data and sends you no marketing. Nothing of what you chose here was stored.",
+        business=frame.business,
+    )
+    again = say("To hear from us again, please sign up anew.")
+    return frame.build(
+        title,
+        tag("h1", frame.show(title)),
+        status and tag("div", status, class_="done"),
+        tag("p", frame.show(kept)),
+        tag("p", frame.show(again)) if not done else Html(""),
+    )
+
+
 def show_preferences(
     frame: Frame,
     standing: Standing,

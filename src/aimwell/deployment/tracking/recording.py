@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from aimwell.core.errors import AimwellError
 from aimwell.deployment.tracking.agents import classify_agent
 from aimwell.deployment.tracking.hits import (
     Delivered,
@@ -78,7 +79,7 @@ class HitWriter:
         try:
             with self._store.begin() as connection:
                 record_hits(connection, [one.arrival for one in batch])
-        except sa.exc.SQLAlchemyError as raised:
+        except (AimwellError, sa.exc.SQLAlchemyError) as raised:
             error = raised
         finally:
             for one in batch:
