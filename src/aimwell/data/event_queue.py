@@ -7,10 +7,11 @@ become the next one. Nobody is answered before his event is durable. Writes what
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -36,10 +37,14 @@ class _Sent:
     size: int
     answer: Future[Any]
     give: Callable[[list[Receipt]], object]
+    since: float = field(default_factory=time.monotonic)
 
 
 class EventQueue:
-    """Takes events of many threads; a context manager, at whose end all that wait are written."""
+    """Takes events of many threads; a context manager, at whose end all that wait are written.
+
+    ``watch`` is told, of each call whose events became durable, how many seconds they waited for it.
+    """
 
     def __init__(
         self,
@@ -48,11 +53,13 @@ class EventQueue:
         source: str = SOURCE,
         most_waiting: int = MOST_WAITING,
         most_bytes: int = MOST_BYTES,
+        watch: Callable[[float], object] | None = None,
     ) -> None:
         self._workspace = workspace
         self._source = source
         self._most_waiting = most_waiting
         self._most_bytes = most_bytes
+        self._watch = watch
         self._waiting: deque[_Sent] = deque()
         self._count = 0
         self._size = 0
@@ -163,6 +170,8 @@ class EventQueue:
         for sent in together:
             sent.answer.set_result(sent.give(receipts[place : place + len(sent.messages)]))
             place += len(sent.messages)
+            if self._watch is not None:
+                self._watch(time.monotonic() - sent.since)
 
 
 def _fits(sent: _Sent, count: int, size: int) -> bool:

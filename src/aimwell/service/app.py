@@ -37,8 +37,11 @@ def create_app(
 
     What it holds is open from the beginning of its lifespan to its end, at which everything that was taken is written.
     """
-    queue = EventQueue(workspace, most_waiting=most_waiting, most_bytes=most_bytes)
-    doors = Doors(KnownKeys(workspace.store), open_rates(), Metrics(workspace.store, lambda: queue.depth))
+    metrics = Metrics(workspace.store, lambda: queue.depth)
+    queue = EventQueue(
+        workspace, most_waiting=most_waiting, most_bytes=most_bytes, watch=metrics.count_commit
+    )
+    doors = Doors(KnownKeys(workspace.store), open_rates(), metrics)
     decisions = Decisions(workspace)
     routes: dict[str, Any] = {}
     health = Health(workspace.store, lambda language: _describe(routes, language))

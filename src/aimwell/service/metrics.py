@@ -52,6 +52,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._commits = Histogram(
+            "aimwell_event_commit_seconds",
+            "From taking events to their being durable, those who waited before them included",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._events = Counter("aimwell_events", "Events by outcome", ["status"], registry=self.registry)
         self._decisions = Counter(
             "aimwell_decisions", "Live decisions by reason", ["reason"], registry=self.registry
@@ -85,6 +91,10 @@ class Metrics:
         if number:
             self._events.labels(status).inc(number)
             self._waiting.set(self._depth())
+
+    def count_commit(self, seconds: float) -> None:
+        """Events that came together became durable after so long."""
+        self._commits.observe(seconds)
 
     def count_decision(self, reason: str) -> None:
         """One live decision."""
