@@ -3,8 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from email import message_from_bytes, policy
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -138,6 +140,48 @@ def test_a_test_goes_to_the_tester_and_counts_for_nobody(
         send_test(workspace, "p1", to=["no address"], channel="email", channels=connect(sink))
     with pytest.raises(NotReady):
         send_test(workspace, "p1", to=["me@shop.example"], customer_id="nobody", channels=connect(sink))
+
+
+def read_subjects(folder: Path, address: str) -> list[str]:
+    mails = [message_from_bytes(path.read_bytes(), policy=policy.default) for path in folder.glob("*.eml")]
+    return [str(mail["Subject"]) for mail in mails if address in str(mail["To"])]
+
+
+def test_a_proof_has_one_message_of_each_version(workspace: Workspace, sink: Sink, tmp_path: Path) -> None:
+    with workspace.run("data", as_of=DAY) as run:
+        customers = run.query("SELECT * FROM customers ORDER BY customer_id")
+        spoken = [("zh", "en", None)[number // 2 % 3] for number in range(customers.num_rows)]
+        run.replace("customers", customers.append_column("language", pa.array(spoken, pa.string())))
+    states = send_test(
+        workspace, "p1", to=["me@shop.example"], channel="email", every=True, channels=connect(sink)
+    )
+    assert states == {"sent": 3}, "the same action in two languages, and for whoever told none"
+    subjects = read_subjects(tmp_path / "mails", "me@shop.example")
+    assert sorted(subject[:4] for subject in subjects) == ["[Tes", "[Tes", "[测试]"]
+
+
+def test_seeds_get_what_goes_out_once(tmp_path: Path, sink: Sink) -> None:
+    made = build_workspace(tmp_path / "shop")
+    file = made.path / "aimwell.toml"
+    seeds = '\n[contact.channels.email]\nseeds = ["seed@shop.example", "boss@shop.example"]\n'
+    file.write_text(file.read_text(encoding="utf-8") + seeds, encoding="utf-8")
+    made.close()
+    workspace = Workspace.open(made.path)
+    noon = datetime(2017, 9, 4, 16, tzinfo=UTC).timestamp()
+    for _ in range(2):
+        result = launch(workspace, plan_id="p1", as_of=DAY, channels=connect(sink), clock=lambda: noon)
+        assert result.summary["seeds"] == {"sent": 2}
+        assert sum(result.summary["states"].values()) == result.summary["audience"]
+    for address in ("seed@shop.example", "boss@shop.example"):
+        (subject,) = read_subjects(tmp_path / "mails", address)
+        assert "Test" not in subject
+    text = file.read_text(encoding="utf-8").replace("seed@shop.example", "no address")
+    file.write_text(text, encoding="utf-8")
+    workspace.close()
+    wrong = Workspace.open(made.path)
+    with pytest.raises(BadInput, match="no address"):
+        launch(wrong, plan_id="p1", as_of=DAY, channels=connect(sink), clock=lambda: noon)
+    wrong.close()
 
 
 def make_timing(workspace: Workspace, plan_day: date, instant: datetime, pace: Pace | None = None) -> Timing:

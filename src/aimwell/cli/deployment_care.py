@@ -115,11 +115,19 @@ def send_test(
         str | None,
         typer.Option(help="Whose message it is; the first who fits when omitted.  以哪位客户的内容为例"),
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--every", help="A proof: one of each action, variant and language.  样稿：每个版本各一条"
+        ),
+    ] = False,
 ) -> None:
     """Send what a customer of the plan would get to yourself. It counts to no cap.  测试发送：不计入触达上限"""
     from aimwell.deployment.trial import send_test as run_test
 
-    states = run_test(state(context).workspace, plan, to=to, channel=channel, customer_id=customer)
+    states = run_test(
+        state(context).workspace, plan, to=to, channel=channel, customer_id=customer, every=every
+    )
     text = say(
         "Test messages sent: {sent} of {count}.", sent=states.get("sent", 0), count=sum(states.values())
     )

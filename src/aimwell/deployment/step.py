@@ -30,6 +30,7 @@ from aimwell.deployment.sending import Worked, work
 from aimwell.deployment.summary import summarise, title_channel
 from aimwell.deployment.timing import Timing, find_detail
 from aimwell.deployment.tracking.message import Tracker
+from aimwell.deployment.trial import send_seeds
 from aimwell.deployment.unsubscribe import require_address
 from aimwell.deployment.waves import LoadedWave, WaveComposer, build_composer, load_wave
 from aimwell.deployment.ways import build_channels, locate_outbox, open_ledger
@@ -85,6 +86,8 @@ def launch(
     instant = datetime.fromtimestamp(clock(), UTC)
     timing = Timing(plan, as_of, instant, zone_name, Pace.from_json(campaign.pace), fallbacks)
     Campaigns(workspace.store).note_audience(plan_id, len(addressees))
+    # Before the customers: who watches the seeds can still halt the rest.
+    seeds = {} if timing.replayed else send_seeds(workspace, wave, ways)
     ledger = open_ledger(workspace, terms=terms, at_any_hour=timing.replayed, clock=clock)
     ledger.remember_consents(consents)
     carry_suppressions(workspace)
@@ -96,6 +99,8 @@ def launch(
             rows = read_source(connection, plan_id, zone_name)
         write_tables(run, rows, zone_name=zone_name)
     summary = describe_wave(workspace, ledger, plan, len(addressees))
+    if seeds:
+        summary["seeds"] = seeds
     lacks = (*wave.warnings, *_list_lacks(summary, bool(consents), worked))
     return StepResult("deployment", _judge(summary["states"]), summary, lacks)
 

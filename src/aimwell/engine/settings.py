@@ -103,6 +103,8 @@ class ChannelContactSettings(_Section):
     """Quiet hours of its own; empty: those of ``contact``, where it is among ``contact.quiet_channels``."""
     fallback: tuple[str, ...] = ()
     """Channels that are tried next, in this order, where this one fails or has no address."""
+    seeds: tuple[Annotated[str, Field(min_length=1, max_length=254)], ...] = ()
+    """Addresses of colleagues who get each version of a campaign's messages as it goes out."""
 
 
 class ContactSettings(_Section):
