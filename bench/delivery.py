@@ -29,6 +29,7 @@ from aimwell.deployment.policy import ContactRules
 from aimwell.deployment.sending import work
 from aimwell.engine.store import Store
 from bench.result import emit, measure, read_scale
+from bench.running import AS_DEPLOYED
 from tests.deployment.mails import SENDER, compose
 from tests.deployment.scene import DAY, count
 from tests.faults.sender import TERMS
@@ -153,7 +154,7 @@ def open_postgres() -> Iterator[str | None]:
     if find_programs() is None:
         yield None
         return
-    with serve_durably() as server:
+    with serve_durably(*AS_DEPLOYED) as server:
         server.run("CREATE DATABASE bench_kill", "CREATE DATABASE bench_rate")
         yield server.address("{}")
 

@@ -39,6 +39,10 @@ def run_worker(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.send_signal(signal.SIGTERM)
 
 
+AS_DEPLOYED = ("shared_buffers=512MB", "max_wal_size=4GB", "checkpoint_timeout=15min")
+"""PostgreSQL's settings in deploy/compose.yaml."""
+
+
 @contextmanager
 def serve_store(store: str, database: str) -> Iterator[Settings | None]:
     """Where a workspace keeps its store; a password goes to the processes by their environment.
@@ -52,7 +56,7 @@ def serve_store(store: str, database: str) -> Iterator[Settings | None]:
 
     if find_programs() is None:
         raise SystemExit("PostgreSQL's server programs are not installed")
-    with serve_durably() as server:
+    with serve_durably(*AS_DEPLOYED) as server:
         server.run(f"CREATE DATABASE {database}")
         os.environ["AIMWELL_STORE_PASSWORD"] = PASSWORD
         yield Settings(store=StoreSettings(url=server.address(database, password=None)))

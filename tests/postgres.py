@@ -81,26 +81,29 @@ def postgres() -> Iterator[Server]:
     if user:
         shutil.chown(folder, user)
     try:
-        yield from _serve(programs, folder, user)
+        yield from _serve(programs, folder, user, "fsync=off")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def serve_durably() -> Iterator[Server]:
-    """A running server that waits for the disk, as in production: for benches. The programs must be there."""
+def serve_durably(*settings: str) -> Iterator[Server]:
+    """A running server that waits for the disk, as in production, with ``settings`` such as ``max_wal_size=4GB``.
+
+    The programs must be there.
+    """
     programs = find_programs()
     assert programs is not None
     folder, user = Path(tempfile.mkdtemp(prefix="aimwell-postgres-")), find_user()
     if user:
         shutil.chown(folder, user)
     try:
-        yield from _serve(programs, folder, user, fsync="on")
+        yield from _serve(programs, folder, user, "fsync=on", *settings)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(programs: Path, folder: Path, user: str | None, fsync: str = "off") -> Iterator[Server]:
+def _serve(programs: Path, folder: Path, user: str | None, *settings: str) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -142,7 +145,8 @@ def _serve(programs: Path, folder: Path, user: str | None, fsync: str = "off") -
         else:
             call("pg_ctl", "-w", "-t", "60", "-l", str(folder / "log"), "-o", options, "start")
 
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync={fsync}"
+    place = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}")
+    options = " ".join((f"-p {port}", *(f"-c {setting}" for setting in (*place, *settings))))
     control("start")
     try:
         yield Server(port, control)
