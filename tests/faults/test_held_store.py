@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,11 @@ import pytest
 from aimwell.engine import store_engine
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
-from aimwell.loop.worker import TASKS, work
 from aimwell.service.app import create_app
 from tests.deployment.tracking.scene import ask, open_tracking, send
 from tests.deployment.tracking.test_endpoints import click
 from tests.faults.test_store_outage import wait_for_more
+from tests.faults.working import Working
 from tests.service.scene import make_key, read_events, serving
 
 
@@ -26,26 +25,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_worker_tells_it_and_goes_on(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "w", zone="UTC")
-    told: list[str] = []
-    stop, ended = threading.Event(), list[BaseException | None]()
-    tasks = tuple(task for task in TASKS if task.name in ("members", "answers", "move", "journeys"))
-
-    def work_on() -> None:
-        try:
-            work(workspace, stop, tasks=tasks, tell=lambda error: told.append(error.code))
-            ended.append(None)
-        except BaseException as error:
-            ended.append(error)
-
-    worker = threading.Thread(target=work_on)
+    worker = Working(workspace, "members", "answers", "move", "journeys")
     with workspace.store.begin():
         worker.start()
-        wait_for_more(told, 0, "the worker waits for ever")
+        wait_for_more(worker.told, 0, "the worker waits for ever")
     assert worker.is_alive()
-    stop.set()
+    worker.stop.set()
     worker.join()
-    assert ended == [None]
-    assert set(told) == {"engine.store_busy"}
+    assert worker.ended == [None]
+    assert set(worker.told) == {"engine.store_busy"}
 
 
 def test_a_service_says_when_to_come_again(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from aimwell.deployment.sink import Sink
 from aimwell.engine import store_engine
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
-from aimwell.loop.worker import TASKS, work
 from aimwell.service.app import create_app
 from tests.deployment.scene import SENDER, compose, count, fill, open_ledger, open_store
 from tests.faults.test_store_outage import Loader, list_events, make, wait_for_more, wait_until
 from tests.faults.wire import Wire
+from tests.faults.working import Working
 from tests.postgres import Server, postgres  # noqa: F401 (a fixture)
 from tests.service.live_world import open_today, read_decisions
 from tests.service.scene import make_key, read_events, serving
@@ -59,29 +59,18 @@ def test_a_worker_and_a_sender_of_events_go_on_after_a_silence(
     wire = Wire(postgres.port)
     workspace = make(postgres, tmp_path / "w", monkeypatch, port=wire.port)
     beside = open_beside(postgres, wire, tmp_path / "w")
-    told: list[str] = []
-    stop, ended = threading.Event(), list[BaseException | None]()
-    tasks = tuple(task for task in TASKS if task.name in ("move", "journeys", "merge", "vacuum"))
-
-    def work_on() -> None:
-        try:
-            work(workspace, stop, tasks=tasks, tell=lambda error: told.append(error.code))
-            ended.append(None)
-        except BaseException as error:
-            ended.append(error)
-
-    loader, worker = Loader(workspace), threading.Thread(target=work_on, daemon=True)
+    loader, worker = Loader(workspace), Working(workspace, "move", "journeys", "merge", "vacuum")
     loader.start()
     worker.start()
     try:
         wait_for_more(loader.answered, len(loader.answered), "no event was answered")
-        refused, heard = len(loader.refused), len(told)
+        refused, heard = len(loader.refused), len(worker.told)
         wire.hush()
         others = Loader(beside, "b")
         others.start()
         wait_for_more(others.answered, 0, "whoever has a network waits for one who has none")
         wait_for_more(loader.refused, refused, "nobody was told of the silence")
-        wait_for_more(told, heard, "the worker waits for ever")
+        wait_for_more(worker.told, heard, "the worker waits for ever")
         others.stop.set()
         others.join()
         wire.mend()
@@ -89,11 +78,11 @@ def test_a_worker_and_a_sender_of_events_go_on_after_a_silence(
     finally:
         loader.stop.set()
         loader.join()
-        stop.set()
+        worker.stop.set()
         worker.join()
         wire.close()
-    assert ended == [None], "the worker goes on"
-    assert set(told) | set(loader.refused) <= {"engine.store_unreachable", "engine.store_busy"}
+    assert worker.ended == [None], "the worker goes on"
+    assert set(worker.told) | set(loader.refused) <= {"engine.store_unreachable", "engine.store_busy"}
     events = list_events(beside)
     assert loader.answered <= set(events), "an event that was answered is lost"
     assert len(events) == len(set(events)), "an event is there twice"

@@ -17,9 +17,9 @@ from aimwell.engine.audit import verify
 from aimwell.engine.hot_tables import HOT_GATE
 from aimwell.engine.settings import Settings, StoreSettings
 from aimwell.engine.workspace import Workspace
-from aimwell.loop.worker import TASKS, work
 from tests.faults.event_process import BATCH, build_message
 from tests.faults.wire import Wire
+from tests.faults.working import Working
 from tests.postgres import PASSWORD, Server, find_programs, serve_durably
 
 pytestmark = pytest.mark.skipif(find_programs() is None, reason="PostgreSQL's programs are not installed")
@@ -89,19 +89,7 @@ def test_a_database_that_crashes_again_and_again_loses_and_doubles_nothing(
 ) -> None:
     workspace = make(server, tmp_path / "w", monkeypatch)
     assert server.control is not None
-    told: list[str] = []
-    stop = threading.Event()
-    tasks = tuple(task for task in TASKS if task.name in ("move", "merge", "log", "windows", "vacuum"))
-    ended: list[BaseException | None] = []
-
-    def work_on() -> None:
-        try:
-            work(workspace, stop, tasks=tasks, tell=lambda error: told.append(error.code))
-            ended.append(None)
-        except BaseException as error:
-            ended.append(error)
-
-    loader, worker = Loader(workspace), threading.Thread(target=work_on, daemon=True)
+    loader, worker = Loader(workspace), Working(workspace, "move", "merge", "log", "windows", "vacuum")
     loader.start()
     worker.start()
     try:
@@ -117,11 +105,11 @@ def test_a_database_that_crashes_again_and_again_loses_and_doubles_nothing(
     finally:
         loader.stop.set()
         loader.join(PATIENCE)
-        stop.set()
+        worker.stop.set()
         worker.join(PATIENCE)
     assert not loader.is_alive()
-    assert ended == [None], "the worker goes on through every crash"
-    assert set(loader.refused) | set(told) <= {
+    assert worker.ended == [None], "the worker goes on through every crash"
+    assert set(loader.refused) | set(worker.told) <= {
         "engine.store_unreachable",
         "engine.store_refused",
         "engine.changed_meanwhile",
@@ -132,7 +120,9 @@ def test_a_database_that_crashes_again_and_again_loses_and_doubles_nothing(
     workspace.store.audit("test.done", "x")
     with workspace.store.snapshot() as connection:
         assert verify(connection).breaks == ()
-    print(f"4 crashes, {len(events)} events, {len(loader.refused)} refusals, {len(told)} told by the worker")
+    print(
+        f"4 crashes, {len(events)} events, {len(loader.refused)} refusals, {len(worker.told)} told by the worker"
+    )
 
 
 def test_a_network_that_is_cut_keeps_nobody_else_waiting_and_loses_nothing(
