@@ -66,7 +66,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._head_size = 0
         self._forget_deadline()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.transport = cast(asyncio.Transport, _AnswerTransport(self.transport, self.cycle))
 
     def on_message_complete(self) -> None:
         """The body is there: what follows is the next head."""
@@ -89,10 +92,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _go_on_with_body(self) -> None:
-        if self._linger is None:
-            if not isinstance(self.cycle.transport, _OpenTransport):
-                self.cycle.transport = cast(asyncio.Transport, _OpenTransport(self.transport, self.cycle))
-        elif self._linger < 0:
+        if self._linger is not None and self._linger < 0:
             self.transport.close()
 
     def _await_head(self) -> None:
@@ -109,17 +109,36 @@ class LimitedProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-class _OpenTransport:
-    """What a request writes to whose body is still under way: with its answer the connection is not closed at once.
+class _AnswerTransport:
+    """What a request writes to: its head goes out with the first part of its body, and closing waits for who writes.
 
+    Every write is a call of the kernel that wakes the reader: two for each answer cost as much as all else together.
+    Where the request's body is still under way, its answer does not close the connection:
     ``LimitedProtocol.on_response_complete`` does that later, whatever the request said.
     """
 
+    __slots__ = ("_cycle", "_head", "_transport", "is_closing")
+
     def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
         self._transport, self._cycle = transport, cycle
-        self.write, self.is_closing = transport.write, transport.is_closing
+        self.is_closing = transport.is_closing
+        # To HEAD nothing follows.
+        self._head: bytes | None = None if cycle.scope["method"] == "HEAD" else b""
+
+    def write(self, data: bytes) -> None:
+        """The head is kept until something follows it; "100 Continue" is none."""
+        if self._head is None or not self._cycle.response_started:
+            self._transport.write(data)
+        elif not self._head:
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
+            self._head = None
 
     def close(self) -> None:
         """Close, unless somebody still writes who was answered just now."""
-        if not (self._cycle.response_complete and self._cycle.more_body):
-            self._transport.close()
+        if self._cycle.response_complete and self._cycle.more_body:
+            return
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
