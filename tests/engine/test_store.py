@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from aimwell.core.errors import NotReady
 from aimwell.engine import store_engine
 from aimwell.engine.store import Store
+from aimwell.engine.store_errors import BUSY
 from aimwell.engine.store_tables import DEFINITIONS
 
 
@@ -47,7 +48,7 @@ def test_a_writer_waits_for_another_and_then_writes(file: Path) -> None:
         with second.snapshot() as reading:
             assert reading.execute(sa.select(sa.func.count()).select_from(DEFINITIONS)).scalar_one() == 0
         done.append("first")
-    thread.join(30)
+    thread.join(180)
     assert done == ["first", "second"]
 
 
@@ -57,6 +58,16 @@ def test_a_writer_does_not_wait_for_ever(file: Path, monkeypatch: pytest.MonkeyP
     with first.begin(), pytest.raises(NotReady, match="too long"):
         fill(second, "second", 1)
     fill(second, "second", 1)
+
+
+def test_whoever_would_not_wait_is_told_at_once(file: Path) -> None:
+    first, second = Store.open_file(file), Store.open_file(file)
+    with first.begin(), pytest.raises(NotReady) as problem, second.begin(wait=False):
+        raise AssertionError("two write at once")
+    assert problem.value.code == BUSY
+    with second.begin(wait=False) as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(DEFINITIONS)).scalar_one() == 0
+    fill(first, "first", 1)
 
 
 def test_a_log_that_was_moved_begins_anew(file: Path) -> None:

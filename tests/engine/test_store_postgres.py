@@ -23,6 +23,7 @@ from aimwell.engine.settings import (
 )
 from aimwell.engine.store import Store
 from aimwell.engine.store_engine import has_password, hide_password
+from aimwell.engine.store_errors import BUSY
 from aimwell.engine.store_tables import DEFINITIONS
 from aimwell.engine.workspace import Workspace
 from tests.postgres import PASSWORD, Server, postgres  # noqa: F401 (a fixture)
@@ -65,7 +66,7 @@ def test_a_writer_waits_for_another_and_readers_for_nobody(store: Store, address
         # What was read before still holds: nobody wrote meanwhile.
         assert connection.execute(sa.select(sa.func.count()).select_from(DEFINITIONS)).scalar_one() == 0
         done.append("first")
-    thread.join(30)
+    thread.join(180)
     assert done == ["first", "second"]
 
 
@@ -80,7 +81,7 @@ def test_versions_of_a_definition_have_no_gap_whoever_writes(store: Store, addre
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     with store.snapshot() as connection:
         versions = connection.execute(
             sa.select(DEFINITIONS.c.version).order_by(DEFINITIONS.c.version)
@@ -100,7 +101,7 @@ def test_transactions_with_gates_of_their_own_run_beside_each_other_but_not_besi
         thread.start()
         thread.join(0.3)
         assert thread.is_alive(), "a transaction without a gate waits for all"
-    thread.join(30)
+    thread.join(180)
     assert count(store) == 1
 
 
@@ -114,6 +115,19 @@ def test_a_writer_does_not_wait_for_ever(address: str, monkeypatch: pytest.Monke
     assert count(first) == 1
 
 
+def test_whoever_would_not_wait_is_told_at_once(address: str) -> None:
+    first, second = Store(address), Store(address)
+    first.migrate()
+    for gated in (False, True):
+        with first.begin(gated=gated), pytest.raises(NotReady) as problem, second.begin(wait=False):
+            raise AssertionError("two write at once")
+        assert problem.value.code == BUSY
+    with first.begin(gated=True), second.begin(gated=True, wait=False) as beside:
+        assert beside.execute(sa.select(sa.func.count()).select_from(DEFINITIONS)).scalar_one() == 0
+    second.save_definition("test", "x", {})
+    assert count(first) == 1
+
+
 def test_two_who_wait_for_each_other_are_told_to_begin_anew(store: Store) -> None:
     with store.begin() as connection:
         connection.execute(sa.text("CREATE TABLE a (n int); INSERT INTO a VALUES (1), (2)"))
@@ -123,7 +137,7 @@ def test_two_who_wait_for_each_other_are_told_to_begin_anew(store: Store) -> Non
         try:
             with store.begin(gated=True) as connection:
                 connection.execute(sa.text("UPDATE a SET n = n WHERE n = :n"), {"n": mine})
-                reached.wait(30)
+                reached.wait(180)
                 connection.execute(sa.text("UPDATE a SET n = n WHERE n = :n"), {"n": other})
         except Conflict as error:
             codes.append(error.code)
@@ -132,7 +146,7 @@ def test_two_who_wait_for_each_other_are_told_to_begin_anew(store: Store) -> Non
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(180)
     assert codes == ["engine.store_contended"]
 
 
@@ -150,7 +164,7 @@ def test_two_processes_that_come_first_at_once_make_one_schema(address: str) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(180)
     assert failed == []
     stores[0].save_definition("test", "x", {})
     assert [count(one) for one in stores] == [1, 1, 1]

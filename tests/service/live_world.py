@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,15 @@ ACTIONS = ("sms", "mail", "banner")
 def open_today(
     store: Store, *, name: str = "today", people: int = 20, budget: int = 1_000, days: int = 0, **more: Any
 ) -> LivePlan:
-    """Open the day that is ``days`` after today: three actions, a budget in cents, consent to SMS for everybody."""
-    now_ms = int(time.time() * 1000)
-    starts = now_ms - now_ms % DAY_MS + days * DAY_MS
+    """Open the day that is ``days`` after today: three actions, a budget in cents, consent to SMS for everybody.
+
+    It ends two hours late: a test that runs over midnight does not see it end.
+    """
+    begins = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=days)
+    starts = int(begins.timestamp() * 1000)
     limit = LiveLimit("budget", np.ones((1, 3), dtype=np.int64), budget, 0.0, 0.0, of_cost=True, unit="cents")
     plan = LivePlan(
-        name, date.fromtimestamp(starts / 1000), starts, starts + DAY_MS, ACTIONS, (limit,), "pinch",
+        name, begins.date(), starts, starts + DAY_MS + 7_200_000, ACTIONS, (limit,), "pinch",
         **{"channels": ("sms", "email", None), "hold_ms": 900_000, **more},
     )  # fmt: skip
     pairs = {"sms": [3.0, 0.5, 10, 0.0], "mail": [2.0, 0.5, 5, 0.0], "banner": [1.0, 0.5, 1, 0.0]}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aimwell.engine import store_engine
 from aimwell.engine.permissions import suppress_customers
 from aimwell.engine.workspace import Workspace
 from aimwell.service.app import create_app
@@ -207,3 +208,35 @@ def test_several_processes_decide_on_postgresql(
     with made.read() as reader:
         assert reader.query("SELECT COUNT(DISTINCT event_id) AS n FROM events")["n"][0].as_py() == 80
     made.close()
+
+
+def test_while_others_write_the_service_answers_all_else(
+    here: tuple[Workspace, Service, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, service, key = here
+    monkeypatch.setattr(store_engine, "PATIENCE", 600.0)
+    open_today(made.store)
+    assert wait_until(lambda: service.call("/v1/decide", {"customer_id": "c0"}, key=key)).status == 200
+    told: dict[str, int] = {}
+
+    def ask(customer: str) -> None:
+        told[customer] = service.call("/v1/decide", {"customer_id": customer}, key=key).status
+
+    def look() -> None:
+        told["health"] = service.call("/healthz").status
+
+    # The day is at hand: these would be decided in the loop itself, if it need not wait.
+    asking = [threading.Thread(target=ask, args=(f"c{number}",)) for number in range(1, 4)]
+    looking = threading.Thread(target=look)
+    with made.store.begin():
+        for thread in asking:
+            thread.start()
+        asking[0].join(0.5)
+        looking.start()
+        looking.join(120)
+        # Nothing is decided while another transaction may change what it is decided by.
+        assert told == {"health": 200}
+    for thread in asking:
+        thread.join(180)
+    assert told == {"health": 200, "c1": 200, "c2": 200, "c3": 200}
+    assert len(read_decisions(made.store)) == 4

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from aimwell.core.time import now
+from aimwell.engine.driver_statements import run
 from aimwell.engine.ledger_tables import CONSENT_STATES, CONTACT_GATE, SUPPRESSIONS
 from aimwell.engine.store import Store
 
@@ -44,21 +45,14 @@ class Suppression:
 
 def take_turn(connection: sa.Connection) -> int:
     """Lock the gate and return its next number: reservations follow one another, the highest is the newest."""
-    turn = connection.execute(_ADVANCE).scalar()
+    turn = run(connection, _ADVANCE, {"gate": _GATE}).scalar()
     if turn is None:
         connection.execute(sa.insert(CONTACT_GATE).values(gate=_GATE, turn=1))
         return 1
     return int(turn)
 
 
-_ADVANCE = (
-    sa.update(CONTACT_GATE)
-    .where(CONTACT_GATE.c.gate == _GATE)
-    .values(turn=CONTACT_GATE.c.turn + 1)
-    .returning(CONTACT_GATE.c.turn)
-)
-IS_HALTED = sa.exists().where(CONTACT_GATE.c.halted_at_ms.is_not(None))
-"""Whether everything is halted, as a part of a query."""
+_ADVANCE = "UPDATE contact_gate SET turn = turn + 1 WHERE gate = :gate RETURNING turn"
 
 
 def halt(connection: sa.Connection, by: str) -> bool:

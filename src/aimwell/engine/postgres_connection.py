@@ -6,6 +6,7 @@ that was stopped, or something between that takes every packet and hands none on
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from functools import cache
@@ -18,6 +19,7 @@ Steps = Generator[Any, Any, Any]
 def open_connection(patience: float, *arguments: Any, **values: Any) -> Any:
     """A new connection, which waits ``patience`` seconds for the next word of the server and is closed then.
 
+    Its ``heard`` is when the server last said something, by the monotonic clock.
     ``arguments`` and ``values`` as for psycopg; ImportError where that is not installed.
     """
     connection = _make_patient().connect(*arguments, **values)
@@ -32,19 +34,20 @@ def _make_patient() -> Any:
 
     class PatientConnection(psycopg.Connection):  # type: ignore[misc]
         patience: float
+        heard = -math.inf
 
         def wait(self, gen: Steps, *arguments: Any, **values: Any) -> Any:
             return super().wait(self._listen(gen), *arguments, **values)
 
         def _listen(self, gen: Steps) -> Steps:
-            heard = time.monotonic()
+            since = time.monotonic()
             try:
                 wanted = next(gen)
                 while True:
                     came = yield wanted
                     if came:
-                        heard = time.monotonic()
-                    elif time.monotonic() - heard > self.patience:
+                        since = self.heard = time.monotonic()
+                    elif time.monotonic() - since > self.patience:
                         self.pgconn.finish()
                         raise psycopg.OperationalError("the server is silent")
                     wanted = gen.send(came)

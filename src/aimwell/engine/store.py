@@ -31,6 +31,7 @@ from aimwell.engine.store_engine import (
     GATED,
     PATIENCE,
     READS_ONLY,
+    WAITS_NOT,
     allow_silence,
     create_schema,
     hide_password,
@@ -72,14 +73,16 @@ class Store:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def begin(self, *, gated: bool = False) -> Iterator[sa.Connection]:
+    def begin(self, *, gated: bool = False, wait: bool = True) -> Iterator[sa.Connection]:
         """A transaction that writes: committed at the end, rolled back on an exception; one at a time.
 
         ``gated``: it takes a gate row of its own before anything else, or changes only rows whose fence it holds; on
-        PostgreSQL it then runs beside other such transactions. NotReady when the database cannot be reached or has no
-        room: nothing of the transaction is there, unless the connection broke at its very end.
+        PostgreSQL it then runs beside other such transactions. Without ``wait`` it is NotReady with the code ``BUSY``
+        where somebody else's turn it is just now. NotReady when the database cannot be reached or has no room: nothing
+        of the transaction is there, unless the connection broke at its very end.
         """
-        engine = self.engine.execution_options(**{GATED: True}) if gated else self.engine
+        options = {**({GATED: True} if gated else {}), **({} if wait else {WAITS_NOT: True})}
+        engine = self.engine.execution_options(**options) if options else self.engine
         with explained(), engine.begin() as connection:
             yield connection
 

@@ -21,6 +21,8 @@ _CONTENDED = ("40001", "40P01")
 """Serialisation failure, deadlock: whoever begins anew succeeds."""
 _BUSY = ("55P03",)
 """A lock that was not had in time."""
+BUSY = "engine.store_busy"
+"""The code of what was not done because others write."""
 _FULL = ("53100",)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _UNREACHABLE = ("08", "57P", "53300", "25P03")
@@ -117,7 +119,7 @@ def is_busy(error: BaseException) -> bool:
 def busy() -> NotReady:
     """Somebody writes, or has its lock and does nothing, for longer than anybody waits."""
     return NotReady(
-        "engine.store_busy",
+        BUSY,
         say("Another process kept the store from being written for too long."),
         remedy=say("Do it again. If that does not help, end the process that hangs."),
     )

@@ -29,8 +29,7 @@ from aimwell.engine.workspace import Workspace
 from aimwell.strategy.live.decide import LiveDecider
 from aimwell.strategy.live.exposures import publish_exposures
 from aimwell.strategy.live.plan import LivePlan
-from aimwell.strategy.live.profiles import make_context, read_profiles
-from aimwell.strategy.live.requests import Decision, Request
+from aimwell.strategy.live.requests import Decision, Meeting, Visit
 from aimwell.strategy.live.settle import Handing, Outcome
 from aimwell.strategy.live.status import find_open_plan
 
@@ -77,17 +76,13 @@ class JourneyDecisions:
             decider = self._find_decider(max(question.at_ms for question in questions))
         except NotReady:
             return [_NOTHING] * len(questions)
-        store, plan = self._workspace.store, decider.plan
-        profiles = read_profiles(store, plan.plan_id, [question.customer_id for question in questions])
-        asked: dict[int, Request] = {}
+        asked: dict[int, Meeting] = {}
         for place, question in enumerate(questions):
-            profile = profiles.get(question.customer_id)
-            possible = [action for action in question.actions if action in plan.actions]
-            if profile is not None and possible:
-                given = {"actions": possible}
-                context = make_context(plan, profile, question.request_id, given, at_ms=question.at_ms)
-                asked[place] = (question.customer_id, context)
-        found = dict(zip(asked, decider.decide_together(list(asked.values())), strict=True))
+            possible = [action for action in question.actions if action in decider.plan.actions]
+            if possible:
+                visit = Visit(question.request_id, {"actions": possible}, question.at_ms)
+                asked[place] = (question.customer_id, visit)
+        found = dict(zip(asked, decider.meet(list(asked.values())), strict=True))
         return [_read(found.get(place)) for place in range(len(questions))]
 
     def open(self, connection: sa.Connection, request_ids: Sequence[str]) -> LiveReservations:

@@ -66,7 +66,9 @@ class Decisions:
     def __init__(self, workspace: Workspace) -> None:
         day = LiveDay(workspace)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="live-day")
-        self._questions: Gathering[Question, Decided] = Gathering(day.decide, self._executor)
+        self._questions: Gathering[Question, Decided] = Gathering(
+            day.decide, self._executor, at_once=day.decide_at_once
+        )
         self._outcomes: Gathering[tuple[Outcome, str | None], Settlement] = Gathering(
             day.settle, self._executor
         )

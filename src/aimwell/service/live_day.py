@@ -1,6 +1,7 @@
 """The live day of one process: its decider, and many questions answered in one transaction.
 
-Everything here blocks, and runs in a thread of ``service.gathering``. Reads and writes what ``strategy.live`` does.
+Everything here may block, and runs in a thread of ``service.gathering``; ``decide_at_once`` may not, and runs in its
+loop. Reads and writes what ``strategy.live`` does.
 """
 
 from __future__ import annotations
@@ -9,19 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aimwell.core.errors import AimwellError
+from aimwell.core.errors import AimwellError, NotReady
+from aimwell.engine.store_errors import BUSY
 from aimwell.engine.workspace import Workspace
 from aimwell.strategy.live.answer import Moment, explain_decision
 from aimwell.strategy.live.decide import LiveDecider
-from aimwell.strategy.live.profiles import (
-    Profile,
-    check_context,
-    make_context,
-    read_profile,
-    read_profiles,
-    refuse_unknown,
-)
-from aimwell.strategy.live.requests import Decision, Request
+from aimwell.strategy.live.profiles import check_context, read_profile
+from aimwell.strategy.live.requests import Decision, Visit
 from aimwell.strategy.live.settle import Outcome, Settlement
 from aimwell.strategy.live.status import find_live_plan, find_open_plan
 
@@ -58,6 +53,25 @@ class LiveDay:
         self._deciders: dict[str, LiveDecider] = {}
         self._open: tuple[float, str] | None = None
 
+    def decide_at_once(self, questions: Sequence[Question]) -> list[Decided | Exception] | None:
+        """As ``decide``, by a day that is at hand and where nobody else writes just now; otherwise None, and nothing.
+
+        That takes no longer than it keeps the interpreter busy, and a commit. A database on the network may always let
+        its clients wait.
+        """
+        opened = self._open
+        if not self._workspace.store.is_sqlite or opened is None or not self._is_fresh(opened):
+            return None
+        decider = self._deciders.get(opened[1])
+        if decider is None or any(one.explain or one.plan_id is not None for one in questions):
+            return None
+        try:
+            return self._decide_by(decider, questions, wait=False)
+        except NotReady as problem:
+            if problem.code != BUSY:
+                raise
+            return None
+
     def decide(self, questions: Sequence[Question]) -> list[Decided | Exception]:
         """For each question its decision, durable, or what is wrong with it."""
         answers: list[Decided | Exception | None] = [None] * len(questions)
@@ -88,24 +102,17 @@ class LiveDay:
     ) -> Sequence[Decided | Exception]:
         try:
             decider = self._find_decider(plan_id)
-            name = decider.plan.plan_id
-            profiles = read_profiles(self._workspace.store, name, [one.customer_id for one in questions])
-            if not profiles:
-                # Of a day that knows nobody something else is said than of a customer whom it does not know.
-                read_profile(self._workspace.store, name, questions[0].customer_id)
         except AimwellError as problem:
             return [problem] * len(questions)
+        return self._decide_by(decider, questions)
+
+    def _decide_by(
+        self, decider: LiveDecider, questions: Sequence[Question], *, wait: bool = True
+    ) -> list[Decided | Exception]:
         now_ms = int(self._clock() * 1000)
-        answers: list[Decided | Exception | None] = []
-        asked: list[Request] = []
-        for question in questions:
-            made = _try(_make_request, decider, profiles.get(question.customer_id), question, now_ms)
-            answers.append(made if isinstance(made, Exception) else None)
-            if not isinstance(made, Exception):
-                asked.append(made)
-        told = iter(decider.decide_together(asked) if asked else ())
-        until = decider.plan.hold_ms
-        return [_pack(name, next(told), now_ms, until) if answer is None else answer for answer in answers]
+        visits = [(one.customer_id, Visit(one.request_id, one.context, now_ms)) for one in questions]
+        name, until = decider.plan.plan_id, decider.plan.hold_ms
+        return [_pack(name, answer, now_ms, until) for answer in decider.meet(visits, wait=wait)]
 
     def _explain(self, question: Question) -> Decided:
         """One question by itself: what was used before it is known for certain."""
@@ -113,8 +120,8 @@ class LiveDay:
         plan, store = decider.plan, self._workspace.store
         profile = read_profile(store, plan.plan_id, question.customer_id)
         now_ms = int(self._clock() * 1000)
-        asked = _make_request(decider, profile, question, now_ms)
-        answer = decider.decide_together([asked])[0]
+        visit = Visit(question.request_id, question.context, now_ms)
+        answer = decider.meet([(question.customer_id, visit)])[0]
         if isinstance(answer, AimwellError):
             raise answer
         used = decider.read_used() if answer.repeated else decider.before
@@ -153,11 +160,14 @@ class LiveDay:
     def _find_decider(self, plan_id: str | None) -> LiveDecider:
         if plan_id is not None:
             return self._open_decider(find_live_plan(self._workspace.store, plan_id))
-        at = self._clock()
-        if self._open is None or not 0 <= at - self._open[0] < FRESH_SECONDS:
-            self._open = None
-            self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
-        return self._open_decider(self._open[1])
+        opened = self._open
+        if opened is None or not self._is_fresh(opened):
+            at, self._open = self._clock(), None
+            opened = self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
+        return self._open_decider(opened[1])
+
+    def _is_fresh(self, opened: tuple[float, str]) -> bool:
+        return 0 <= self._clock() - opened[0] < FRESH_SECONDS
 
     def _open_decider(self, plan_id: str) -> LiveDecider:
         found = self._deciders.get(plan_id)
@@ -170,13 +180,6 @@ class LiveDay:
 
 
 _OTHER_PLAN = "strategy.other_live_plan"
-
-
-def _make_request(decider: LiveDecider, profile: Profile | None, question: Question, now_ms: int) -> Request:
-    if profile is None:
-        raise refuse_unknown(question.customer_id)
-    context = make_context(decider.plan, profile, question.request_id, question.context, at_ms=now_ms)
-    return question.customer_id, context
 
 
 def _try(act: Callable[..., Any], *arguments: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+from weakref import proxy
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -120,7 +121,8 @@ class _AnswerTransport:
     __slots__ = ("_cycle", "_head", "_transport", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
-        self._transport, self._cycle = transport, cycle
+        # The request knows it, too: a circle would leave every request to the search for garbage.
+        self._transport, self._cycle = transport, proxy(cycle)
         self.is_closing = transport.is_closing
         # To HEAD nothing follows.
         self._head: bytes | None = None if cycle.scope["method"] == "HEAD" else b""

@@ -26,9 +26,9 @@ _MOST_CONNECTIONS = 8_000
 _BACKLOG = 2_048
 _SWITCH = 0.0005
 """Seconds after which a thread lets another one go on: an answer must not wait while a commit is computed."""
-_GARBAGE = (10_000, 10, 10)
+_GARBAGE = (100_000, 10, 10)
 """New objects after which the interpreter looks for garbage among them (700 when nothing is said): thousands of
-requests under way are no garbage."""
+requests under way are no garbage, and each has dozens."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:

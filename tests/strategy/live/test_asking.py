@@ -13,9 +13,9 @@ from aimwell.engine.ledger_tables import CONSENT_STATES
 from aimwell.engine.permissions import Suppression, add_suppression
 from aimwell.engine.store import Store
 from aimwell.strategy.live.decide import LiveDecider
-from aimwell.strategy.live.ledger import read_standing
+from aimwell.strategy.live.ledger import read_moment, read_standing
 from aimwell.strategy.live.plan import open_plan
-from aimwell.strategy.live.profiles import Pair, read_profiles
+from aimwell.strategy.live.profiles import Pair
 from aimwell.strategy.live.requests import Decision
 from tests.postgres import Server, postgres  # noqa: F401 (a fixture)
 from tests.strategy.live.world import ask, make_plan, read_log
@@ -66,12 +66,12 @@ def test_people_are_found_whatever_they_are_called(store: Store) -> None:
     with store.begin() as connection:
         connection.execute(sa.insert(CONSENT_STATES), consents)
         add_suppression(connection, Suppression(STRANGE[3], "all", "test", 0))
-    found = read_profiles(store, plan.plan_id, [*STRANGE, "unknown"])
+    with store.snapshot() as connection:
+        found = read_moment(connection, plan, [*STRANGE, "unknown"], 5, profiles=True).profiles
     assert list(sorted(found)) == sorted(STRANGE)
     for place, customer in enumerate(STRANGE):
         assert found[customer].prior_contacts == place
         assert found[customer].pairs["sms"] == Pair(place + 0.1, 1e-6, 10, 0.0)
-    assert read_profiles(store, "another", STRANGE) == {}
     with store.snapshot() as connection:
         standing = read_standing(connection, plan, [*STRANGE, "unknown"], 5)
     # A consent until 5 has ended at 5; nobody allowed e-mail; a banner needs no consent.

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -27,6 +29,7 @@ from aimwell.core.errors import AimwellError
 from aimwell.engine.live_contacts import note_contacts
 from aimwell.engine.permissions import take_turn
 from aimwell.engine.store import Store
+from aimwell.engine.store_errors import busy
 from aimwell.strategy.live.kernels import (
     CHOSEN,
     FORBIDDEN,
@@ -36,23 +39,26 @@ from aimwell.strategy.live.kernels import (
 from aimwell.strategy.live.ledger import (
     NONE,
     Memory,
-    Situation,
+    Moment,
+    Standing,
     read_decision,
-    read_situation,
-    read_standing,
+    read_moment,
     read_used,
     write_log,
     write_turn,
     write_used,
 )
 from aimwell.strategy.live.plan import LivePlan, read_plan
+from aimwell.strategy.live.profiles import Profile, is_empty, meet, refuse_empty
 from aimwell.strategy.live.requests import (
     CODES,
     Answer,
     Batch,
     Context,
     Decision,
+    Meeting,
     Request,
+    Visit,
     prepare,
     refuse_closed,
     refuse_erased,
@@ -64,6 +70,7 @@ from aimwell.strategy.live.rounds import Pending, Rounds
 from aimwell.strategy.live.settle import Handing, Outcome, Settled, Settling, find_due
 from aimwell.strategy.problem import Integers, Reals
 
+Asking = TypeVar("Asking", Context, Visit)
 SWEEP_MS = 1_000
 """How often a process that decides looks for reservations that nobody confirmed."""
 
@@ -124,18 +131,27 @@ class LiveDecider:
         answers: list[Answer | None] = [None] * len(own)
         batch = prepare(self.plan, own, answers)
         if batch is not None:
-            with self._lock:
-                self._commit(batch, answers)
-        told = [answer for answer in answers if answer is not None]
-        if len(own) == len(requests):
-            return told
-        seen: set[int] = set()
-        return [
-            told[number]
-            if number not in seen and not seen.add(number)  # type: ignore[func-returns-value]
-            else _tell_again(told[number], customer)
-            for number, (customer, _) in zip(own_number, requests, strict=True)
-        ]
+            with self._alone(wait=True):
+                self._commit(batch.people, int(batch.at.max()), _Bring(lambda _: batch), answers)
+        return _tell_all(answers, own_number, requests)
+
+    def meet(self, visits: Sequence[Meeting], *, wait: bool = True) -> list[Answer]:
+        """The same by the profiles of the day, which its transaction reads.
+
+        Where the day knows nobody at all, every answer is NotReady. Without ``wait`` NotReady (``store_errors.BUSY``)
+        is raised, and nothing decided, where somebody else's turn it is just now.
+        """
+        now_ms = int(self._clock() * 1000)
+        own, own_number = _leave_out_twins(visits, now_ms)
+        self._release_some(now_ms, wait)
+        answers: list[Answer | None] = [None] * len(own)
+        if own:
+            people = list(dict.fromkeys(customer for customer, _ in own))
+            at_ms = max(visit.at_ms or now_ms for _, visit in own)
+            bring = _Bring(lambda known: meet(self.plan, known, own, answers), by_profiles=True, wait=wait)
+            with self._alone(wait):
+                self._commit(people, at_ms, bring, answers)
+        return _tell_all(answers, own_number, visits)
 
     def read_used(self) -> Integers:
         """What all processes have used of each limit by now."""
@@ -147,13 +163,14 @@ class LiveDecider:
 
         Safe to repeat. What was shown too late takes its share of the limits again, where there is still room.
         """
-        with self._lock, self._store.begin() as connection:
-            turn = take_turn(connection)
-            self._memory.catch_up(connection, turn)
-            found = Settling(connection, self.plan, self._memory, int(self._clock() * 1000))
-            answers = [found.settle(outcome) for outcome in outcomes]
-            found.write(turn)
-        self._memory.remember(turn, NONE, found.contacts, found.released)
+        with self._alone(wait=True):
+            with self._store.begin() as connection:
+                turn = take_turn(connection)
+                self._memory.catch_up(connection, turn)
+                found = Settling(connection, self.plan, self._memory, int(self._clock() * 1000))
+                answers = [found.settle(outcome) for outcome in outcomes]
+                found.write(turn)
+            self._memory.remember(turn, NONE, found.contacts, found.released)
         return answers
 
     def open_handing(self, connection: sa.Connection) -> Handing:
@@ -163,34 +180,53 @@ class LiveDecider:
             self._memory.catch_up(connection, turn)
         return Handing(turn, Settling(connection, self.plan, self._memory, int(self._clock() * 1000)))
 
-    def release_expired(self) -> int:
-        """Give back what waits for longer than it may; how many decisions that ended."""
+    def release_expired(self, *, wait: bool = True) -> int:
+        """Give back what waits for longer than it may; how many decisions that ended. ``wait``: as in ``meet``."""
         hold, now_ms = self.plan.hold_ms, int(self._clock() * 1000)
         if hold is None:
             return 0
         with self._store.snapshot() as connection:
             if find_due(connection, self.plan, now_ms - hold) is None:
                 return 0
-        with self._lock, self._store.begin() as connection:
-            turn = take_turn(connection)
-            self._memory.catch_up(connection, turn)
-            found = Settling(connection, self.plan, self._memory, now_ms)
-            ended = found.release_due(now_ms - hold)
-            found.write(turn)
-        self._memory.remember(turn, NONE, found.contacts, found.released)
+        with self._alone(wait):
+            with self._store.begin(wait=wait) as connection:
+                turn = take_turn(connection)
+                self._memory.catch_up(connection, turn)
+                found = Settling(connection, self.plan, self._memory, now_ms)
+                ended = found.release_due(now_ms - hold)
+                found.write(turn)
+            self._memory.remember(turn, NONE, found.contacts, found.released)
         return ended
 
-    def _release_some(self, now_ms: int) -> None:
+    def _release_some(self, now_ms: int, wait: bool = True) -> None:
         # Once a second: it is a transaction of its own, and nobody counts on the very moment.
         if self.plan.hold_ms is not None and abs(now_ms - self._swept_ms) >= SWEEP_MS:
             self._swept_ms = now_ms
-            self.release_expired()
+            self.release_expired(wait=wait)
 
-    def _commit(self, batch: Batch, answers: list[Answer | None]) -> None:
+    @contextmanager
+    def _alone(self, wait: bool) -> Iterator[None]:
+        """No other thread of this process begins a transaction by this plan until the last one is remembered."""
+        if not self._lock.acquire(blocking=wait):
+            raise busy()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _commit(self, people: list[str], at_ms: int, bring: _Bring, answers: list[Answer | None]) -> None:
+        """Decide what is brought, in one transaction."""
         plan = self.plan
-        with self._store.begin() as connection:
+        with self._store.begin(wait=bring.wait) as connection:
             turn = take_turn(connection)
             self._memory.catch_up(connection, turn)
+            moment = read_moment(connection, plan, people, at_ms, profiles=bring.by_profiles)
+            if bring.by_profiles and not moment.profiles and is_empty(connection, plan.plan_id):
+                answers[:] = [refuse_empty(plan.plan_id)] * len(answers)
+                return
+            batch = bring.arrange(moment.profiles)
+            if batch is None:
+                return
             known = self._memory.find_requests(batch.digests)
             for index in np.flatnonzero(known >= 0):
                 earlier = read_decision(connection, int(known[index]))
@@ -198,8 +234,7 @@ class LiveDecider:
             inside = (batch.at >= plan.starts_ms) & (batch.at < plan.ends_ms)
             for index in np.flatnonzero((known < 0) & ~inside):
                 answers[batch.places[index]] = refuse_hour()
-            situation = read_situation(connection, plan.plan_id)
-            refuse = _find_refusal(situation)
+            refuse = _find_refusal(moment)
             if refuse is not None:
                 for index in np.flatnonzero((known < 0) & inside):
                     answers[batch.places[index]] = refuse()
@@ -207,8 +242,8 @@ class LiveDecider:
             batch = batch.take(np.flatnonzero((known < 0) & inside))
             if not len(batch):
                 return
-            before, used = situation.used, situation.used.copy()
-            found = self._decide(connection, batch, used)
+            before, used = moment.used, moment.used.copy()
+            found = self._decide(moment.find_standing(plan, batch.people), batch, used)
             decisions = found.describe(plan, batch)
             write_log(connection, plan, turn, decisions, batch)
             acted = found.action != NO_ACTION
@@ -223,11 +258,11 @@ class LiveDecider:
         for place, decision in zip(batch.places, decisions, strict=True):
             answers[place] = decision
 
-    def _decide(self, connection: sa.Connection, batch: Batch, used: Integers) -> _Found:
+    def _decide(self, standing: Standing, batch: Batch, used: Integers) -> _Found:
         """Decide the batch; ``used`` moves on."""
         plan, limits = self.plan, self._limits
         contacts = self._memory.count_contacts(batch.people_digests) + batch.prior
-        forbidden, delivered = read_standing(connection, plan, batch.people, int(batch.at.max()))
+        forbidden, delivered = standing
         contacts += delivered
         value, held = batch.value, batch.held
         if forbidden.any():
@@ -254,11 +289,20 @@ class LiveDecider:
             together.done.set()
 
 
-def _find_refusal(situation: Situation) -> Callable[[], AimwellError] | None:
+class _Bring(NamedTuple):
+    """How the batch of a transaction comes about."""
+
+    arrange: Callable[[Mapping[str, Profile]], Batch | None]
+    """From the profiles of the people, where they are wanted."""
+    by_profiles: bool = False
+    wait: bool = True
+
+
+def _find_refusal(moment: Moment) -> Callable[[], AimwellError] | None:
     """Why nothing is decided at all, if so."""
-    if situation.closed:
+    if moment.closed:
         return refuse_closed
-    return refuse_halted if situation.halted else None
+    return refuse_halted if moment.halted else None
 
 
 class _LimitArrays:
@@ -315,13 +359,15 @@ _MAKE: Callable[[tuple[object, ...]], Decision] = partial(tuple.__new__, Decisio
 """What ``Decision._make`` does, without a call in Python for each."""
 
 
-def _leave_out_twins(requests: Sequence[Request], now_ms: int) -> tuple[list[Request], list[int]]:
-    """Each request id once, with an instant; and of all requests which of these they are (of no use where all are)."""
+def _leave_out_twins(
+    requests: Sequence[tuple[str, Asking]], now_ms: int
+) -> tuple[list[tuple[str, Asking]], list[int]]:
+    """Each request id once, with an instant; and of all requests which of these they are (empty where all are)."""
     ids = {context.request_id for _, context in requests}
     if len(ids) == len(requests) and not any(context.at_ms is None for _, context in requests):
         return list(requests), []
     numbers: dict[str, int] = {}
-    own: list[Request] = []
+    own: list[tuple[str, Asking]] = []
     own_number: list[int] = []
     for customer, context in requests:
         number = numbers.setdefault(context.request_id, len(numbers))
@@ -330,6 +376,22 @@ def _leave_out_twins(requests: Sequence[Request], now_ms: int) -> tuple[list[Req
             stamped = context if context.at_ms is not None else context._replace(at_ms=now_ms)
             own.append((customer, stamped))
     return own, own_number
+
+
+def _tell_all(
+    answers: Sequence[Answer | None], own_number: Sequence[int], requests: Sequence[tuple[str, Asking]]
+) -> list[Answer]:
+    """The answers to all requests, whose numbers among ``answers`` these are."""
+    told = [answer for answer in answers if answer is not None]
+    if not own_number:
+        return told
+    seen: set[int] = set()
+    return [
+        told[number]
+        if number not in seen and not seen.add(number)  # type: ignore[func-returns-value]
+        else _tell_again(told[number], customer)
+        for number, (customer, _) in zip(own_number, requests, strict=True)
+    ]
 
 
 def _tell_known(found: Decision | None, customer: str) -> Answer:

@@ -22,14 +22,16 @@ import numpy as np
 import sqlalchemy as sa
 
 from aimwell.engine.digest_table import DigestTable
+from aimwell.engine.driver_statements import run
 from aimwell.engine.ledger_tables import CONTACT_STATES
 from aimwell.engine.live_contacts import LiveContacts
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS
-from aimwell.engine.permissions import ALL_CHANNELS, IS_HALTED
+from aimwell.engine.permissions import ALL_CHANNELS
 from aimwell.engine.seen_ids import Digests, pack_digests, unpack_digests
 from aimwell.engine.store import Store
 from aimwell.strategy.live.asking import Asked, ask
 from aimwell.strategy.live.plan import NO_CAP, LivePlan
+from aimwell.strategy.live.profiles import PROFILES, Profile, decode_profiles
 from aimwell.strategy.live.requests import Batch, Decision
 from aimwell.strategy.problem import Flags, Integers
 
@@ -94,24 +96,6 @@ class Memory:
         return total
 
 
-class Situation(NamedTuple):
-    """What a turn finds."""
-
-    closed: bool
-    """Nothing is decided by the plan any more."""
-    halted: bool
-    """Nobody is contacted at all."""
-    used: Integers
-    """Of each limit, in the plan's order."""
-
-
-def read_situation(connection: sa.Connection, plan_id: str) -> Situation:
-    """All that in one query."""
-    rows = connection.execute(_SITUATION, {"which": plan_id}).all()
-    used = np.array([row[2] for row in rows if row[2] is not None], dtype=np.int64)
-    return Situation(rows[0][0] is not None, bool(rows[0][1]), used)
-
-
 def read_used(connection: sa.Connection, plan_id: str) -> Integers:
     """What is used of each limit, in the plan's order."""
     return np.array(connection.execute(_USED, {"which": plan_id}).scalars().all(), dtype=np.int64)
@@ -127,36 +111,29 @@ _CATCH_UP = (
     )
     .order_by(_TURNS.batch)
 )
-_SITUATION = (
-    sa.select(LIVE_PLANS.c.closed_at, IS_HALTED, LIVE_LIMITS.c.used)
-    .select_from(LIVE_PLANS.outerjoin(LIVE_LIMITS, LIVE_LIMITS.c.plan_id == LIVE_PLANS.c.plan_id))
-    .where(LIVE_PLANS.c.plan_id == sa.bindparam("which"))
-    .order_by(LIVE_LIMITS.c.place)
-)
 _USED = (
     sa.select(LIVE_LIMITS.c.used)
     .where(LIVE_LIMITS.c.plan_id == sa.bindparam("which"))
     .order_by(LIVE_LIMITS.c.place)
 )
-_WRITE_TURN = sa.insert(LIVE_TURNS)
-_WRITE_LOG = sa.insert(LIVE_DECISIONS)
-_TOGETHER = (64, 8, 1)
-"""Rows that SQLite inserts by one statement: with each statement the thread lets the interpreter go."""
-_RESERVE = (
-    sa.update(LIVE_LIMITS)
-    .where(LIVE_LIMITS.c.plan_id == sa.bindparam("which"), LIVE_LIMITS.c.place == sa.bindparam("where"))
-    .values(used=sa.bindparam("now_used"))
+_WRITE_TURN = (
+    "INSERT INTO live_turns (batch, plan_id, day, at_ms, requests, contacts, released)"
+    " VALUES (:batch, :plan_id, :day, :at_ms, :requests, :contacts, :released)"
 )
+_WRITE_LOG = sa.insert(LIVE_DECISIONS)
+_TOGETHER = (64, 32, 16, 8, 4, 2, 1)
+"""Rows that SQLite inserts by one statement: with each statement the thread lets the interpreter go."""
+_RESERVE = "UPDATE live_limits SET used = :used WHERE plan_id = :plan AND place = :place"
 
 
 def write_used(connection: sa.Connection, plan_id: str, used: Integers, before: Integers) -> None:
     """Keep the counters that have changed."""
     rows = [
-        {"which": plan_id, "where": int(place), "now_used": int(used[place])}
-        for place in np.flatnonzero(used != before)
+        {"plan": plan_id, "place": place, "used": int(used[place])}
+        for place in np.flatnonzero(used != before).tolist()
     ]
     if rows:
-        connection.execute(_RESERVE, rows)
+        run(connection, _RESERVE, rows)
 
 
 def write_turn(
@@ -173,13 +150,13 @@ def write_turn(
     values = {
         "batch": turn,
         "plan_id": plan.plan_id,
-        "day": plan.day,
+        "day": plan.day.isoformat(),
         "at_ms": at_ms,
         "requests": pack_digests(requests),
         "contacts": pack_digests(contacts),
         "released": pack_digests(released),
     }
-    connection.execute(_WRITE_TURN, values)
+    run(connection, _WRITE_TURN, values)
 
 
 def write_log(
@@ -235,37 +212,81 @@ class Standing(NamedTuple):
     """In the cap's window, by plans that are not live: the log counts those of the others."""
 
 
-def read_standing(connection: sa.Connection, plan: LivePlan, people: Sequence[str], now_ms: int) -> Standing:
+class Moment(NamedTuple):
+    """What a turn finds."""
+
+    closed: bool
+    """Nothing is decided by the plan any more."""
+    halted: bool
+    """Nobody is contacted at all."""
+    used: Integers
+    """Of each limit, in the plan's order."""
+    profiles: dict[str, Profile]
+    """Of the people whom the day knows, where they were asked for."""
+    permissions: tuple[str, ...]
+    """Consents, suppressions and contacts of the people, as they were told."""
+
+    def find_standing(self, plan: LivePlan, people: Sequence[str]) -> Standing:
+        """Of some of those who were asked about."""
+        return _read_standing(plan, people, self.permissions)
+
+
+def read_moment(
+    connection: sa.Connection, plan: LivePlan, people: Sequence[str], now_ms: int, *, profiles: bool = False
+) -> Moment:
     """All that in one query."""
-    asked = ask(connection, people, _CONSENTS, _SUPPRESSED, _DELIVERED, now_ms=now_ms)
+    wanted = (*_TURN, *_STANDING, PROFILES) if profiles else (*_TURN, *_STANDING)
+    found = ask(connection, people, *wanted, now_ms=now_ms, plan=plan.plan_id)
+    plans, halted, limits = map(msgspec.json.decode, found[:3])
+    used = np.zeros(len(plan.limits), dtype=np.int64)
+    for place, amount in limits:
+        used[place] = amount
+    told = decode_profiles(found[-1]) if profiles else {}
+    return Moment(plans[0][0] is not None, bool(halted), used, told, found[3:6])
+
+
+def read_standing(connection: sa.Connection, plan: LivePlan, people: Sequence[str], now_ms: int) -> Standing:
+    """The standing alone."""
+    return _read_standing(plan, people, ask(connection, people, *_STANDING, now_ms=now_ms))
+
+
+def _read_standing(plan: LivePlan, people: Sequence[str], asked: tuple[str, ...]) -> Standing:
     place = {customer: number for number, customer in enumerate(people)}
     channels = np.array(plan.channels or (None,) * len(plan.actions), dtype=object)
     outbound = np.array([channel is not None for channel in channels])
     forbidden = np.broadcast_to(outbound, (len(people), len(channels))).copy()
     allowed: dict[str, list[int]] = defaultdict(list)
     for customer, channel in _CHANNELS.decode(asked[0]):
-        allowed[channel].append(place[customer])
+        if customer in place:
+            allowed[channel].append(place[customer])
     for channel, who in allowed.items():
         forbidden[np.ix_(who, channels == channel)] = False
     for customer, channel in _CHANNELS.decode(asked[1]):
-        forbidden[place[customer], (channels == channel) | (channel == ALL_CHANNELS)] = True
+        if customer in place:
+            forbidden[place[customer], (channels == channel) | (channel == ALL_CHANNELS)] = True
     contacts = np.zeros(len(people), dtype=np.int64)
     span = timedelta(days=plan.cap_days)
     for customer, contact_on, state in _CONTACTS.decode(asked[2]) if plan.cap != NO_CAP else ():
-        if abs(contact_on - plan.day) < span and state in CONTACT_STATES:
+        if customer in place and abs(contact_on - plan.day) < span and state in CONTACT_STATES:
             contacts[place[customer]] += 1
     return Standing(forbidden, contacts)
 
 
 _CONSENTS = Asked(
-    "consent_states", ("customer_id", "channel"), " AND allowed AND (until_ms IS NULL OR until_ms > :now_ms)"
+    "consent_states", ("customer_id", "channel"), "allowed AND (until_ms IS NULL OR until_ms > :now_ms)"
 )
 _SUPPRESSED = Asked("suppressions", ("customer_id", "channel"))
 # Service messages and tests count to no cap.
 _DELIVERED = Asked(
     "deliveries",
     ("customer_id", "contact_on", "state"),
-    " AND purpose = 'marketing' AND plan_id NOT IN (SELECT plan_id FROM live_plans)",
+    "purpose = 'marketing' AND plan_id NOT IN (SELECT plan_id FROM live_plans)",
+)
+_STANDING = (_CONSENTS, _SUPPRESSED, _DELIVERED)
+_TURN = (
+    Asked("live_plans", ("closed_at",), "plan_id = :plan", of_people=False),
+    Asked("contact_gate", ("turn",), "halted_at_ms IS NOT NULL", of_people=False),
+    Asked("live_limits", ("place", "used"), "plan_id = :plan", of_people=False),
 )
 _CHANNELS = msgspec.json.Decoder(list[tuple[str, str]])
 _CONTACTS = msgspec.json.Decoder(list[tuple[str, date, str]])

@@ -20,9 +20,9 @@ from aimwell.core.text import Text, say
 from aimwell.engine.live_tables import LIVE_PROFILES
 from aimwell.engine.store import Store
 from aimwell.strategy.inputs import PlanInputs
-from aimwell.strategy.live.asking import Asked, ask
+from aimwell.strategy.live.asking import Asked
 from aimwell.strategy.live.plan import LivePlan
-from aimwell.strategy.live.requests import Context
+from aimwell.strategy.live.requests import Answer, Batch, Columns, Context, Meeting, arrange
 
 _CHUNK = 1_000
 _KEYS = ("channels", "actions", "profit")
@@ -49,7 +49,8 @@ class Profile(NamedTuple):
     pairs: Mapping[str, Pair]
 
 
-_ASKED = Asked("live_profiles", Profile._fields, " AND plan_id = :plan")
+PROFILES = Asked("live_profiles", Profile._fields, "plan_id = :plan")
+"""What asks for the profiles of people."""
 _PROFILES = msgspec.json.Decoder(list[Profile])
 
 
@@ -93,11 +94,45 @@ def _round(amount: float) -> float:
     return round(float(amount), 6)
 
 
-def read_profiles(store: Store, plan_id: str, customers: Sequence[str]) -> dict[str, Profile]:
-    """The profiles of those customers with whom the day was opened, in one query."""
-    with store.snapshot() as connection:
-        (found,) = ask(connection, customers, _ASKED, plan=plan_id)
+def decode_profiles(found: str) -> dict[str, Profile]:
+    """What ``PROFILES`` brought, by customer."""
     return {profile.customer_id: profile for profile in _PROFILES.decode(found)}
+
+
+def meet(
+    plan: LivePlan, profiles: Mapping[str, Profile], visits: Sequence[Meeting], answers: list[Answer | None]
+) -> Batch | None:
+    """The visits with their customers' numbers; what is wrong with one goes into ``answers``. None when none are left.
+
+    As ``make_context`` and ``requests.prepare`` do it, for all of them in one go.
+    """
+    places: list[int] = []
+    met: list[Profile] = []
+    pairs: list[Pair] = []
+    for place, (customer, visit) in enumerate(visits):
+        profile = profiles.get(customer)
+        try:
+            if profile is None:
+                raise refuse_unknown(customer)
+            pairs += list_pairs(plan, profile, visit.given)
+        except BadInput as problem:
+            answers[place] = problem
+            continue
+        places.append(place)
+        met.append(profile)
+    if not places:
+        return None
+    columns = Columns(
+        places,
+        [profile.customer_id for profile in met],
+        [visits[place][1].request_id for place in places],
+        np.array([profit - handicap for profit, _, _, handicap in pairs], dtype=np.float64),
+        np.array([cost for _, _, cost, _ in pairs], dtype=np.int64),
+        [profile.segment for profile in met],
+        [visits[place][1].at_ms for place in places],
+        [profile.prior_contacts for profile in met],
+    )
+    return arrange(plan, columns, answers)
 
 
 def refuse_unknown(customer_id: str) -> BadInput:
@@ -114,21 +149,31 @@ def read_profile(store: Store, plan_id: str, customer_id: str) -> Profile:
     """The customer's profile; BadInput where the day was opened without the customer, NotReady without profiles."""
     columns = LIVE_PROFILES.c
     query = sa.select(LIVE_PROFILES).where(columns.plan_id == plan_id, columns.customer_id == customer_id)
-    some = sa.select(columns.customer_id).where(columns.plan_id == plan_id).limit(1)
     with store.snapshot() as connection:
         row = connection.execute(query).first()
-        known = row is not None or connection.execute(some).first() is not None
-    if not known:
-        raise NotReady(
-            "strategy.no_live_profiles",
-            say("The live plan '{name}' knows no customers.", name=plan_id),
-            remedy=say("Open the day from the workspace's plan: aimwell strategy live open"),
-            where={"value": plan_id},
-        )
+        unknown = row is None and is_empty(connection, plan_id)
+    if unknown:
+        raise refuse_empty(plan_id)
     if row is None:
         raise refuse_unknown(customer_id)
     pairs = {name: Pair(*numbers) for name, numbers in row.pairs.items()}
     return Profile(row.customer_id, row.segment, row.prior_contacts, pairs)
+
+
+def is_empty(connection: sa.Connection, plan_id: str) -> bool:
+    """Whether the day was opened without any customer."""
+    some = sa.select(LIVE_PROFILES.c.customer_id).where(LIVE_PROFILES.c.plan_id == plan_id).limit(1)
+    return connection.execute(some).first() is None
+
+
+def refuse_empty(plan_id: str) -> NotReady:
+    """A day that knows nobody at all."""
+    return NotReady(
+        "strategy.no_live_profiles",
+        say("The live plan '{name}' knows no customers.", name=plan_id),
+        remedy=say("Open the day from the workspace's plan: aimwell strategy live open"),
+        where={"value": plan_id},
+    )
 
 
 def make_context(
@@ -144,10 +189,7 @@ def make_context(
     ``given`` may say what is known only now: ``channels`` and ``actions`` (lists: no others are possible), ``profit``
     (action → expected profit, money, in place of the profile's). BadInput for anything else.
     """
-    known = profile.pairs.get
-    pairs = [known(action, _IMPOSSIBLE) for action in plan.actions]
-    if given:
-        pairs = _apply(plan, check_context(plan, given), pairs)
+    pairs = list_pairs(plan, profile, given or {})
     return Context(
         request_id,
         np.array([pair[0] - pair[3] for pair in pairs], dtype=np.float64),
@@ -156,6 +198,13 @@ def make_context(
         at_ms,
         profile.prior_contacts,
     )
+
+
+def list_pairs(plan: LivePlan, profile: Profile, given: Mapping[str, Any]) -> list[Pair]:
+    """What each action of the plan is worth for the customer now; BadInput where ``given`` cannot be read."""
+    known = profile.pairs.get
+    pairs = [known(action, _IMPOSSIBLE) for action in plan.actions]
+    return _apply(plan, check_context(plan, given), pairs) if given else pairs
 
 
 _IMPOSSIBLE = Pair(-math.inf, 0.0, 0, 0.0)

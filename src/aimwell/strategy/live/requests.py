@@ -5,10 +5,10 @@ Reads and writes no tables.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,15 @@ class Context(NamedTuple):
     """Contacts by other systems in the cap's window: they count towards the cap."""
 
 
+class Visit(NamedTuple):
+    """The same, where the customer's numbers are those of the day's profile, which the decision's transaction reads."""
+
+    request_id: str
+    given: Mapping[str, Any]
+    """What is known only now (``profiles.check_context``)."""
+    at_ms: int | None = None
+
+
 class Decision(NamedTuple):
     """The answer, durable when it is given."""
 
@@ -75,6 +84,8 @@ class Decision(NamedTuple):
 Answer: TypeAlias = Decision | AimwellError
 Request: TypeAlias = tuple[str, Context]
 """A customer's id and the context."""
+Meeting: TypeAlias = tuple[str, Visit]
+"""A customer's id and the visit."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +152,22 @@ def check_request(plan: LivePlan, customer_id: str, context: Context) -> Aimwell
 
 def prepare(plan: LivePlan, requests: Sequence[Request], answers: list[Answer | None]) -> Batch | None:
     """The requests as arrays; what is wrong with the others goes into ``answers``. None when none are left."""
-    if _look_alright(plan, requests):
-        return _arrange(plan, requests, answers, list(range(len(requests))))
-    places: list[int] = []
-    for place, (customer, context) in enumerate(requests):
-        error = check_request(plan, customer, context)
-        if error is None:
-            places.append(place)
-        else:
-            answers[place] = error
-    return _arrange(plan, requests, answers, places) if places else None
+    places = list(range(len(requests)))
+    if not _look_alright(plan, requests):
+        places = []
+        for place, (customer, context) in enumerate(requests):
+            error = check_request(plan, customer, context)
+            if error is None:
+                places.append(place)
+            else:
+                answers[place] = error
+    if not places:
+        return None
+    some = requests if len(places) == len(requests) else [requests[place] for place in places]
+    customers, contexts = zip(*some, strict=True)
+    ids, values, costs, segments, at, contacts = zip(*contexts, strict=True)
+    value, cost = np.concatenate(values), np.concatenate(costs)
+    return arrange(plan, Columns(places, customers, ids, value, cost, segments, at, contacts), answers)
 
 
 def _look_alright(plan: LivePlan, requests: Sequence[Request]) -> bool:
@@ -178,12 +195,22 @@ _FORM = attrgetter("values.shape", "values.dtype.kind", "costs.shape", "costs.dt
 _ID = attrgetter("request_id")
 
 
-def _arrange(
-    plan: LivePlan, requests: Sequence[Request], answers: list[Answer | None], places: list[int]
-) -> Batch | None:
-    some = requests if len(places) == len(requests) else [requests[place] for place in places]
-    customers, contexts = zip(*some, strict=True)
-    ids, values, costs, segments, at, contacts = zip(*contexts, strict=True)
+class Columns(NamedTuple):
+    """Requests by what they hold, parallel to ``places``; ``value`` and ``cost`` one action after the other."""
+
+    places: list[int]
+    customers: Sequence[str]
+    request_ids: Sequence[str]
+    value: Reals
+    cost: Integers
+    segments: Sequence[int]
+    at: Sequence[int | None]
+    prior_contacts: Sequence[int]
+
+
+def arrange(plan: LivePlan, columns: Columns, answers: list[Answer | None]) -> Batch | None:
+    """The columns as a batch; what cannot be used of them is told in ``answers``. None when none are left."""
+    places, customers, ids, value, cost, segments, at, contacts = columns
     people = list(dict.fromkeys(customers))
     index = dict(zip(people, range(len(people)), strict=True))
     person = np.array(list(map(index.__getitem__, customers)), dtype=np.int64)
@@ -200,8 +227,8 @@ def _arrange(
         list(ids),
         list(customers),
         digest_ids(ids),
-        np.concatenate(values).reshape(shape).astype(np.float64, copy=False),
-        np.concatenate(costs).reshape(shape).astype(np.int64, copy=False),
+        value.reshape(shape).astype(np.float64, copy=False),
+        cost.reshape(shape).astype(np.int64, copy=False),
         np.array(segments, dtype=np.int64),
         np.array(at, dtype=np.int64),
         people,

@@ -1,0 +1,120 @@
+"""Questions that come together are answered together: in the loop where nobody is waited for, else in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+
+from aimwell.service.gathering import Gathering
+from aimwell.service.refusals import Refused
+
+T = TypeVar("T")
+
+
+class Work:
+    """Answers a number with its double; an odd one is wrong. Notes who came together, and in which thread."""
+
+    def __init__(self) -> None:
+        self.rounds: list[tuple[str, list[int]]] = []
+        self.is_free = True
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, questions: Sequence[int]) -> list[int | Exception]:
+        assert self.gate.wait(60)
+        self.rounds.append((threading.current_thread().name, list(questions)))
+        if 13 in questions:
+            raise RuntimeError("a defect")
+        return [ValueError(question) if question % 2 else 2 * question for question in questions]
+
+    def at_once(self, questions: Sequence[int]) -> list[int | Exception] | None:
+        return self(questions) if self.is_free else None
+
+
+def play(work: Work, act: Callable[[Gathering[int, int]], Coroutine[Any, Any, T]], **more: int) -> T:
+    """Let ``act`` ask in a loop."""
+    with ThreadPoolExecutor(1, thread_name_prefix="beside") as executor:
+
+        async def run() -> T:
+            return await act(Gathering(work, executor, at_once=work.at_once, **more))
+
+        return asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_free", [True, False])
+def test_each_gets_his_own_answer(is_free: bool) -> None:
+    work = Work()
+    work.is_free = is_free
+
+    async def act(gathering: Gathering[int, int]) -> list[object]:
+        first = await asyncio.gather(*map(gathering.ask, range(5)), return_exceptions=True)
+        return [*first, *await asyncio.gather(gathering.ask(12), gathering.ask(13), return_exceptions=True)]
+
+    told = play(work, act)
+    assert [str(one) for one in told] == ["0", "1", "4", "3", "8", "a defect", "a defect"]
+    assert [type(one) for one in told[1:4]] == [ValueError, int, ValueError]
+    # Those who ask at one moment are answered in one round.
+    assert [questions for _, questions in work.rounds] == [[0, 1, 2, 3, 4], [12, 13]]
+    assert all(name.startswith("beside") != is_free for name, _ in work.rounds)
+
+
+def test_who_comes_while_others_are_answered_comes_next_and_together() -> None:
+    work = Work()
+    work.is_free = False
+    work.gate.clear()
+
+    async def act(gathering: Gathering[int, int]) -> list[int]:
+        first = gathering.ask(0)
+        await asyncio.sleep(0.05)
+        others = [gathering.ask(2 * number) for number in range(1, 8)]
+        # The thread stands still; the loop does not.
+        assert not first.done()
+        work.gate.set()
+        return await asyncio.gather(first, *others)
+
+    assert play(work, act, most_together=4) == [4 * number for number in range(8)]
+    assert [questions for _, questions in work.rounds] == [[0], [2, 4, 6, 8], [10, 12, 14]]
+
+
+def test_answers_go_out_before_the_next_round_begins() -> None:
+    work = Work()
+    seen: list[int] = []
+
+    async def act(gathering: Gathering[int, int]) -> None:
+        async def ask(number: int) -> None:
+            await gathering.ask(number)
+            seen.append(len(work.rounds))
+
+        await asyncio.gather(*map(ask, range(0, 24, 2)))
+
+    play(work, act, most_together=4)
+    assert seen == [1] * 4 + [2] * 4 + [3] * 4
+
+
+def test_too_many_are_sent_away() -> None:
+    work = Work()
+
+    async def act(gathering: Gathering[int, int]) -> list[int]:
+        waiting = [gathering.ask(2 * number) for number in range(3)]
+        with pytest.raises(Refused):
+            gathering.ask(6)
+        told = await asyncio.gather(*waiting)
+        return [*told, await gathering.ask(8)]
+
+    assert play(work, act, most_waiting=3) == [0, 4, 8, 16]
+
+
+def test_whoever_is_gone_is_left_out() -> None:
+    work = Work()
+
+    async def act(gathering: Gathering[int, int]) -> int:
+        gone, stays = gathering.ask(2), gathering.ask(4)
+        gone.cancel()
+        return await stays
+
+    assert play(work, act) == 8
