@@ -45,11 +45,11 @@ class Suppression:
 
 def take_turn(connection: sa.Connection) -> int:
     """Lock the gate and return its next number: reservations follow one another, the highest is the newest."""
-    turn = run(connection, _ADVANCE, {"gate": _GATE}).scalar()
-    if turn is None:
+    advanced = run(connection, _ADVANCE, {"gate": _GATE})
+    if not advanced:
         connection.execute(sa.insert(CONTACT_GATE).values(gate=_GATE, turn=1))
         return 1
-    return int(turn)
+    return int(advanced[0][0])
 
 
 _ADVANCE = "UPDATE contact_gate SET turn = turn + 1 WHERE gate = :gate RETURNING turn"

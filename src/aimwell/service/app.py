@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aimwell.core.errors import AimwellError
+from aimwell.core.logs import get_logger
 from aimwell.core.text import Language
 from aimwell.data.event_queue import MOST_BYTES, MOST_WAITING, EventQueue
+from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
 from aimwell.service.decide import Decisions
 from aimwell.service.exchange import Doors, Endpoint
@@ -26,6 +30,9 @@ from aimwell.service.openapi import build_description
 from aimwell.service.pages import Pages
 from aimwell.service.rates import open_rates
 from aimwell.service.routes import Rooms, Routes, list_routes
+
+TIDY_SECONDS = 1.0
+_LOG = get_logger("service")
 
 
 def create_app(
@@ -52,7 +59,9 @@ def create_app(
     @asynccontextmanager
     async def live(_: Starlette) -> AsyncIterator[None]:
         with queue:
+            tidying = asyncio.create_task(_tidy(workspace.store))
             yield
+            tidying.cancel()
             # Nobody asks any more; what waits is decided and written before the process ends.
             await asyncio.to_thread(decisions.close)
 
@@ -65,6 +74,17 @@ def create_app(
     # as much as finding the route.
     app.middleware_stack = _find_exactly(endpoints, app.router)
     return app
+
+
+async def _tidy(store: Store) -> None:
+    """Move the store's log into its file now and then: otherwise somebody's commit would, while he waits."""
+    while store.is_sqlite:
+        await asyncio.sleep(TIDY_SECONDS)
+        try:
+            await asyncio.to_thread(store.tidy)
+        except (AimwellError, SQLAlchemyError) as error:
+            # Whoever commits next meets it, too, and tells it.
+            _LOG.warning("service.log_not_moved", error=error)
 
 
 def _find_exactly(endpoints: Mapping[str, Endpoint], router: ASGIApp) -> ASGIApp:

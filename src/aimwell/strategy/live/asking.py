@@ -44,7 +44,8 @@ def ask(
     """The people's rows, as JSON for each of ``what``; all in one query."""
     query = _write(connection.dialect.name == "sqlite", what)
     given = {"people": msgspec.json.encode(people).decode(), **values}
-    return tuple(text or "[]" for text in run(connection, query, given).one())
+    (found,) = run(connection, query, given)
+    return tuple(text or "[]" for text in found)
 
 
 @cache

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
-from functools import cache
-from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +20,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from aimwell.engine.digest_table import DigestTable
-from aimwell.engine.driver_statements import run
+from aimwell.engine.driver_statements import insert, run
 from aimwell.engine.ledger_tables import CONTACT_STATES
 from aimwell.engine.live_contacts import LiveContacts
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS
@@ -120,9 +118,6 @@ _WRITE_TURN = (
     "INSERT INTO live_turns (batch, plan_id, day, at_ms, requests, contacts, released)"
     " VALUES (:batch, :plan_id, :day, :at_ms, :requests, :contacts, :released)"
 )
-_WRITE_LOG = sa.insert(LIVE_DECISIONS)
-_TOGETHER = (64, 32, 16, 8, 4, 2, 1)
-"""Rows that SQLite inserts by one statement: with each statement the thread lets the interpreter go."""
 _RESERVE = "UPDATE live_limits SET used = :used WHERE plan_id = :plan AND place = :place"
 
 
@@ -170,24 +165,7 @@ def write_log(
         for place, ((request, customer, action, probability, choices, reason, profit, cost, _), at, segment)
         in enumerate(zip(decisions, batch.at.tolist(), batch.segment.tolist(), strict=True))
     ]  # fmt: skip
-    if connection.dialect.name != "sqlite":
-        names = [column.name for column in LIVE_DECISIONS.columns]
-        connection.execute(_WRITE_LOG, [dict(zip(names, row, strict=True)) for row in rows])
-        return
-    start = 0
-    for size in _TOGETHER:
-        while len(rows) - start >= size:
-            values = tuple(chain.from_iterable(rows[start : start + size]))
-            connection.exec_driver_sql(_write_insert(size), values)
-            start += size
-
-
-@cache
-def _write_insert(size: int) -> str:
-    """SQLite's INSERT of so many rows, with all columns in their order."""
-    names = [column.name for column in LIVE_DECISIONS.columns]
-    row = f"({', '.join('?' * len(names))})"
-    return f"INSERT INTO {LIVE_DECISIONS.name} ({', '.join(names)}) VALUES {', '.join([row] * size)}"
+    insert(connection, LIVE_DECISIONS, rows)
 
 
 def split_number(number: int) -> tuple[int, int]:
