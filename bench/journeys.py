@@ -204,10 +204,12 @@ def main() -> None:
     """Print each measurement, and at the end one line for programs."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--waiting", type=int, default=100_000)
-    waiting = parser.parse_args().waiting
+    parser.add_argument("--store", choices=list(LEAST), help="only this one")
+    given = parser.parse_args()
+    waiting = given.waiting
     steps: dict[str, float] = {}
     events: dict[str, float] = {}
-    for name in LEAST:
+    for name in [given.store] if given.store else LEAST:
         opened = open_postgres() if name == "postgresql" else open_sqlite(name.split()[1].upper())
         with opened as store:
             if store is None:

@@ -7,11 +7,9 @@ say about people, which ``data.event_profiles`` brings into ``customers`` and ``
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from aimwell.core.collecting import without_collector
 from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.tables import EVENTS, ORDER_LINES, REJECTS, Table
 from aimwell.core.text import Text, say
@@ -80,7 +79,7 @@ def take_events(
     does not happens when it arrives: it is known again for ``workspace.hot.window`` (7) days, and counts anew after.
     """
     terms = _find_terms(workspace, source, received_at)
-    with _without_collector():
+    with without_collector():
         return _take(workspace, [_read(message, terms) for message in unpack_batch(batch)], terms)
 
 
@@ -103,7 +102,7 @@ def take_file(
         if not place:
             check_form(path, batch)
         terms = replace(_find_terms(workspace, source, None), is_live=False)
-        with _without_collector():
+        with without_collector():
             receipts = _take(workspace, [_read_line(one, path, terms) for one in batch], terms)
         for receipt in receipts:
             counts[receipt.status] += 1
@@ -129,18 +128,6 @@ def unpack_batch(batch: object) -> list[object]:
         shared = {name: batch[name] for name in ("sentAt", "receivedAt", "context") if name in batch}
         return [{**shared, **one} if isinstance(one, dict) else one for one in batch["batch"]]
     return [batch]
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Nothing that a batch makes refers to itself: looking for cycles among it takes a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _find_terms(workspace: Workspace, source: str, received_at: datetime | None) -> Terms:

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
+from aimwell.core.collecting import without_collector
 from aimwell.core.time import business_day, now
 from aimwell.deployment.content import load_library
 from aimwell.deployment.journeys.enrolments import (
@@ -35,13 +36,14 @@ from aimwell.deployment.journeys.knowledge import (
     NOBODY,
     Answer,
     Decisions,
+    Joined,
     Knowledge,
     Need,
     Question,
     Reservations,
     find_need,
 )
-from aimwell.deployment.journeys.merging import follow_joined, is_current
+from aimwell.deployment.journeys.merging import JOINED, follow_joined, is_current
 from aimwell.deployment.journeys.occasions import (
     Join,
     Register,
@@ -50,11 +52,13 @@ from aimwell.deployment.journeys.occasions import (
     follow_segments,
     has_changes,
 )
+from aimwell.deployment.journeys.readdressing import follow_messages, is_behind
 from aimwell.deployment.journeys.stream import follow_events, has_news
 from aimwell.deployment.journeys.versions import Catalogue, Running, list_running
 from aimwell.deployment.journeys.walk import Describe, Walk, Walked
 from aimwell.deployment.ledger_rows import enqueue_in
 from aimwell.engine.journey_tables import JOURNEY_ENROLMENTS, JOURNEY_VISITS
+from aimwell.engine.manifest import read_version
 from aimwell.engine.permissions import remember_consents, take_turn
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
@@ -96,8 +100,8 @@ class Advancer:
 
     def follow(self, now_ms: int) -> int:
         """What came in: events, changes of segments, slots and dates."""
-        store, catalogue, joined = self._store, self.catalogue, self._join()
-        done = follow_joined(store, catalogue, joined, now_ms)
+        store, catalogue = self._store, self.catalogue
+        done, joined = self.follow_records(now_ms)
         while found := follow_events(store, catalogue, now_ms=now_ms, joined=joined, folder=self._folder):
             done += found
         while found := follow_segments(store, catalogue, now_ms=now_ms, joined=joined):
@@ -105,6 +109,12 @@ class Advancer:
         return done + follow_calendar(
             store, catalogue, self._facts, now_ms=now_ms, zone=self._zone, join=self._join
         )
+
+    def follow_records(self, now_ms: int) -> tuple[int, Joined]:
+        """Joined records are one customer, in journeys and in what is queued; how many changed, and as of when."""
+        joined = self._join()
+        done = follow_joined(self._store, self.catalogue, joined, now_ms)
+        return done + follow_messages(self._store, self._facts, joined, now_ms), joined
 
     def move(self, now_ms: int) -> int:
         """Move everybody who is due, in batches; how many moves that were."""
@@ -117,7 +127,8 @@ class Advancer:
             with self._store.snapshot() as connection:
                 numbers = iter(list_due(connection, one.name, now_ms))
             while some := list(islice(numbers, self.batch)):
-                moved += self._move_batch(one, some, now_ms)
+                with without_collector():
+                    moved += self._move_batch(one, some, now_ms)
         return moved
 
     def find_due(self) -> datetime | None:
@@ -126,7 +137,9 @@ class Advancer:
             known = list_running(connection)
             active = [one for one in known if one.state == "running"]
             if any(one.state != "stopped" for one in known) and (
-                has_news(connection) or has_changes(connection)
+                has_news(connection)
+                or has_changes(connection)
+                or is_behind(connection, read_version(connection, JOINED))
             ):
                 return datetime.fromtimestamp(0, UTC)
             looks = [

@@ -27,6 +27,7 @@ class Person:
 
     __slots__ = (
         "arm",
+        "brought",
         "context",
         "customer_id",
         "due_ms",
@@ -63,6 +64,18 @@ class Person:
         ) = row
         self.outcome: str | None = None
         self.ended_ms: int | None = None
+        self.brought = False
+        """Whether ``context`` is another than in the row."""
+
+    @property
+    def packed(self) -> str:
+        """``context`` as it stands in the row."""
+        return json.dumps(self.context)
+
+    def bring(self, properties: dict[str, Any]) -> None:
+        """Remember what an event brought."""
+        if properties:
+            self.context, self.brought = {**(self.context or {}), **properties}, True
 
     def end(self, outcome: str, now_ms: int) -> None:
         """Leave the journey."""
@@ -97,8 +110,9 @@ _READ = (
     _C.probability, _C.due_ms, _C.step, _C.entered_ms, _C.context,
 )  # fmt: skip
 _MOVED = ("node", "state", "edge", "probability", "due_ms", "step")
+_BROUGHT = (*_MOVED, "context")
 _LEFT = (*_MOVED, "ended_ms", "outcome")
-"""What changes of whoever goes on, and of whoever leaves."""
+"""What changes of whoever goes on, of whoever an event brought something, and of whoever leaves."""
 _POSTGRES_TYPES = {
     "node": "text",
     "state": "text",
@@ -106,6 +120,7 @@ _POSTGRES_TYPES = {
     "probability": "double precision",
     "due_ms": "bigint",
     "step": "integer",
+    "context": "json",
     "ended_ms": "bigint",
     "outcome": "text",
     "enrolment_id": "bigint",
@@ -164,44 +179,41 @@ def among(
     """``column`` is one of ``values``, however many: one parameter carries them all."""
     listed = list(values)
     if connection.dialect.name == "postgresql":
-        # Without a type of its own, it is an array for the planner: one that is made of a text is made for each row.
+        # Made once, in a query of its own: of an array whose length the planner sees it holds reading the whole table
+        # for cheaper than looking up a hundredth of it, which is more work the more people wait.
         packed = sa.bindparam("listed", _pack_array(listed), type_=sa.types.NullType(), unique=True)
-        return column == sa.any_(sa.cast(packed, postgresql.ARRAY(column.type)))
+        array = postgresql.ARRAY(column.type)
+        return column == sa.any_(sa.cast(sa.select(sa.cast(packed, array)).scalar_subquery(), array))
     return column.in_(sa.text("SELECT value FROM json_each(:listed)").bindparams(listed=json.dumps(listed)))
 
 
 def write_moves(connection: sa.Connection, people: Sequence[Person]) -> None:
     """Put everybody where they are now."""
-    _write(connection, _MOVED, [one for one in people if one.outcome is None])
-    _write(connection, _LEFT, [one for one in people if one.outcome is not None])
+    going: list[Person] = []
+    brought: list[Person] = []
+    left: list[Person] = []
+    for one in people:
+        (left if one.outcome is not None else brought if one.brought else going).append(one)
+    _write(connection, _MOVED, going)
+    _write(connection, _BROUGHT, brought)
+    _write(connection, _LEFT, left)
 
 
 def _write(connection: sa.Connection, names: Sequence[str], people: Sequence[Person]) -> None:
     if not people:
         return
-    read = attrgetter(*names, "enrolment_id")
+    read = attrgetter(*("packed" if name == "context" else name for name in names), "enrolment_id")
     rows = [read(one) for one in people]
     if connection.dialect.name == "postgresql":
-        changes = ", ".join(f"{name} = moved.{name}" for name in names)
+        shown, moved, parameters = _send((*names, "enrolment_id"), rows)
+        changes = ", ".join(f"{name} = {shown[name]}" for name in names)
         connection.exec_driver_sql(
-            f"UPDATE journey_enrolments AS e SET {changes} FROM {_unnest((*names, 'enrolment_id'))} "
-            "WHERE e.enrolment_id = moved.enrolment_id",
-            tuple(_pack_array(column) for column in zip(*rows, strict=True)),
+            f"UPDATE journey_enrolments AS e SET {changes} FROM {moved} WHERE e.enrolment_id = moved.enrolment_id",
+            parameters,
         )
         return
     changes = ", ".join(f"{name} = ?" for name in names)
     connection.exec_driver_sql(f"UPDATE journey_enrolments SET {changes} WHERE enrolment_id = ?", rows)
-
-
-def write_contexts(connection: sa.Connection, people: Sequence[Person]) -> None:
-    """Keep what events brought to people on their way."""
-    if people:
-        statement = (
-            sa.update(JOURNEY_ENROLMENTS)
-            .where(_C.enrolment_id == sa.bindparam("which"))
-            .values(context=sa.bindparam("known"))
-        )
-        connection.execute(statement, [{"which": p.enrolment_id, "known": p.context} for p in people])
 
 
 def add_visits(connection: sa.Connection, visits: Sequence[Visit]) -> None:
@@ -210,9 +222,10 @@ def add_visits(connection: sa.Connection, visits: Sequence[Visit]) -> None:
         return
     names = Visit._fields
     if connection.dialect.name == "postgresql":
+        shown, moved, parameters = _send(names, visits)
         connection.exec_driver_sql(
-            f"INSERT INTO journey_visits ({', '.join(names)}) SELECT {', '.join(names)} FROM {_unnest(names)}",
-            tuple(_pack_array(column) for column in zip(*visits, strict=True)),
+            f"INSERT INTO journey_visits ({', '.join(names)}) SELECT {', '.join(shown.values())} FROM {moved}",
+            parameters,
         )
         return
     marks = ", ".join("?" for _ in names)
@@ -265,9 +278,16 @@ def write_position(connection: sa.Connection, source: str, position: int) -> Non
         connection.execute(sa.insert(JOURNEY_POSITIONS).values(source=source, position=position))
 
 
-def _unnest(names: Sequence[str]) -> str:
-    arrays = ", ".join(f"%s::{_POSTGRES_TYPES[name]}[]" for name in names)
-    return f"unnest({arrays}) AS moved ({', '.join(names)})"
+def _send(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[dict[str, str], str, tuple[Any, ...]]:
+    """Rows for PostgreSQL: how each column is called, where from, the parameters. What is alike in all is sent once."""
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    varied = [name for name in names if name == "enrolment_id" or len(set(columns[name])) > 1]
+    alike = [name for name in names if name not in varied]
+    shown = {name: f"moved.{name}" if name in varied else f"%s::{_POSTGRES_TYPES[name]}" for name in names}
+    # As in ``among``: the planner does not see how many there are.
+    arrays = ", ".join(f"(SELECT %s::{_POSTGRES_TYPES[name]}[])" for name in varied)
+    values = (*(columns[name][0] for name in alike), *(_pack_array(columns[name]) for name in varied))
+    return shown, f"unnest({arrays}) AS moved ({', '.join(varied)})", values
 
 
 def _pack_array(column: Sequence[Any]) -> str:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
+from aimwell.core.collecting import without_collector
 from aimwell.core.time import now
 from aimwell.deployment.journeys.enrolments import (
     READY,
@@ -30,7 +31,6 @@ from aimwell.deployment.journeys.enrolments import (
     Person,
     read_active,
     read_position,
-    write_contexts,
     write_moves,
     write_position,
 )
@@ -136,17 +136,18 @@ def follow_events(
 
     ``joined`` tells which records are one customer; ``folder`` is the warehouse's, whose loaded files count, too.
     """
-    with store.snapshot() as connection:
-        news, listening = _read_news(connection, catalogue, folder, most_rows)
-    if news is None:
-        return 0
-    events = _find_customers(news.events, joined)
-    with store.begin() as connection:
-        if not is_current(connection, joined.version) or not _take_position(connection, news):
+    with without_collector():
+        with store.snapshot() as connection:
+            news, listening = _read_news(connection, catalogue, folder, most_rows)
+        if news is None:
             return 0
-        for some in _split_rounds(events):
-            _match(connection, listening, some, now_ms)
-    return max(len(events), 1)
+        events = _find_customers(news.events, joined)
+        with store.begin() as connection:
+            if not is_current(connection, joined.version) or not _take_position(connection, news):
+                return 0
+            for some in _split_rounds(events):
+                _match(connection, listening, some, now_ms)
+        return max(len(events), 1)
 
 
 def apply_events(store: Store, catalogue: Catalogue, events: Sequence[Event], *, now_ms: int) -> None:
@@ -328,7 +329,7 @@ def _match(connection: sa.Connection, listening: _Listening, events: Sequence[Ev
     """One event of each customer: first what it means to those who are in, then whom it lets in."""
     names = [one.name for one in listening.running]
     by_customer = {one.customer_id: one for one in events}
-    moved, brought = [], []
+    moved = []
     for person in read_active(connection, names, sorted(by_customer)):
         event = by_customer[person.customer_id]
         version = listening.find(person)
@@ -336,10 +337,7 @@ def _match(connection: sa.Connection, listening: _Listening, events: Sequence[Ev
             continue
         if _meet(person, version, event, now_ms):
             moved.append(person)
-            if person.outcome is None and event.properties:
-                brought.append(person)
     write_moves(connection, moved)
-    write_contexts(connection, brought)
     for running in listening.running:
         if running.state == "running":
             version = listening.versions[running.name, running.version]
@@ -359,7 +357,7 @@ def _meet(person: Person, version: _Version, event: Event, now_ms: int) -> bool:
     node = version.nodes.get(person.node)
     if person.state != WAITING or not isinstance(node, WaitEvent) or not _is(event, node.event):
         return False
-    person.context = {**(person.context or {}), **version.choose(event.properties)} or None
+    person.bring(version.choose(event.properties))
     if node.then is None:
         person.end("end", now_ms)
     else:
