@@ -181,7 +181,7 @@ class Campaigns:
     def find_next_start(self) -> int | None:
         """When the next ordered start is due (ms)."""
         query = sa.select(sa.func.min(CAMPAIGNS.c.start_at_ms)).where(_STARTABLE)
-        with self._store.begin() as connection:
+        with self._store.snapshot() as connection:
             found: int | None = connection.execute(query).scalar()
         return found
 

@@ -96,7 +96,7 @@ def compact(place: Place, *, most_rows: int = MOST_ROWS, window: int = WINDOW) -
     files: list[DataFile] = []
     with _running(place, "move", {"position": chosen[-1][0]}) as run_id:
         written = {name: _write_rows(place, TABLES[name], blobs, run_id) for name, blobs in parts.items()}
-        with place.store.begin() as connection:
+        with place.store.begin(gated=True) as connection:
             _take_out(connection, chosen)
             if read_version(connection, "erasures") != erasures:
                 # An erasure changes hot rows where they stand: what was written may hold the person.
@@ -163,6 +163,15 @@ def _read_batches(connection: sa.Connection, chosen: Sequence[tuple[int, str]]) 
 
 
 def _take_out(connection: sa.Connection, chosen: Sequence[tuple[int, str]]) -> None:
+    """Delete the batches, unless another worker did.
+
+    The oldest one is the gate: all who move rows want it first, and whoever waited for it finds it gone. Those who
+    bring events wait for none of this.
+    """
+    position, name = chosen[0]
+    oldest = (HOT_BATCHES.c.position == position, HOT_BATCHES.c.table_name == name)
+    if connection.execute(sa.select(HOT_BATCHES.c.rows).where(*oldest).with_for_update()).first() is None:
+        raise changed_meanwhile("hot_batches")
     taken = 0
     for name in sorted({name for _, name in chosen}):
         positions = [position for position, one in chosen if one == name]
@@ -185,7 +194,7 @@ def _running(place: Place, kind: str, parameters: dict[str, int]) -> Iterator[st
     Ends quietly after a Conflict. Whatever goes wrong leaves neither files nor the record.
     """
     run_id = new_id(kind)
-    with place.store.begin() as connection:
+    with place.store.begin(gated=True) as connection:
         start_run(connection, run_id, STEP, as_of=now().date(), parameters=parameters)
     try:
         with room_explained():

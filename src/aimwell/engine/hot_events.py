@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from aimwell.core.time import now
 from aimwell.engine.hot_tables import HOT_BATCHES, HOT_DIGESTS, HOT_GATE, LIVE_FOLLOWERS, LIVE_STATES
-from aimwell.engine.manifest import changed_meanwhile, encode_batch, read_version
+from aimwell.engine.manifest import changed_meanwhile, encode_batch
 from aimwell.engine.seen_ids import SeenIds, digest_ids, find_repeats, pack_digests, unpack_digests
 from aimwell.engine.store import Store
+from aimwell.engine.store_tables import TABLE_VERSIONS
 
 WINDOW = 7
 """Days for which message ids are remembered when nothing else is said."""
@@ -76,8 +77,8 @@ class HotRows:
             expected = ~(repeated | self._seen.find(digests))
             rows = _encode(batch, expected)
             with self._store.begin(gated=True) as connection:
-                position = take_turn(connection)
-                if batch.erasures is not None and read_version(connection, "erasures") != batch.erasures:
+                position, erasures = take_turn(connection)
+                if batch.erasures is not None and erasures != batch.erasures:
                     raise changed_meanwhile("erasures")
                 fresh = expected
                 if self._catch_up(connection, position):
@@ -143,10 +144,14 @@ def _write(
     )
 
 
-def take_turn(connection: sa.Connection) -> int:
-    """The next position. The row's lock is held until the end, so that batches commit in the order of positions."""
-    taken = sa.update(HOT_GATE).values(turn=HOT_GATE.c.turn + 1).returning(HOT_GATE.c.turn)
-    return int(connection.execute(taken).scalar_one())
+def take_turn(connection: sa.Connection) -> tuple[int, int]:
+    """The next position, and the newest version of ``erasures``: one question, for each is a way to the server.
+
+    The row's lock is held until the end, so that batches commit in the order of positions. Nobody is erased meanwhile:
+    an erasure takes the store's lock for itself, and this transaction shares it already.
+    """
+    row = connection.execute(_TAKEN).one()
+    return int(row[0]), int(row[1] or 0)
 
 
 def merge_digests(store: Store, *, window: int = WINDOW) -> None:
@@ -198,3 +203,7 @@ def forget_states(connection: sa.Connection) -> None:
 _SMALL = 1 << 17
 _MANY = 64
 """Rows of under 128 KB are put together when there are so many: a transaction of a few megabytes."""
+_NEWEST = sa.select(sa.func.max(TABLE_VERSIONS.c.version)).where(TABLE_VERSIONS.c.table_name == "erasures")
+_TAKEN = (
+    sa.update(HOT_GATE).values(turn=HOT_GATE.c.turn + 1).returning(HOT_GATE.c.turn, _NEWEST.scalar_subquery())
+)

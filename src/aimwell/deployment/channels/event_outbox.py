@@ -30,6 +30,10 @@ class TransactionSource(Protocol):
         """A transaction: committed at the end, rolled back on an exception."""
         ...
 
+    def snapshot(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that only reads, and waits for no writer."""
+        ...
+
 
 def make_event(
     name: str, customer_id: str, at_ms: int, properties: Mapping[str, Any], *, key: Sequence[object]
@@ -67,7 +71,7 @@ def forward_events(store: TransactionSource, take: Callable[[list[Event]], objec
     """
     handed = 0
     while True:
-        with store.begin() as connection:
+        with store.snapshot() as connection:
             query = sa.select(CHANNEL_EVENTS).order_by(CHANNEL_EVENTS.c.at_ms, CHANNEL_EVENTS.c.event_id)
             rows = connection.execute(query.limit(_CHUNK)).all()
         if not rows:
