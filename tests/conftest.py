@@ -38,6 +38,9 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
+# A mail server of a test may take longer than five seconds to come up where much else runs.
+os.environ.setdefault("AIOSMTPD_CONTROLLER_TIMEOUT", "120")
+
 # Where nothing compiled is kept, every command that a test starts would compile the product, and the libraries, again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import find_port
 
 PASSWORD = "not-for-logs-8f3a"
 
@@ -104,9 +105,7 @@ def serve_durably(*settings: str) -> Iterator[Server]:
 
 
 def _serve(programs: Path, folder: Path, user: str | None, *settings: str) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = find_port()
     secret = folder / "secret"
     secret.write_text(PASSWORD, encoding="utf-8")
     secret.chmod(0o600)
@@ -122,7 +121,7 @@ def _serve(programs: Path, folder: Path, user: str | None, *settings: str) -> It
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
 
@@ -143,7 +142,7 @@ def _serve(programs: Path, folder: Path, user: str | None, *settings: str) -> It
         if what == "crash":
             call("pg_ctl", "-m", "immediate", "-w", "stop")
         else:
-            call("pg_ctl", "-w", "-t", "60", "-l", str(folder / "log"), "-o", options, "start")
+            call("pg_ctl", "-w", "-t", "240", "-l", str(folder / "log"), "-o", options, "start")
 
     place = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}")
     options = " ".join((f"-p {port}", *(f"-c {setting}" for setting in (*place, *settings))))

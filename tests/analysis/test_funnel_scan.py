@@ -64,7 +64,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("coarse")
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(histories(), funnels())
 def test_levels_stay_right_when_instants_are_cut(rows: list[Happening], funnel: Funnel) -> None:
     reader: Reader = open_reader(rows)

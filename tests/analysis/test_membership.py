@@ -89,7 +89,7 @@ def test_a_run_that_is_repeated_or_corrected_replaces_itself(reader: Reader) -> 
 MEMBERS = st.sets(st.sampled_from(["a", "b", "c"]))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.integers(0, 9), MEMBERS, min_size=1, max_size=4), st.integers(0, 9), MEMBERS)
 def test_a_run_for_an_earlier_day_forgets_what_came_after(
     reader: Reader, runs: dict[int, set[str]], number: int, members: set[str]

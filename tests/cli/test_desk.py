@@ -130,10 +130,18 @@ def test_visits_go_out_and_come_back(folder: Path, run: Run, tmp_path: Path) -> 
     assert "row 4, column 'outcome'" in refused and "nothing was taken in" in refused
     rows[2][place] = "有意向"
     _write(file, [header, *rows])
-    assert json.loads(run("--json", "desk", "import", str(file))) == {"entered": 3, "unchanged": 2}
+    assert json.loads(run("--json", "desk", "import", str(file))) == {
+        "entered": 3,
+        "unchanged": 2,
+        "aside": [],
+    }
     assert count_events(folder, "Visit Completed") == 3
     assert "新登记 0 行" in run("--language", "zh", "desk", "import", str(file))
     _write(file, [["reference", "reason"], ["0123-4567-89AB-F", "moved"]])
+    aside = tmp_path / "aside.csv"
+    told = run("--language", "en", "desk", "import", str(file), "--as", "returns", "--rejects", str(aside))
+    assert "put aside (rows 2)" in told and "0123-4567-89AB-F" in aside.read_text("utf-8-sig")
+    _write(file, [["reference", "reason"], ["0123-4567-89AB-X", "moved"]])
     assert "row 2" in run("--language", "en", "desk", "import", str(file), "--as", "returns", code=2)
 
 

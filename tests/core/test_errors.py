@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 from aimwell.core.errors import AimwellError, BadInput, Conflict, ContractBroken, NotAllowed, NotReady
 from aimwell.core.steps import STEPS, StepResult
 from aimwell.core.text import say
@@ -30,6 +32,13 @@ def test_an_error_is_json_too() -> None:
         "remedy": "Use a name such as Asia/Shanghai or Europe/Berlin.",
         "where": {"value": "X"},
     }
+
+
+def test_an_error_of_another_process_is_the_same_here() -> None:
+    again = pickle.loads(pickle.dumps(make_error()))
+    assert type(again) is BadInput
+    assert again.to_dict("en") == make_error().to_dict("en")
+    assert again.render("zh") == make_error().render("zh") and str(again) == str(make_error())
 
 
 def test_a_remedy_is_not_invented() -> None:

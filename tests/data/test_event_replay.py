@@ -61,7 +61,7 @@ def count_events(workspace: Workspace, prefix: str) -> Counter[str]:
     return Counter(name.removeprefix(prefix) for name in found["event_id"].to_pylist())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(happenings=HAPPENINGS)
 def test_an_event_counts_once_however_it_comes(
     folder: Path, happenings: list[tuple[str, int, list[str]]]

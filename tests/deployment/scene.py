@@ -110,7 +110,7 @@ def serve(handler: Moody) -> Iterator[Server]:
     controller: Controller = _Controller(handler, _bind("127.0.0.1", 0))
     controller.start()
     try:
-        yield Server("127.0.0.1", controller.port, SENDER, timeout=5)
+        yield Server("127.0.0.1", controller.port, SENDER, timeout=30)
     finally:
         controller.stop()
 

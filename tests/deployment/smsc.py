@@ -49,6 +49,8 @@ class Mood:
     receipts: bool = False
     answers_enquire: bool = True
     deliver_statuses: list[int] = field(default_factory=list)
+    answers_late: threading.Event = field(default_factory=threading.Event)
+    """What is answered late is answered once this is set."""
 
 
 class Smsc:
@@ -153,7 +155,7 @@ class Smsc:
             self._held.append((connection, message.sequence, message.message_id))
         elif action == "late":
             answer = (connection, message.sequence, message.message_id)
-            threading.Timer(0.4, lambda: _answer(*answer)).start()
+            threading.Thread(target=self._answer_late, args=answer, daemon=True).start()
         elif action == "receipt_first":
             self._report(message, "DELIVRD")
             time.sleep(0.05)
@@ -166,6 +168,10 @@ class Smsc:
             self._held.clear()
             if self.mood.receipts:
                 self._report(message, "DELIVRD")
+
+    def _answer_late(self, connection: socket.socket, sequence: int, message_id: str) -> None:
+        self.mood.answers_late.wait()
+        _answer(connection, sequence, message_id)
 
     def _report(self, message: Submitted, state: str) -> None:
         dates = "submit date:1701010101 done date:1701010102"

@@ -193,7 +193,7 @@ def test_no_code_is_given_twice_by_several_processes_that_are_killed(address: st
             killed.kill()
             killed.communicate()
     for worker in running:
-        worker.communicate(timeout=120)
+        worker.communicate(timeout=300)
     endings = {worker.returncode for worker in running}
     assert endings == {0}
     with store.snapshot() as connection:

@@ -156,7 +156,7 @@ STATES = st.sampled_from(["queued", "sent", "failed", "skipped", "in_doubt"])
 CHANGES = st.lists(st.tuples(st.integers(0, 11), STATES, st.integers(0, 3), st.booleans()), max_size=12)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(CHANGES, min_size=1, max_size=4))
 def test_rows_in_are_rows_out_whatever_happens_between(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[list[tuple[int, str, int, bool]]]

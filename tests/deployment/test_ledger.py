@@ -177,7 +177,7 @@ def test_two_workers_never_hold_the_same_row(tmp_path: Path) -> None:
     assert len(held) == len(set(held)) == 300
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
 def test_the_audience_is_always_the_sum_of_states(
     tmp_path_factory: pytest.TempPathFactory, seed: int

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,14 +18,18 @@ from aimwell.deployment.channels.letters import (
     import_returns,
     make_reference,
     read_reference,
+    write_aside,
 )
 from aimwell.deployment.channels.outbox import MAIL, OutboxChannel
 from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.policy import Candidate
 from aimwell.deployment.sending import work
+from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.permissions import list_suppressions
 from aimwell.engine.store import Store
 from tests.deployment.scene import count, fill, open_ledger, open_store
+from tests.deployment.stores import BOTH, find_address
+from tests.postgres import postgres  # noqa: F401 (a fixture)
 
 ADDRESS = "上海市浦东新区世纪大道100号环球金融中心3101室 200120"
 
@@ -35,8 +40,10 @@ def compose(candidate: Candidate) -> Message:
     )
 
 
-def send(folder: Path, customers: str = "abcdef") -> tuple[Store, Ledger, list[dict[str, str]]]:
-    store = open_store(folder)
+def send(
+    folder: Path, customers: str = "abcdef", *, store: Store | None = None
+) -> tuple[Store, Ledger, list[dict[str, str]]]:
+    store = store or open_store(folder)
     ledger = open_ledger(store)
     fill(ledger, list(customers), channel="mail")
     channel = OutboxChannel(folder / "outbox", MAIL)
@@ -141,6 +148,32 @@ def test_errors_name_row_and_column_and_nothing_is_entered(tmp_path: Path) -> No
     ]  # fmt: skip
     assert "row 3" in done.problems[0].render("en") and "第 3 行" in done.problems[0].render("zh")
     assert count(ledger) == {"sent": 6} and done.returned == 0
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_only_the_row_of_an_unknown_letter_is_put_aside(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store = Store(find_address(kind, tmp_path, request))
+    _, ledger, rows = send(tmp_path, store=store)
+    names = [row["reference"] for row in rows[:3]]
+    # The second customer was erased since: the ledger keeps the amount under another number.
+    with store.begin() as connection:
+        gone = DELIVERIES.c.delivery_id == rows[1]["delivery_id"]
+        connection.execute(
+            sa.update(DELIVERIES).where(gone).values(delivery_id="0" * 64, customer_id="erased")
+        )
+    text = "name,reference,reason\n" + "".join(f"王小明,{name},moved\n" for name in names)
+    done = bring_back(store, tmp_path / "returns.csv", text)
+    assert (done.returned, done.problems, [row.number for row in done.aside]) == (2, (), [3])
+    assert count(ledger) == {"sent": 4, "failed": 2}
+    # It can be had as a file without the name, and comes in again once its letter is known.
+    aside = tmp_path / "aside.csv"
+    write_aside(aside, done.aside)
+    written = aside.read_text("utf-8-sig")
+    assert names[1] in written and names[0] not in written and "王小明" not in written
+    assert bring_back(store, aside, written.replace(names[1], names[0])).known == 1
+    store.close()
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "reference,grund\nx,y\n"])

@@ -117,7 +117,7 @@ def test_two_plans_together_never_pass_the_cap(tmp_path: Path) -> None:
     assert sum(row["reason"] == "contact_cap" for row in rows) == 2 * len(names)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     days=st.lists(st.integers(0, 40), min_size=1, max_size=10), cap=st.integers(1, 3), span=st.integers(1, 14)
 )

@@ -103,7 +103,7 @@ def test_whatever_is_encrypted_is_read_by_the_browser_alone(plain: bytes) -> Non
 
 
 def deliver(endpoint: str, message: Message = MESSAGE, *, recipient: str | None = None) -> Receipt:
-    channel = PushChannel(KEY, TERMS, Poster(LOCAL, timeout=2))
+    channel = PushChannel(KEY, TERMS, Poster(LOCAL, timeout=30))
     return channel.deliver(replace(message, recipient=recipient or subscribe(endpoint)))
 
 

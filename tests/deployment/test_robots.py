@@ -73,7 +73,7 @@ SERVERS: dict[Vendor, tuple[Callable[[Asked], Reply], str]] = {
 
 
 def deliver(robot: Robot, text: Any = TEXT) -> Receipt:
-    return RobotChannel(robot, Poster(LOCAL, timeout=2)).deliver(text)
+    return RobotChannel(robot, Poster(LOCAL, timeout=30)).deliver(text)
 
 
 @pytest.mark.parametrize("vendor", ["dingtalk", "feishu", "wecom"])
@@ -162,7 +162,7 @@ def test_what_comes_too_fast_waits_without_having_been_tried() -> None:
     now = [1000.0]
     with serve_web(lambda _: say_code(0, "ok")) as web:
         robot = Robot("wecom", web.url, per_minute=3)
-        channel = RobotChannel(robot, Poster(LOCAL, timeout=2), clock=lambda: now[0])
+        channel = RobotChannel(robot, Poster(LOCAL, timeout=30), clock=lambda: now[0])
         receipts = channel.deliver_batch([TEXT] * 5)
         assert [receipt.outcome for receipt in receipts[:3]] == [Outcome.SENT] * 3
         assert receipts[3:] == [Receipt(Outcome.TEMPORARY, "rate_limited", retry_after=60.0)] * 2

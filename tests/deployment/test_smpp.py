@@ -40,11 +40,11 @@ def write(text: str, delivery: str = "d" * 64, customer: str = "c1", recipient: 
     return Message(delivery, "p1", customer, recipient, text, language="zh")
 
 
-def reach(smsc: Smsc, *, timeout: float = 5.0, idle: float = 30.0, password: str = PASSWORD) -> Centre:
+def reach(smsc: Smsc, *, timeout: float = 30.0, idle: float = 30.0, password: str = PASSWORD) -> Centre:
     return Centre("127.0.0.1", smsc.port, "aimwell", password, timeout=timeout, idle=idle)
 
 
-def open_channel(smsc: Smsc, *, book: Any = None, timeout: float = 5.0, **manner: Any) -> SmppChannel:
+def open_channel(smsc: Smsc, *, book: Any = None, timeout: float = 30.0, **manner: Any) -> SmppChannel:
     values = {"pause": 0.01, "source": "10690000", **manner}
     return SmppChannel(reach(smsc, timeout=timeout), Manner(**values), book=book)
 
@@ -53,7 +53,7 @@ def send_all(ledger: Ledger, channel: SmppChannel) -> None:
     work(ledger, plan_id="p1", channel_name="sms", channel=channel, compose=compose)
 
 
-def wait_until(true: Any, seconds: float = 5.0) -> None:
+def wait_until(true: Any, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
         time.sleep(0.01)
@@ -187,9 +187,11 @@ def test_answers_out_of_order_go_to_their_own_messages() -> None:
 
 
 def test_nobody_there_and_nobody_let_in() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    receipt = SmppChannel(Centre("127.0.0.1", port, "a", "b", timeout=2)).deliver(write("a"))
+    # Held, so that nobody else listens there.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        receipt = SmppChannel(Centre("127.0.0.1", port, "a", "b", timeout=10)).deliver(write("a"))
     assert (receipt.outcome, receipt.code) == (Outcome.TEMPORARY, "connection_failed")
     with run_smsc() as smsc:
         channel = SmppChannel(reach(smsc, password="wrong"))
@@ -212,7 +214,7 @@ def test_what_is_no_number_never_reaches_the_wire(recipient: str) -> None:
 
 def test_an_idle_connection_is_kept_and_a_dead_one_noticed() -> None:
     with run_smsc() as smsc:
-        session = Session(reach(smsc, idle=0.05), lambda message: None)
+        session = Session(reach(smsc, idle=0.5), lambda message: None)
         wait_until(lambda: smsc.enquired >= 3)
         assert session.alive
         smsc.mood.answers_enquire = False
@@ -287,8 +289,9 @@ def test_a_late_answer_settles_the_doubt(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     ledger = open_ledger(store, terms=Terms())
     fill(ledger, ["a"], channel="sms")
-    with run_smsc(Mood(lambda number, _: "late")) as smsc:
-        channel = open_channel(smsc, book=ReportBook(store, "smsc"), timeout=0.1)
+    mood = Mood(lambda number, _: "late")
+    with run_smsc(mood) as smsc:
+        channel = open_channel(smsc, book=ReportBook(store, "smsc"), timeout=1.0)
         stop = threading.Event()
         listener = threading.Thread(target=channel.listen, args=(stop,), kwargs={"pause": 0.05})
         listener.start()
@@ -296,6 +299,7 @@ def test_a_late_answer_settles_the_doubt(tmp_path: Path) -> None:
         assert count(ledger) == {"in_doubt": 1}
         with store.begin() as connection:
             assert settle_doubts(connection, 1) == 0
+        mood.answers_late.set()
         wait_until(lambda: _count_known(store) == 1)
         stop.set()
         listener.join()

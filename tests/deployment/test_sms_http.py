@@ -42,7 +42,7 @@ def open_channel(provider: Provider, promise: Promise = Promise.BLIND, *, secret
                  dialect: str = "plain", **values: Any) -> HttpSmsChannel:  # fmt: skip
     url = f"http://127.0.0.1:{provider.port}/send"
     account = Account(url, Key("id", secret), query_url=f"http://127.0.0.1:{provider.port}/query", **values)
-    poster = Poster(read_exemptions(["127.0.0.1"]), timeout=5, reuse=promise is Promise.REJECTS_REPEATS)
+    poster = Poster(read_exemptions(["127.0.0.1"]), timeout=30, reuse=promise is Promise.REJECTS_REPEATS)
     return HttpSmsChannel(
         account, signature="好邻居", templates=[TEMPLATE], dialect=dialect, promise=promise, poster=poster
     )

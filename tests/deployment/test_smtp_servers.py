@@ -26,6 +26,7 @@ from aimwell.deployment.channels.smtp_lines import Line
 from tests.deployment.mails import SENDER
 from tests.deployment.test_dkim import RSA, verify
 from tests.deployment.tls import make_authority
+from tests.ports import find_port
 
 
 def message(number: int = 1) -> Message:
@@ -55,7 +56,8 @@ class Keeper:
 
 def check_login(server: SMTP, session: Session, envelope: Envelope, kind: str, data: object) -> AuthResult:
     assert isinstance(data, LoginPassword)
-    return AuthResult(success=(data.login, data.password) == (b"shop", b"right"))
+    # Not handled yet: whoever is refused is told so.
+    return AuthResult(success=(data.login, data.password) == (b"shop", b"right"), handled=False)
 
 
 @contextmanager
@@ -67,13 +69,11 @@ def serve(
         options |= {"authenticator": check_login, "auth_required": True}
     if implicit:
         options = {"ssl_context": context}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     controller = Controller(keeper, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:
-        yield Server("127.0.0.1", port, SENDER, timeout=5)
+        yield Server("127.0.0.1", port, SENDER, timeout=30)
     finally:
         controller.stop()
 
@@ -164,7 +164,8 @@ class Scripted:
         self.read_in_data = 0
         self.released = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.server = Server("127.0.0.1", self._listening.getsockname()[1], SENDER, timeout=0.5)
+        patience = 0.5 if stall else 30.0
+        self.server = Server("127.0.0.1", self._listening.getsockname()[1], SENDER, timeout=patience)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def __enter__(self) -> Scripted:
@@ -176,7 +177,7 @@ class Scripted:
         # A thread that waits for the next connection is not woken by closing alone.
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=60)
 
     def _serve(self) -> None:
         while True:
@@ -212,7 +213,7 @@ class Scripted:
             if line == b".\r\n":
                 break
         if self.stall:
-            self.released.wait(timeout=10)
+            self.released.wait(timeout=60)
             return False
         return self._answer(connection, "end", "250 taken")
 
@@ -301,7 +302,7 @@ class Crowd:
         self._greeting = b"250-hi\r\n250 PIPELINING\r\n" if pipelining else b"250 hi\r\n"
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
-        self.server = Server("127.0.0.1", self._listening.getsockname()[1], SENDER, timeout=1.5)
+        self.server = Server("127.0.0.1", self._listening.getsockname()[1], SENDER, timeout=3.0)
 
     def __enter__(self) -> Crowd:
         threading.Thread(target=self._accept, daemon=True).start()

@@ -33,7 +33,7 @@ OLD, NEW, OTHER = (HookSecret(bytes([number]) * 32) for number in range(3))
 
 
 def open_channel(url: str, *keys: HookSecret) -> WebhookChannel:
-    return WebhookChannel(url, keys or (NEW,), Poster(LOCAL, timeout=2, reuse=True))
+    return WebhookChannel(url, keys or (NEW,), Poster(LOCAL, timeout=30, reuse=True))
 
 
 def deliver(url: str, *keys: HookSecret) -> Receipt:

@@ -40,7 +40,7 @@ def interrupt_when(folder: Path, word: str) -> str:
                 running.send_signal(signal.SIGINT)
                 break
         printed.append(running.stdout.read())
-        assert running.wait(timeout=60) == 130
+        assert running.wait(timeout=300) == 130
     return "".join(printed)
 
 

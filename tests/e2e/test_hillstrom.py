@@ -59,7 +59,7 @@ def hillstrom(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerows([f"h{n}", "email", "marketing", "true", "2008-01-01"] for n in range(len(rows)))
     shop = folder / "shop"
     command = [sys.executable, "-m", "aimwell", "init", str(shop), "--zone", "UTC", "--currency", "USD"]
-    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
     for table in ("customers", "consents"):
         read(shop, "data", "add", str(folder / f"{table}.csv"), "--as", table, "--yes")
     return shop

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +27,10 @@ from typer.testing import CliRunner
 from aimwell.cli.app import app
 from aimwell.deployment.sink import Sink
 from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.permissions import go_on, halt
 from aimwell.engine.workspace import Workspace
-from tests.service.scene import Answer, Service, make_key, running, wait_until
+from tests.ports import find_port
+from tests.service.scene import PATIENCE, Answer, Service, make_key, running, wait_until
 from tests.service.test_loop import list_children, show_customer
 
 JOURNEY = {
@@ -42,7 +43,6 @@ JOURNEY = {
         "more": {"kind": "action", "channel": "email"},
     },
 }
-VISIBLE_SECONDS = 2.0
 
 
 def call(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -50,12 +50,6 @@ def call(folder: Path, *arguments: str) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def find_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture
@@ -92,7 +86,7 @@ def send(service: Service, key: str, name: str, customer: str, message_id: str) 
     """The published client, which tries again when a process was killed under it."""
 
     def is_sent() -> bool:
-        client = Client(key, host=service.url, sync_mode=True, timeout=30)
+        client = Client(key, host=service.url, sync_mode=True, timeout=PATIENCE)
         try:
             client.track(customer, name, {"product_id": "p1"}, message_id=message_id)
         except RequestException:
@@ -112,9 +106,7 @@ def kill_all(service: Service) -> None:
 
 
 def read_mails(folder: Path, address: str) -> list[Message]:
-    mails = [
-        email.message_from_bytes(path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()
-    ]
+    mails = [email.message_from_bytes(path.read_bytes()) for path in sorted(folder.glob("*.eml"))]
     return [mail for mail in mails if address in str(mail["To"])]
 
 
@@ -161,18 +153,20 @@ def test_an_event_becomes_a_mail_and_one_click_stops_the_next(
             if killed:
                 kill_all(service)
 
+        # A mail that is on its way when its worker is killed is in doubt, and rightly so: none is, at these kills.
+        with shop.store.begin() as connection:
+            assert halt(connection, "the test")
         send(service, key, "Signed Up", "ann", "a-1")
         send(service, key, "Signed Up", "bob", "b-1")
-        sent_at = time.monotonic()
         perhaps_kill()
         page = wait_until(lambda: show_customer(shop.path, "ann"))
         assert "Signed Up" in json.dumps(page)
-        if not killed:
-            # The command itself starts and reads within these seconds.
-            assert time.monotonic() - sent_at < 10 * VISIBLE_SECONDS
+        with shop.store.begin() as connection:
+            assert go_on(connection)
         first = wait_until(lambda: read_mails(mail, "ann@example.org"))
         wait_until(lambda: read_mails(mail, "bob@example.org"))
         assert len(first) == 1
+        wait_until(lambda: count_states(shop) == {("sent", None): 2})
         perhaps_kill()
         unsubscribe(service, first[0])
         perhaps_kill()

@@ -144,7 +144,7 @@ def merge(joined: dict[str, str], rows: dict[str, dict[str, Any]]) -> dict[str, 
     return customers
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(draw_joins())
 def test_a_customer_knows_what_its_records_know_the_best_first(
     tmp_path: Path, drawn: tuple[dict[str, str], dict[str, dict[str, Any]]]

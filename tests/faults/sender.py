@@ -20,7 +20,7 @@ from aimwell.deployment.sending import work
 from aimwell.engine.store import Store
 from tests.deployment.mails import SENDER, compose
 
-TERMS = Terms(lease=1.0, retry=0.0, attempts=5)
+TERMS = Terms(lease=1.0, retry=0.0, attempts=50)
 
 
 def send(store: str, port: int, kind: str, mails: Path, connections: int = 4) -> None:

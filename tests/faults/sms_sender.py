@@ -17,7 +17,7 @@ from aimwell.deployment.policy import Candidate, ContactRules
 from aimwell.deployment.sending import work
 from aimwell.engine.store import Store
 
-TERMS = Terms(lease=1.0, retry=0.0, attempts=5)
+TERMS = Terms(lease=1.0, retry=0.0, attempts=50)
 WINDOW = 4
 SECRET = b"a-secret-that-nobody-guesses"
 PASSWORD = "secret12"

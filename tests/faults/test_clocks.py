@@ -84,7 +84,7 @@ def send_with(store: Store, provider: Provider, clocks: Sequence[Callable[[], fl
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     assert not any(thread.is_alive() for thread in threads), "somebody waits for ever"
     assert broken == []
     return ledgers[0]

@@ -16,7 +16,7 @@ from aimwell.engine.compaction import compact, merge_files
 from aimwell.engine.vacuum import vacuum
 from aimwell.engine.workspace import Workspace
 from tests.faults.event_process import BATCH, build_message, run
-from tests.faults.victims import count_kills
+from tests.faults.victims import PATIENCE, count_kills
 
 KILLS = count_kills(8)
 # Processes are forked from a clean one that has everything imported: to start one costs no seconds.
@@ -30,7 +30,7 @@ def start(kind: str, folder: Path, seed: str, log: Path) -> Any:
 
 
 def wait_for_lines(path: Path, count: int, process: Any) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not path.exists() or len(path.read_text().splitlines()) < count:
         assert process.is_alive(), "the process ended by itself"
         assert time.monotonic() < deadline, "the process made no progress"

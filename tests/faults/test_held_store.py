@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from aimwell.data.event_intake import take_events
 from aimwell.engine import store_engine
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
 from aimwell.service.app import create_app
 from tests.deployment.tracking.scene import ask, open_tracking, send
 from tests.deployment.tracking.test_endpoints import click
+from tests.faults.event_process import build_message
 from tests.faults.test_store_outage import wait_for_more
 from tests.faults.working import Working
-from tests.service.scene import make_key, read_events, serving
+from tests.service.scene import make_key, read_events, serving, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_worker_tells_it_and_goes_on(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    # Something to move: whoever has nothing to do asks for no lock.
+    take_events(workspace, [build_message("a", 1)])
     worker = Working(workspace, "members", "answers", "move", "journeys")
     with workspace.store.begin():
         worker.start()
@@ -44,7 +48,7 @@ def test_a_service_says_when_to_come_again(tmp_path: Path) -> None:
             refused = service.call("/v1/track", event, key=key)
         assert (refused.status, refused.code) == (503, "engine.store_busy")
         assert int(refused.headers["retry-after"]) >= 1
-        assert service.call("/v1/track", event, key=key).status == 200
+        wait_until(lambda: service.call("/v1/track", event, key=key).status == 200)
     assert [row["event_id"] for row in read_events(workspace)] == ["m1"]
 
 

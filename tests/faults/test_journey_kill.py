@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ from aimwell.engine.store import Store
 from tests.deployment.journeys.test_properties import check_sums
 from tests.deployment.journeys.world import MINUTE, START, World
 from tests.faults.journey_worker import LAST, advance
-from tests.faults.victims import count_kills, kill, sleep_at_random, start
+from tests.faults.victims import count_kills, kill, sleep_at_random, start, wait_until
 from tests.postgres import Server, postgres
 
 __all__ = ["postgres"]
@@ -76,6 +75,10 @@ def count_visits(world: World) -> int:
         return int(connection.execute(sa.select(sa.func.count()).select_from(JOURNEY_VISITS)).scalar_one())
 
 
+def has_more(world: World, before: int) -> Callable[[], bool]:
+    return lambda: count_visits(world) > before
+
+
 def test_killed_workers_lose_and_double_nothing(url: str) -> None:
     world = World(Store(url))
     world.start(LONG)
@@ -87,10 +90,7 @@ def test_killed_workers_lose_and_double_nothing(url: str) -> None:
         world.post(*[(f"c{n}", "Signed Up") for n in some], at_ms=START)
         # Those of the round before wait for it, or not yet, or no longer.
         world.post(*[(f"c{n - PEOPLE}", "Answered") for n in some if n % 3 == 0], at_ms=START + 5 * MINUTE)
-        before, deadline = count_visits(world), time.monotonic() + 60
-        while count_visits(world) == before:
-            assert time.monotonic() < deadline, "no worker made progress"
-            time.sleep(0.002)
+        wait_until(has_more(world, count_visits(world)), "no worker made progress")
         sleep_at_random(chance, 0.15)
         kill(workers[number % 2])
         workers[number % 2] = start(advance, url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import random
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.sink import Sink
 from tests.deployment.scene import SENDER, count, fill, open_ledger, open_store
 from tests.faults.sender import TERMS, send
-from tests.faults.victims import count_kills, kill, sleep_at_random, start
+from tests.faults.victims import PATIENCE, count_kills, kill, sleep_at_random, start, wait_until
 
 KILLS = {kind: count_kills(usual) for kind, usual in {"A": 6, "B": 8, "C": 12}.items()}
 MAILS = 300
@@ -40,16 +39,16 @@ def kill_at_random(folder: Path, port: int, kind: str, ledger: Ledger, chance: r
 
 
 def wait_for_progress(ledger: Ledger, process: Any) -> None:
-    before = sum(row["attempts"] for row in ledger.read_rows())
-    deadline = time.monotonic() + 10
-    while sum(row["attempts"] for row in ledger.read_rows()) == before and process.is_alive():
-        assert time.monotonic() < deadline, "the sender made no progress"
-        time.sleep(0.005)
+    def count_attempts() -> int:
+        return sum(row["attempts"] for row in ledger.read_rows())
+
+    before = count_attempts()
+    wait_until(lambda: count_attempts() != before or not process.is_alive(), "the sender made no progress")
 
 
 def finish(folder: Path, port: int, kind: str) -> None:
     process = begin(folder, port, kind)
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == 0
 
 

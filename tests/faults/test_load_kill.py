@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from aimwell.data.records import CHUNK
 from aimwell.data.staging import Stage
 from aimwell.data.step import add_source
 from aimwell.engine.workspace import Workspace
-from tests.faults.victims import count_kills
+from tests.faults.victims import PATIENCE, count_kills
 
 ROWS = 60_000
 KILLS = count_kills(6)
@@ -89,7 +90,7 @@ def test_killed_loads_lose_and_double_nothing(tmp_path: Path) -> None:
         assert read_counts(workspace) in ((0, 0, 0), done)
         workspace.close()
     with start(shop, path) as process:
-        assert process.wait(120) == 0
+        assert process.wait(PATIENCE) == 0
     workspace = Workspace.open(shop)
     assert read_counts(workspace) == done
     assert list_unfinished(shop) == []
@@ -104,7 +105,7 @@ def test_reading_goes_on_from_what_was_staged(tmp_path: Path) -> None:
     write_orders(path)
     assert path.stat().st_size < CHUNK
     process = start(shop, path)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (staged := list((shop / "staging").glob("*/piece-000002.parquet"))):
         assert time.monotonic() < deadline and process.poll() is None, "nothing was staged"
         time.sleep(0.002)
@@ -119,7 +120,7 @@ def test_reading_goes_on_from_what_was_staged(tmp_path: Path) -> None:
             except FileNotFoundError:
                 break
             time.sleep(0.01)
-        assert second.wait(120) == 0
+        assert second.wait(PATIENCE) == 0
     workspace = Workspace.open(shop)
     assert read_counts(workspace) == (ROWS - 1, ROWS - 1, 1)
     workspace.close()
@@ -132,14 +133,17 @@ def test_an_interrupted_command_ends_in_words_and_goes_on_when_repeated(tmp_path
     write_orders(path)
     command = [sys.executable, "-c", COMMAND, str(shop), str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None and not list((shop / "staging").glob("*/piece-000001.parquet")):
         assert time.monotonic() < deadline, "nothing was staged"
         time.sleep(0.002)
     time.sleep(wait)
     process.send_signal(signal.SIGINT)
-    printed = "".join(process.communicate(timeout=60))
-    assert "Traceback" not in printed
+    printed = "".join(process.communicate(timeout=PATIENCE))
+    # An interruption that falls into a finaliser is told by Python itself, and the command goes on to its end.
+    assert "Traceback" not in re.sub(
+        r"Exception ignored in.*?KeyboardInterrupt", "", printed, flags=re.DOTALL
+    )
     workspace = Workspace.open(shop)
     done = (ROWS - 1, ROWS - 1, 1)
     # The signal may come when all is done, even when Python itself is ending.
@@ -147,7 +151,7 @@ def test_an_interrupted_command_ends_in_words_and_goes_on_when_repeated(tmp_path
     assert process.returncode in (130, *ended), printed
     assert read_counts(workspace) in ((0, 0, 0), done)
     workspace.close()
-    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert again.returncode == 0, again.stderr
     workspace = Workspace.open(shop)
     assert read_counts(workspace) == done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.deployment.scene import count, fill, open_ledger, open_store
 from tests.deployment.sms_provider import Provider, run_provider
 from tests.deployment.smsc import Mood, run_smsc
 from tests.faults.sms_sender import TERMS, WINDOW, send
-from tests.faults.victims import count_kills, kill, start
+from tests.faults.victims import PATIENCE, count_kills, kill, start, wait_until
 
 KILLS = count_kills(8)
 MESSAGES = 150
@@ -28,19 +27,20 @@ def begin(folder: Path, port: int, kind: str) -> Any:
     return start(send, str(folder / "store.sqlite"), port, kind)
 
 
+def has_come(seen: Callable[[], int], goal: int, process: Any) -> Callable[[], bool]:
+    return lambda: seen() >= goal or not process.is_alive()
+
+
 def kill_and_finish(folder: Path, port: int, kind: str, seen: Callable[[], int]) -> None:
     """Kill senders somewhere between two messages, again and again; then let one come to its end."""
     chance = random.Random(kind)
     for _ in range(KILLS):
         process = begin(folder, port, kind)
         goal = seen() + chance.randrange(1, 15)
-        deadline = time.monotonic() + 20
-        while seen() < goal and process.is_alive():
-            assert time.monotonic() < deadline, "the sender made no progress"
-            time.sleep(0.001)
+        wait_until(has_come(seen, goal, process), "the sender made no progress")
         kill(process)
     process = begin(folder, port, kind)
-    process.join(90)
+    process.join(PATIENCE)
     assert process.exitcode == 0
 
 

@@ -17,6 +17,7 @@ from aimwell.data.step import add_source
 from aimwell.engine.spill import SpillFolder, clear, remove_dead
 from aimwell.engine.workspace import Workspace
 from tests.data.test_privacy import ADDRESS, EMAIL, NAME, OTHERS, PERSON, PHONE, scan
+from tests.faults.victims import PATIENCE
 
 ROWS = 5_000
 SCRIPT = """
@@ -54,7 +55,7 @@ def test_who_is_erased_is_in_no_file_that_a_killed_load_left(tmp_path: Path) -> 
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(shop), str(path)], env={**os.environ, "TMPDIR": str(system)}
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not any(map(is_written, list_spilt(workspace.warehouse_folder))):
         assert time.monotonic() < deadline and process.poll() is None, "nothing was put aside"
         time.sleep(0.002)
@@ -81,7 +82,7 @@ def test_the_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from aimwell.engine.spill import SpillFolder\n"
         "own = SpillFolder(Path(sys.argv[1]), 'session'); (own.path / 'rows').write_text('somebody')\n"
-        "print(own.path, flush=True); time.sleep(60)"
+        "print(own.path, flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

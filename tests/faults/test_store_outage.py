@@ -23,7 +23,7 @@ from tests.faults.working import Working
 from tests.postgres import PASSWORD, Server, find_programs, serve_durably
 
 pytestmark = pytest.mark.skipif(find_programs() is None, reason="PostgreSQL's programs are not installed")
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @pytest.fixture(scope="module")

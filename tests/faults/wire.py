@@ -10,7 +10,10 @@ from contextlib import suppress
 
 
 class Wire:
-    """Carries what comes to ``port`` to the port ``target`` of this machine, and back."""
+    """Carries what comes to ``port`` to the port ``target`` of this machine, and back.
+
+    ``unheard``: how many connections came while nothing came through.
+    """
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -20,6 +23,7 @@ class Wire:
         self._silent: set[socket.socket] = set()
         self.is_cut = False
         self.is_hushed = False
+        self.unheard = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -54,6 +58,7 @@ class Wire:
                     near.close()
                     continue
                 if self.is_hushed:
+                    self.unheard += 1
                     self._silent.add(near)
                     self._open.append(near)
                     continue

@@ -37,7 +37,7 @@ def run_contracts(house: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(house / "src"), "NO_COLOR": "1", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -39,7 +39,7 @@ def test_a_task_of_its_own_is_kept_waiting_by_none(tmp_path: Path) -> None:
     stop, went_on = Event(), Event()
 
     def block(_: Workspace) -> int:
-        assert went_on.wait(30)
+        assert went_on.wait(180)
         stop.set()
         return 1
 

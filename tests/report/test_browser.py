@@ -38,7 +38,7 @@ def browse(page: Path, language: str, *wanted: str) -> subprocess.CompletedProce
     profile = page.with_name(f"profile-{language}-{len(wanted[0])}")
     command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", "--window-size=1440,900", *wanted]
     return subprocess.run(
-        [*command, f"{page.as_uri()}#{language}"], capture_output=True, text=True, timeout=120, check=True
+        [*command, f"{page.as_uri()}#{language}"], capture_output=True, text=True, timeout=300, check=True
     )
 
 

@@ -26,7 +26,7 @@ from aimwell.service.keys import create_key
 from aimwell.service.protocol import LimitedProtocol
 from aimwell.service.server import name_address, open_socket
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Service:
             with error:
                 return Answer(error.code, dict(error.headers), error.read())
 
-    def send_raw(self, *parts: bytes, wait: float = 20.0) -> bytes:
+    def send_raw(self, *parts: bytes, wait: float = PATIENCE) -> bytes:
         """Write bytes to a connection of their own, and read until it is closed."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
             for part in parts:

@@ -18,6 +18,7 @@ from aimwell.engine.workspace import Workspace
 from aimwell.service import bodies, protocol
 from aimwell.service.app import create_app
 from tests.service.scene import (
+    PATIENCE,
     Service,
     make_key,
     make_workspace,
@@ -120,7 +121,7 @@ def test_whoever_still_writes_can_read_that_it_is_too_large(service: Service, ke
     head = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 6000000\r\nConnection: " + ends
     head += b"\r\nAuthorization: Bearer " + key.encode() + b"\r\n\r\n"
     for _ in range(5):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as connection:
             connection.sendall(head)
             # The answer is there by now, and most of the body is still to come.
             assert connection.recv(13, socket.MSG_PEEK) == b"HTTP/1.1 413 "
@@ -137,7 +138,7 @@ def test_a_body_that_nobody_wants_is_cut_off_in_the_end(
     _, service, _ = here
     monkeypatch.setattr(protocol, "MOST_LINGER", 1_000_000)
     monkeypatch.setattr(protocol, "LINGER_SECONDS", 600.0)
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as connection:
         connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n")
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             for _ in range(9_000):
@@ -152,7 +153,7 @@ def test_a_body_of_100_megabytes_is_not_read(service: Service, key: str) -> None
     )
     assert declared.startswith(b"HTTP/1.1 413 ")
     sent = 0
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as connection:
         connection.sendall(
             b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
             b"Authorization: Bearer " + key.encode() + b"\r\n\r\n"
@@ -319,7 +320,7 @@ def test_bodies_under_way_have_so_much_room_together(
     _, service, key = here
     monkeypatch.setattr(bodies, "MOST_HELD", 100_000)
     head = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as waiting:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as waiting:
         waiting.sendall(head + b" " * 60_000)
         wait_until(lambda: bodies._HELD.size == 60_000)
         refused = service.send_raw(head + b" " * 60_000)
@@ -336,8 +337,8 @@ def test_a_slow_head_is_cut_off(
     assert service.send_raw(b"GET /healthz HT") == b""
     assert service.send_raw() == b""
     # A byte now and then does not help.
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        until = time.monotonic() + 20
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as connection:
+        until = time.monotonic() + PATIENCE
         with pytest.raises(OSError):
             while time.monotonic() < until:
                 connection.sendall(b"x")
@@ -354,7 +355,7 @@ def test_an_answer_is_not_kept_waiting_by_a_body_that_nobody_wants(
 
 
 def test_slow_connections_keep_nobody_else_waiting(service: Service, key: str) -> None:
-    slow = [socket.create_connection(("127.0.0.1", service.port), timeout=20) for _ in range(200)]
+    slow = [socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) for _ in range(200)]
     try:
         for connection in slow:
             connection.sendall(b"POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{")

@@ -16,6 +16,7 @@ from segment.analytics.client import Client
 from aimwell.engine.workspace import Workspace
 from aimwell.service.app import create_app
 from tests.service.scene import (
+    PATIENCE,
     Service,
     make_key,
     make_workspace,
@@ -27,7 +28,7 @@ from tests.service.scene import (
 
 
 def make_client(service: Service, key: str, **more: Any) -> Client:
-    return Client(key, host=service.url, sync_mode=True, timeout=60, max_retries=0, **more)
+    return Client(key, host=service.url, sync_mode=True, timeout=PATIENCE, max_retries=0, **more)
 
 
 def track(number: int = 1, **more: Any) -> dict[str, Any]:
@@ -203,11 +204,12 @@ def test_a_full_queue_sends_senders_away_and_keeps_what_it_took(fresh: Workspace
         with fresh.store.begin():
             for thread in threads:
                 thread.start()
-            wait_until(lambda: statuses.count(429) == 6)
+            # One is being written, and one waits, unless the others came before the first was taken.
+            wait_until(lambda: statuses.count(429) >= 6)
         for thread in threads:
             thread.join()
-    assert sorted(statuses) == [200, 200] + [429] * 6
-    assert len(read_events(fresh)) == 3
+    assert set(statuses) == {200, 429}
+    assert len(read_events(fresh)) == 1 + statuses.count(200)
 
 
 def test_large_batches_are_sent_away_before_they_fill_the_memory(fresh: Workspace) -> None:
@@ -258,7 +260,7 @@ def test_what_was_answered_survives_a_kill(fresh: Workspace) -> None:
         threads = [threading.Thread(target=send, args=(sender,)) for sender in range(4)]
         for thread in threads:
             thread.start()
-        assert enough.wait(60)
+        assert enough.wait(PATIENCE)
         assert service.end(signal.SIGKILL) == -signal.SIGKILL
         for thread in threads:
             thread.join()
@@ -271,7 +273,8 @@ def test_a_service_that_ends_answers_what_it_took(fresh: Workspace) -> None:
     key = make_key(fresh)
     statuses: list[int] = []
     with running(fresh.path) as service:
-        batch = {"batch": [track(messageId=f"end-{number}") for number in range(500)]}
+        # Two are too many for one commit.
+        batch = {"batch": [track(messageId=f"end-{number}") for number in range(501)]}
         threads = [
             threading.Thread(target=lambda: statuses.append(service.call("/v1/batch", batch, key=key).status))
             for _ in range(4)
@@ -279,15 +282,15 @@ def test_a_service_that_ends_answers_what_it_took(fresh: Workspace) -> None:
         with fresh.store.begin():
             for thread in threads:
                 thread.start()
-            # The requests are in the service, and wait for the store; then it is told to end.
-            threading.Event().wait(1.0)
+            # One waits for the store, and three for that one; then it is told to end.
+            wait_until(lambda: b"\naimwell_events_waiting 1503.0" in service.call("/metrics", key=key).body)
             service.process.send_signal(signal.SIGTERM)
             threading.Event().wait(0.3)
         for thread in threads:
             thread.join()
-        assert service.process.wait(60) == 0
+        assert service.process.wait(PATIENCE) == 0
     assert statuses == [200] * 4
-    assert len(read_events(fresh)) == 500
+    assert len(read_events(fresh)) == 501
 
 
 def test_gzip_is_understood_in_any_batch(workspace: Workspace, service: Service, key: str) -> None:

@@ -14,14 +14,14 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from requests.exceptions import ConnectionError
+from requests.exceptions import RequestException
 from segment.analytics.client import Client
 from typer.testing import CliRunner
 
 from aimwell.cli.app import app
 from aimwell.engine.workspace import Workspace
 from aimwell.service.supervising import Program, Supervisor
-from tests.service.scene import Service, make_key, make_workspace, read_events, running, wait_until
+from tests.service.scene import PATIENCE, Service, make_key, make_workspace, read_events, running, wait_until
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def send(service: Service, key: str, customer: str) -> None:
     """As a client does that tries again: a connection to a process that was killed is of no use."""
 
     def is_sent() -> bool:
-        client = Client(key, host=service.url, sync_mode=True, timeout=30)
+        client = Client(key, host=service.url, sync_mode=True, timeout=PATIENCE)
         try:
             client.identify(customer, {"city": "Hangzhou", "first_name": "Ann"}, message_id=f"{customer}-i")
             client.track(customer, "Product Viewed", {"product_id": "p1"}, message_id=f"{customer}-t")
-        except ConnectionError:
+        except RequestException:
             return False
         return True
 
@@ -135,7 +135,7 @@ def test_who_does_not_end_when_told_is_ended(tmp_path: Path) -> None:
     wait_until(log.exists)
     pid = supervisor.list_processes()["deaf"]
     stop.set()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert not _is_alive(pid)
 
@@ -153,7 +153,7 @@ def test_an_address_that_is_taken_is_told(fresh: Workspace) -> None:
             "--port",
             str(service.port),
         ]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["code"] == "service.address_taken"
 
@@ -167,7 +167,7 @@ def test_a_log_tells_refusals_without_what_was_sent(fresh: Workspace) -> None:
     sent = {"userId": "ann@example.com", "event": "", "traits": {"name": "Ann Secret"}}
     assert service.call("/v1/track", sent, key=key, headers={"X-Request-Id": "find-me"}).status == 400
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     lines = [json.loads(one) for one in told.decode().splitlines()]
     (refused,) = [one for one in lines if one["event"] == "request.refused"]
     assert refused["code"] == "data.event_without_name"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from aimwell.core.text import Language, Text
 
@@ -30,6 +31,10 @@ class AimwellError(Exception):
         if self.remedy is not None:
             parts.append(self.remedy.render(language))
         return " ".join(parts)
+
+    def __reduce__(self) -> tuple[Callable[..., AimwellError], tuple[str, Text]]:
+        # What fails in another process is told in this one; an exception's own way would hand over the words alone.
+        return partial(type(self), remedy=self.remedy, where=self.where), (self.code, self.message)
 
     def to_dict(self, language: Language | None = None) -> dict[str, object]:
         """For ``--json`` and the HTTP API."""

@@ -236,6 +236,12 @@ def test_in_whichever_order_they_come_each_goes_on_once(
         else:
             assert nodes[row["enrolment_id"]] == ways[row["outcome"]]
     assert len(deliveries) == sum(row["outcome"] != "exit" for row in rows)
+    # What was queued for any record waits for the customer; what only one of two could have brought is skipped.
+    states = {(row["state"], row["reason"]) for row in deliveries}
+    assert states <= {("queued", None), ("skipped", "merged")}
+    assert all(row["customer_id"] in ("ann", "dan") for row in deliveries if row["state"] == "queued")
+    ended = {row["customer_id"] for row in rows if row["outcome"] != "exit"}
+    assert {row["customer_id"] for row in deliveries if row["state"] == "queued"} == ended
     # After a merge nobody enters against the rule: whoever was in it under any record has been in it.
     if rule == Reentry():
         last_alone = find_joined_place(deeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aimwell.deployment.journeys.graph import (
+    Action,
     DateEntry,
     EventEntry,
     EventIs,
@@ -20,6 +22,7 @@ from aimwell.deployment.journeys.graph import (
     Span,
     Wait,
     WaitDate,
+    WaitEvent,
     WaitUntil,
 )
 from aimwell.deployment.journeys.knowledge import name_rule
@@ -135,6 +138,43 @@ def test_waits_in_the_customers_zone(world: World) -> None:
     world.step(START + MINUTE)
     due = {row["customer_id"]: show(row["due_ms"]) for row in world.rows()}
     assert due == {"tokyo": "03-03 01:00+0100", "york": "03-02 15:00+0100", "here": "03-03 09:00+0100"}
+
+
+NINE = WaitUntil("09:00", next="mail")
+MAIL = Action("email", next="again")
+
+
+def test_an_hour_that_is_reached_at_just_that_minute_has_come(world: World) -> None:
+    nodes = (("days", Wait(Span(days=2), next="nine")), ("nine", NINE), ("mail", MAIL), ("again", NINE))
+    world.start(welcome(entries=(EventEntry("days", EventIs("Signed Up")),), nodes=nodes))
+    # START is nine o'clock; a worker that comes late keeps nobody for a day, and an hour counts once.
+    world.post(("ann", "Signed Up"), at_ms=START + 59_000)
+    world.step(START + 59_000)
+    world.post(("bob", "Signed Up"), at_ms=START + MINUTE)
+    world.step(START + MINUTE)
+    world.step(START + 2 * DAY + 3 * HOUR)
+    due = [(row["customer_id"], row["node"], show(row["due_ms"])) for row in world.rows()]
+    assert due == [("ann", "again", "03-05 09:00+0100"), ("bob", "nine", "03-05 09:00+0100")]
+    (sent,) = world.deliveries()
+    # What comes after such a wait is known of whoever passes it at once.
+    assert sent["customer_id"] == "ann" and sent["reachable"]
+    # In a circle it is a day from one to the next.
+    for day in (3, 4):
+        world.step(START + day * DAY)
+    assert Counter(row["customer_id"] for row in world.deliveries()) == {"ann": 3, "bob": 2}
+
+
+def test_an_event_in_the_minute_of_the_hour_does_not_bring_it_back(world: World) -> None:
+    asks = WaitEvent(EventIs("Clicked"), Span(days=3), "nine", None)
+    nodes = (("nine", NINE), ("mail", MAIL), ("again", asks))
+    world.start(welcome(entries=(EventEntry("nine", EventIs("Signed Up")),), nodes=nodes))
+    world.post(("ann", "Signed Up"))
+    world.step(START)
+    for second in (10, 20):
+        world.post(("ann", "Clicked"), at_ms=START + second * 1000)
+        world.step(START + second * 1000)
+    (row,) = world.rows()
+    assert (row["node"], show(row["due_ms"]), len(world.deliveries())) == ("nine", "03-03 09:00+0100", 1)
 
 
 def test_birthdays_come_once_a_year_whatever_the_clock_does(world: World) -> None:

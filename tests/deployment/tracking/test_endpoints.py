@@ -158,7 +158,7 @@ def test_no_open_redirect_even_when_the_stores_row_was_changed(store: Store, evi
         assert answer.status == 404 and "Location" not in dict(answer.headers)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     token=st.one_of(
         st.text(max_size=200),

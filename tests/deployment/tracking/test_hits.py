@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -282,8 +283,12 @@ def test_threads_share_their_commits_and_lose_nothing(store: Store) -> None:
             writer.keep(Arrival(delivery, "click", Click(delivery.delivery_id[:24], LINK, 0), hit))
 
     threads = [threading.Thread(target=visit, args=(deliveries[n % 4], n)) for n in range(8)]
-    for thread in threads:
-        thread.start()
+    # Whoever comes first waits for its turn until all have come.
+    with writer._turn:
+        for thread in threads:
+            thread.start()
+        while len(writer._waiting) < len(threads):
+            time.sleep(0.001)
     for thread in threads:
         thread.join()
     assert len(read_all(store)) == 80

@@ -31,7 +31,11 @@ def test_threads_share_commits_and_each_gets_its_own_answer(store: Store) -> Non
     plan = keep(store, make_plan(limits=(make_limit("stock", [1, 1, 1], 250),)))
     requests = [ask(f"r{n}", f"c{n}", [float(n % 3), 1.5, 0.5]) for n in range(300)]
     with LiveDecider(store, plan.plan_id) as decider, ThreadPoolExecutor(30) as pool:
-        answers = list(pool.map(lambda request: decider.decide(*request), requests))
+        with store.begin():
+            # While somebody else writes, all of these wait together.
+            first = [decider.submit(*request) for request in requests[:100]]
+        later = list(pool.map(lambda request: decider.decide(*request), requests[100:]))
+        answers = [one.result() for one in first] + later
         assert decider.commits < 250
     assert [(a.customer_id, a.request_id) for a in answers] == [(f"c{n}", f"r{n}") for n in range(300)]
     log = check_books(store, plan)

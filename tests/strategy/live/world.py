@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -121,13 +122,15 @@ def work(url: str, plan_id: str, requests: list[Request], together: int) -> list
 
 
 def work_until_killed(url: str, plan_id: str, requests: list[Request], path: str) -> None:
-    """Decide one by one, and write each request id down once it was answered."""
+    """Decide one by one, and write each request id down once it was answered; the last is never asked."""
     store = Store(url)
     with LiveDecider(store, plan_id) as decider, Path(path).open("w", encoding="utf-8") as file:
-        for customer, context in requests:
+        for customer, context in requests[:-1]:
             decision = decider.decide(customer, context)
             file.write(f"{decision.request_id} {decision.action_id}\n")
             file.flush()
+        # However late the kill comes, it comes before the end.
+        threading.Event().wait()
 
 
 def keep(store: Store, plan: LivePlan) -> LivePlan:
