@@ -20,6 +20,7 @@ from aimwell.core.time import business_day, now
 if TYPE_CHECKING:
     from aimwell.deployment.desk.tasks import Task
     from aimwell.deployment.desk.visits import Visit
+    from aimwell.deployment.sheets import SheetRow
     from aimwell.engine.workspace import Workspace
 
 app = App(help="Calls, replies and visits that people do.  人工服务：外呼、回复、拜访")
@@ -187,16 +188,23 @@ def import_file(
             "--as", help="visits, or returns: letters that came back.  visits 拜访结果，或 returns 退信"
         ),
     ] = "visits",
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Write returns that were put aside into this CSV.  将搁置的退信行写入此 CSV"),
+    ] = None,
 ) -> None:
-    """Take in what account managers or the letter shop filled in: all rows, or none.
+    """Take in what account managers or the letter shop filled in: all rows, or none where one is mistyped.
 
-    导入客户经理或印寄商填写的结果：全部导入，或有误则都不导入
+    Returns whose letter is not known (any more: its customer was erased) are put aside, and the others taken in.
+
+    导入客户经理或印寄商填写的结果：全部导入，有误填则都不导入；已查无此信（如客户已被删除）的退信行单独搁置
     """
-    from aimwell.deployment.channels.letters import import_returns
+    from aimwell.deployment.channels.letters import import_returns, write_aside
     from aimwell.deployment.desk.visit_sheet import import_visits
 
     workspace = state(context).workspace
     at_ms = int(now().timestamp() * 1000)
+    aside: tuple[SheetRow, ...] = ()
     with workspace.store.begin() as connection:
         if kind == "visits":
             visited = import_visits(connection, file, at_ms)
@@ -204,11 +212,27 @@ def import_file(
         else:
             returned = import_returns(connection, file, at_ms)
             news, known, problems = returned.returned, returned.known, returned.problems
+            aside = returned.aside
     if problems:
         raise _refuse(file, problems)
     forward(workspace)
-    text = say("{count} rows were news, {known} stood already or say nothing.", count=news, known=known)
-    emit(context, {"entered": news, "unchanged": known}, lambda console: console.print(str(text)))
+    if aside and rejects is not None:
+        write_aside(rejects, aside)
+    texts = [say("{count} rows were news, {known} stood already or say nothing.", count=news, known=known)]
+    if aside:
+        numbers = ", ".join(str(row.number) for row in aside[:20]) + ("…" if len(aside) > 20 else "")
+        texts.append(_tell_aside(len(aside), numbers))
+    figures = {"entered": news, "unchanged": known, "aside": [row.number for row in aside]}
+    emit(context, figures, lambda console: console.print(*map(str, texts), sep="\n", markup=False))
+
+
+def _tell_aside(count: int, numbers: str) -> Text:
+    return say(
+        "{count} rows were put aside (rows {rows}): no letter has their number, perhaps because its customer was"
+        " erased. --rejects FILE writes them into a file, which can be imported again.",
+        count=count,
+        rows=numbers,
+    )
 
 
 def forward(workspace: Workspace) -> int:

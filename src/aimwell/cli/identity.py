@@ -113,7 +113,24 @@ def split(context: typer.Context, one: Record, other: Record) -> None:
     message = say(
         "'{one}' and '{other}' are two customers again, and no search will join them.", one=one, other=other
     )
-    emit(context, payload | {"message": message.both()}, lambda console: _print(console, message))
+    told = [message] if payload["stays"] is None else [message, _tell_stays(payload["stays"])]
+
+    def draw(console: Console) -> None:
+        for text in told:
+            _print(console, text)
+
+    emit(context, payload | {"message": message.both(), "told": [text.both() for text in told[1:]]}, draw)
+
+
+def _tell_stays(stays: dict[str, Any]) -> Text:
+    return say(
+        "What they refused as one, each of them has refused. Everything else of that time stays with '{customer}', for"
+        " nobody knows any more whose it was: {journeys} journeys on their way, {messages} waiting messages, and what"
+        " was sent, which counts towards that customer's contact cap. Stop what should not go on.",
+        customer=stays["customer"],
+        journeys=stays["journeys"],
+        messages=stays["messages"],
+    )
 
 
 @app.command()

@@ -29,6 +29,8 @@ UNTRIED = ("queued", "skipped")
 CURABLE = ("no_consent", "consent_expired", "no_address", "no_channel")
 NEXT_WAY = ("no_address", "no_channel")
 """Reasons of skipping after which the next channel is tried; so it is after every failure."""
+DECISION_KEY = "decision"
+"""In a delivery's ``detail``: under which request id the live decision was reserved that it carries."""
 _CHUNK = 500
 _MANY = 2_000
 SETTLED_COLUMNS = ("state", "reason", "attempts", "not_before_ms", "provider_id", "finished_at_ms")

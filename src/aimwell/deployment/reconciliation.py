@@ -2,12 +2,12 @@
 
 A delivery in doubt may have arrived. Whoever finds out (in the provider's own records, from the customer) says so:
 it was sent, it was not, or it is to be tried again. Everything is audited. Reads and writes the store's
-``deliveries``.
+``deliveries``; reads ``journey_decisions``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from aimwell.core.errors import Conflict
 from aimwell.core.text import say
 from aimwell.core.time import now
-from aimwell.deployment.ledger_rows import split
+from aimwell.deployment.ledger_rows import DECISION_KEY, split
 from aimwell.engine import audit
+from aimwell.engine.journey_tables import JOURNEY_DECISIONS
 from aimwell.engine.ledger_tables import CAMPAIGNS, DELIVERIES
 from aimwell.engine.permissions import take_turn
 from aimwell.engine.store import Store
@@ -62,8 +63,11 @@ def settle_doubt(store: Store, ids: Sequence[str], finding: Finding, *, by: str)
 
 
 def requeue(store: Store, ids: Sequence[str], *, by: str) -> int:
-    """Try dead letters again from the beginning; Conflict when one is none."""
-    return _change(store, ids, "failed", _start_again(), "delivery.requeued", by)
+    """Try dead letters again from the beginning; Conflict when one is none, or carried a live decision.
+
+    What such a decision had reserved was given back when its message failed: others may have it by now.
+    """
+    return _change(store, ids, "failed", _start_again(), "delivery.requeued", by, check=_refuse_decided)
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,44 @@ def _list(
         return [Unsettled(*row) for row in connection.execute(query)]
 
 
+def _refuse_decided(connection: sa.Connection, ids: Sequence[str]) -> None:
+    carried = sa.select(JOURNEY_DECISIONS.c.delivery_id)
+    decided = 0
+    for chunk in split(ids):
+        mine = _D.delivery_id.in_(list(chunk))
+        rows = connection.execute(sa.select(_D.detail, _D.delivery_id.in_(carried)).where(mine))
+        decided += sum(DECISION_KEY in (detail or {}) or bool(still) for detail, still in rows)
+    if decided:
+        raise Conflict(
+            "deployment.decision_ended",
+            say(
+                "{count} of these messages carried a live decision, whose budget and stock were given back"
+                " when they failed.",
+                count=decided,
+            ),
+            remedy=say(
+                "Leave them out: a journey decides anew when the customer comes to it again. Nothing was changed."
+            ),
+        )
+
+
 def _change(
-    store: Store, ids: Sequence[str], state: str, values: dict[str, Any], action: str, by: str
+    store: Store,
+    ids: Sequence[str],
+    state: str,
+    values: dict[str, Any],
+    action: str,
+    by: str,
+    *,
+    check: Callable[[sa.Connection, Sequence[str]], None] | None = None,
 ) -> int:
     wanted = sorted(set(ids))
     finished = {} if "finished_at_ms" in values else {"finished_at_ms": int(now().timestamp() * 1000)}
     changed = 0
     with store.begin() as connection:
         take_turn(connection)
+        if check is not None:
+            check(connection, wanted)
         for chunk in split(wanted):
             rows = _D.delivery_id.in_(list(chunk)) & (_D.state == state)
             update = sa.update(DELIVERIES).where(rows).values(**values, **finished)

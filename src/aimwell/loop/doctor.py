@@ -31,6 +31,7 @@ from aimwell.loop.doctor_machine import (
 )
 from aimwell.loop.doctor_store import CHECKS, Place, check_version
 from aimwell.loop.findings import Finding, Severity
+from aimwell.loop.half_restored import UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ def _list_machine_checks(folder: Path, settings: Settings) -> list[tuple[str, Ca
 
 def _read_settings(folder: Path) -> tuple[Settings | None, Finding]:
     title = say("Settings")
+    if (folder / UNFINISHED).is_file():
+        message = say(
+            "A restore that was not finished left {folder}: it is no workspace.", folder=str(folder)
+        )
+        remedy = say("Start the restore again, into the same place: it takes this folder away.")
+        return None, Finding("settings", title, "error", message, remedy)
     if not (folder / FILE_NAME).is_file():
         message = say("There is no workspace in {folder}.", folder=str(folder))
         remedy = say("Make one with: aimwell init {folder}", folder=str(folder))

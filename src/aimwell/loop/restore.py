@@ -1,8 +1,8 @@
 """Makes a workspace out of a backup: in a new folder, its store in a file there or in a PostgreSQL database.
 
-Everything is verified before anything is written, and the folder has its name only once all of it is there. This is
-also the way from SQLite to PostgreSQL and back. What the old workspace did after the backup is not known here, so
-nothing is sent until somebody says so.
+Everything is verified before anything is written, and the folder has its name only once all of it is there; what a
+restore that was killed left of it goes (``half_restored``). This is also the way from SQLite to PostgreSQL and back.
+What the old workspace did after the backup is not known here, so nothing is sent until somebody says so.
 Writes every table of the store and the files of the warehouse.
 """
 
@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
 
 from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.text import Text, say
@@ -28,11 +26,21 @@ from aimwell.engine.files import sync_folder
 from aimwell.engine.manifest import list_hashes
 from aimwell.engine.permissions import halt
 from aimwell.engine.settings import FILE_NAME, load_settings
-from aimwell.engine.store import Store, open_store, read_migrations
+from aimwell.engine.store import connect_store, open_store, read_migrations
 from aimwell.engine.store_copy import empty_tables, set_following, write_lines
 from aimwell.engine.store_engine import has_password, hide_password, read_address
 from aimwell.engine.store_tables import RUNS, TABLE_FILES
 from aimwell.loop.archive import Archive, Index, Progress, copy_to
+from aimwell.loop.half_restored import (
+    RESTORED,
+    UNFINISHED,
+    clear_folders,
+    empty_database,
+    name_aside,
+    note_whole,
+    release_database,
+    take_database,
+)
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,10 @@ def restore(
     with Archive(file) as archive:
         _check_version(archive)
         archive.verify(progress)
-        aside = folder.with_name(f".{folder.name}.restoring-{secrets.token_hex(4)}")
+        clear_folders(folder)
+        aside = name_aside(folder)
         try:
-            restored = _fill(archive, aside, url, schema_name, moved, progress)
+            restored = _fill(archive, aside, folder, url, schema_name, moved, progress)
             with suppress(FileNotFoundError):
                 folder.rmdir()
             os.rename(aside, folder)
@@ -79,6 +88,7 @@ def restore(
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+        _release(folder)
     return Restored(
         folder,
         datetime.fromisoformat(archive.index.created_at),
@@ -142,7 +152,13 @@ def _check_version(archive: Archive) -> None:
 
 
 def _fill(
-    archive: Archive, aside: Path, url: str | None, schema_name: str | None, moved: bool, progress: Progress
+    archive: Archive,
+    aside: Path,
+    folder: Path,
+    url: str | None,
+    schema_name: str | None,
+    moved: bool,
+    progress: Progress,
 ) -> list[str]:
     """Everything into the folder ``aside``; the warehouse's files."""
     aside.mkdir(mode=0o700)
@@ -157,10 +173,13 @@ def _fill(
             _write_file(archive, name, aside / name.removeprefix("files/"))
     if archive.index.has_secret:
         _write_file(archive, "secret", aside / "secret")
-    _write_file(archive, FILE_NAME, aside / FILE_NAME)
-    text = (aside / FILE_NAME).read_text(encoding="utf-8")
-    (aside / FILE_NAME).write_text(point_settings(text, url, schema_name), encoding="utf-8")
-    _fill_store(archive, aside, moved, progress)
+    settings = aside / UNFINISHED
+    _write_file(archive, FILE_NAME, settings)
+    settings.write_text(
+        point_settings(settings.read_text(encoding="utf-8"), url, schema_name), encoding="utf-8"
+    )
+    _fill_store(archive, aside, folder, moved, progress)
+    settings.rename(aside / FILE_NAME)
     return files
 
 
@@ -191,9 +210,16 @@ def point_settings(text: str, url: str | None, schema_name: str | None) -> str:
     return "\n".join(kept) + "\n"
 
 
-def _fill_store(archive: Archive, aside: Path, moved: bool, progress: Progress) -> None:
-    settings = load_settings(aside / FILE_NAME)
-    store = open_store(aside, settings, new=True, revision=archive.index.revision)
+def _fill_store(archive: Archive, aside: Path, folder: Path, moved: bool, progress: Progress) -> None:
+    settings = load_settings(aside / UNFINISHED)
+    with closing(connect_store(aside, settings)) as empty:
+        take_database(empty, folder)
+        try:
+            store = open_store(aside, settings, new=True, revision=archive.index.revision)
+        except BaseException:
+            # It is another's, whatever it holds.
+            release_database(empty)
+            raise
     try:
         with store.begin() as connection:
             _write_rows(connection, archive, progress)
@@ -201,9 +227,10 @@ def _fill_store(archive: Archive, aside: Path, moved: bool, progress: Progress) 
         with store.begin() as connection:
             _check(connection, archive)
             _settle(connection, archive, moved)
+            note_whole(connection)
         store.tidy()
     except BaseException:
-        _undo(store)
+        empty_database(store)
         raise
     finally:
         store.close()
@@ -247,18 +274,12 @@ def _settle(connection: sa.Connection, archive: Archive, moved: bool) -> None:
         # What the old workspace sent after the backup would go out again.
         halt(connection, "restore")
     detail = {"created_at": archive.index.created_at, "checksum": archive.checksum, "halted": not moved}
-    record(connection, "workspace.restored", archive.path.name, detail)
+    record(connection, RESTORED, archive.path.name, detail)
 
 
-def _undo(store: Store) -> None:
-    """A database gets back to having no table of ours; a file goes with its folder."""
-    if store.is_sqlite:
-        return
-    config, _ = read_migrations()
-    with suppress(Exception), store.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+def _release(folder: Path) -> None:
+    with closing(connect_store(folder, load_settings(folder / FILE_NAME))) as store:
+        release_database(store)
 
 
 def _incomplete(archive: Archive, table: str) -> BadInput:

@@ -31,6 +31,7 @@ from aimwell.data.identity.identifiers import list_refused, read_identifiers
 from aimwell.data.identity.likeness import LEAST_PROBABILITY, find_alike
 from aimwell.data.identity.limits import load_limits
 from aimwell.data.identity.log import Entry, Pair, State, order, read_entries, replay, settle
+from aimwell.data.identity.parting import Stays, keep_refusals
 from aimwell.engine.session import Queryable
 from aimwell.engine.workspace import Run, Workspace
 
@@ -228,9 +229,30 @@ def join_records(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
 def split_records(workspace: Workspace, one: str, other: str) -> dict[str, Any]:
     """A person says that two records are two people: they are taken apart, and stay so.
 
-    BadInput when a record is not known or both are the same.
+    ``stays``: what is left with the customer that they were, where they were one (``parting``). BadInput when a record
+    is not known or both are the same.
     """
-    return _say(workspace, one, other, "apart")
+    # First: whoever dies in between has two careful records that are one still, and not one who is written to again.
+    stays = _keep_refusals(workspace, one, other)
+    return _say(workspace, one, other, "apart") | {"stays": None if stays is None else vars(stays)}
+
+
+def _keep_refusals(workspace: Workspace, one: str, other: str) -> Stays | None:
+    with workspace.read() as reader:
+        rows = ask(
+            reader,
+            """
+            SELECT i.record_id, i.customer_id FROM identities AS i
+            JOIN identities AS a ON a.customer_id = i.customer_id AND a.record_id = $one
+            JOIN identities AS b ON b.customer_id = i.customer_id AND b.record_id = $other
+            ORDER BY i.record_id
+            """,
+            {"one": one, "other": other},
+        )
+    if not rows:
+        return None
+    with workspace.store.begin() as connection:
+        return keep_refusals(connection, rows[0]["customer_id"], [row["record_id"] for row in rows])
 
 
 def _say(workspace: Workspace, one: str, other: str, verdict: str) -> dict[str, Any]:

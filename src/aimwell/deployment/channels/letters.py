@@ -7,13 +7,14 @@ store's ``deliveries``; writes it, ``suppressions``, ``consent_states`` and ``ch
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput
+from aimwell.core.spreadsheet import write_csv
 from aimwell.core.text import LANGUAGES, Text, say
 from aimwell.deployment.channels.event_outbox import make_event, put_events
 from aimwell.deployment.sheets import SheetRow, read_sheet, refuse_cell
@@ -61,11 +62,15 @@ class AddressBlock:
 
 @dataclass(frozen=True)
 class ImportedReturns:
-    """How many letters came back that were not known to, and what is wrong with the file; then nothing was entered."""
+    """How many letters came back that were not known to, and what is wrong with the file; then nothing was entered.
+
+    ``aside``: rows of letters that the ledger does not know, for one because their customers were erased since.
+    """
 
     returned: int
     known: int
     problems: tuple[BadInput, ...] = ()
+    aside: tuple[SheetRow, ...] = ()
 
 
 def arrange_address(name: str, address: str) -> AddressBlock:
@@ -110,26 +115,38 @@ def read_reference(text: str) -> str | None:
 
 
 def import_returns(connection: sa.Connection, path: Path, now_ms: int) -> ImportedReturns:
-    """Enter the letter shop's report of what came back, within the caller's transaction; all rows or none."""
+    """Enter the letter shop's report of what came back, within the caller's transaction.
+
+    A cell that is mistyped keeps all rows out; a row whose letter is not known is only put aside.
+    """
     rows = read_sheet(path, _COLUMNS, needed=("reason",))
     take_turn(connection)
     found: list[tuple[str, str, str]] = []
     problems: list[BadInput] = []
+    aside: list[SheetRow] = []
     for row in rows:
         reason = _read_reason(row.cells["reason"])
         if reason is None:
             problems.append(_refuse_reason(path, row))
             continue
         try:
-            delivery_id, customer = _find_letter(connection, path, row)
+            letter = _find_letter(connection, path, row)
         except BadInput as problem:
             problems.append(problem)
+            continue
+        if letter is None:
+            aside.append(row)
         else:
-            found.append((delivery_id, customer, reason))
+            found.append((*letter, reason))
     if problems:
         return ImportedReturns(0, 0, tuple(problems))
-    news = sum(_enter(connection, *letter, now_ms) for letter in found)
-    return ImportedReturns(news, len(found) - news)
+    news = sum(_enter(connection, *entered, now_ms) for entered in found)
+    return ImportedReturns(news, len(found) - news, aside=tuple(aside))
+
+
+def write_aside(path: Path, rows: Sequence[SheetRow]) -> None:
+    """The rows as a file that can be repaired and imported again; of each only what the import reads."""
+    write_csv(path, _COLUMNS, ([row.cells.get(name, "") for name in _COLUMNS] for row in rows))
 
 
 def _enter(connection: sa.Connection, delivery_id: str, customer: str, reason: str, now_ms: int) -> bool:
@@ -148,8 +165,8 @@ def _enter(connection: sa.Connection, delivery_id: str, customer: str, reason: s
     return fresh
 
 
-def _find_letter(connection: sa.Connection, path: Path, row: SheetRow) -> tuple[str, str]:
-    """(delivery, customer) of a row; BadInput when it names no letter of ours."""
+def _find_letter(connection: sa.Connection, path: Path, row: SheetRow) -> tuple[str, str] | None:
+    """(delivery, customer) of a row, None when the ledger does not know it; BadInput when its number is mistyped."""
     column = "reference" if row.cells.get("reference") else "delivery_id"
     text = row.cells.get(column, "")
     start = read_reference(text) if column == "reference" else text.lower()
@@ -164,9 +181,7 @@ def _find_letter(connection: sa.Connection, path: Path, row: SheetRow) -> tuple[
     )
     rows = connection.execute(query.limit(2)).all()
     if len(rows) != 1:
-        raise refuse_cell(
-            path, row, column, say("no letter has this number"), say("Look for a mistyped sign.")
-        )
+        return None
     return rows[0].delivery_id, rows[0].customer_id
 
 

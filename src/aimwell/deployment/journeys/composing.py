@@ -1,6 +1,7 @@
 """Messages of journeys: the content of an action, filled with what is known of the customer when it is sent.
 
-Reads ``customers`` and the store's ``journey_enrolments`` (what events brought); writes nothing.
+Reads ``customers``, ``identities`` and the store's ``journey_enrolments`` (what events brought); writes only what
+``readdressing`` does.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import Any
 import pyarrow as pa
 
 from aimwell.core.text import Language
+from aimwell.core.time import now
 from aimwell.deployment.audience import find_name
 from aimwell.deployment.channels.channel import Message
 from aimwell.deployment.composing import MessageMaker, Person
 from aimwell.deployment.journeys.addresses import find_address
+from aimwell.deployment.journeys.advance import open_advancer
 from aimwell.deployment.journeys.enrolments import read_contexts
+from aimwell.deployment.journeys.facts import WarehouseFacts
 from aimwell.deployment.journeys.local_time import read_date
+from aimwell.deployment.journeys.readdressing import readdress
 from aimwell.deployment.policy import Candidate
 from aimwell.deployment.tracking.message import Tracker
 from aimwell.deployment.unsubscribe import ADDRESS_VARIABLE
@@ -40,12 +45,18 @@ class JourneyComposers:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = Lock()
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Known | None] = {}
+        self._facts = WarehouseFacts(workspace)
         track = Tracker.open(workspace).track if os.environ.get(ADDRESS_VARIABLE) else None
         self._maker = MessageMaker(workspace, track=track)
 
     def prepare(self, candidates: Sequence[Candidate]) -> None:
-        """Read the customers of these as they are now, and what events brought them."""
+        """Read the customers of these as they are now, and what events brought them.
+
+        What was queued under a record that is another customer's by now is queued again as that customer's.
+        """
+        moved = self._follow_joined(candidates)
+        candidates = [row for row in candidates if row.delivery_id not in moved]
         self._maker.prepare(candidates)
         customers = _read_customers(self._workspace, [row.customer_id for row in candidates])
         numbers = [number for number in map(_find_enrolment, candidates) if number is not None]
@@ -55,6 +66,7 @@ class JourneyComposers:
             if len(self._known) > _MOST_KEPT:
                 # Of deliveries that were reserved and given back, again and again.
                 self._known.clear()
+            self._known |= dict.fromkeys(moved)
             for row in candidates:
                 context = contexts.get(_find_enrolment(row) or 0) or {}
                 self._known[row.delivery_id] = (customers.get(row.customer_id, {}), context)
@@ -64,7 +76,10 @@ class JourneyComposers:
         if candidate.delivery_id not in self._known:
             self.prepare([candidate])
         with self._lock:
-            customer, context = self._known.pop(candidate.delivery_id, ({}, {}))
+            known = self._known.pop(candidate.delivery_id, ({}, {}))
+        if known is None:
+            raise LookupError("it is another customer's by now")
+        customer, context = known
         person = Person(
             candidate.customer_id,
             find_address(candidate.channel, candidate.customer_id, customer),
@@ -74,6 +89,18 @@ class JourneyComposers:
         language = person.language or self._maker.language
         details = {"node": str((candidate.detail or {}).get("node", ""))}
         return self._maker.make(candidate, person, fill(context, language), details=details)
+
+    def _follow_joined(self, candidates: Sequence[Candidate]) -> set[str]:
+        joined = self._facts.read_joined()
+        found = [
+            (row.delivery_id, row.customer_id) for row in candidates if row.customer_id in joined.customers
+        ]
+        if found:
+            at_ms = int(now().timestamp() * 1000)
+            open_advancer(self._workspace).follow_records(at_ms)
+            # What was on its way out then, and came back.
+            readdress(self._workspace.store, self._facts, joined, found, at_ms)
+        return {delivery for delivery, _ in found}
 
 
 def fill(context: Mapping[str, Any], language: Language) -> dict[str, Any]:

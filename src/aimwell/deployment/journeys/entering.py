@@ -36,7 +36,7 @@ def enter(
     rows = []
     for one in entering:
         active, last, occasions = past.get(one.customer_id, (0, -1, set()))
-        if one.occasion in occasions or not _may_enter(journey.reentry, active, last, now_ms):
+        if one.occasion in occasions or not may_enter(journey.reentry, active, last, now_ms):
             continue
         past[one.customer_id] = (active + 1, max(last, now_ms), occasions | {one.occasion})
         rows.append(_build_row(running, journey, one, now_ms))
@@ -50,7 +50,8 @@ def draw_arm(journey: Journey, salt: str, customer_id: str) -> tuple[str, float]
     return TREATMENT, 1 - journey.holdout
 
 
-def _may_enter(rule: Reentry, active: int, last: int, now_ms: int) -> bool:
+def may_enter(rule: Reentry, active: int, last: int, now_ms: int) -> bool:
+    """Whether the rule lets in who is in it ``active`` times, and entered or left it ``last`` (before 0: never)."""
     if last < 0:
         return True
     if active >= rule.at_once or rule.again == "never":

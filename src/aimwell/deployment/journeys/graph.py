@@ -111,7 +111,11 @@ class Wait:
 
 @dataclass(frozen=True)
 class WaitUntil:
-    """Wait until the next ``at`` (hh:mm) in the customer's zone, on one of ``weekdays`` (1 = Monday; none: any day)."""
+    """Wait until the next ``at`` (hh:mm) in the customer's zone, on one of ``weekdays`` (1 = Monday; none: any day).
+
+    Whoever enters, or whose wait is over, in just that minute goes on at once; but an hour ends one such wait only. Who
+    came from another one in the same minute waits for the next day, and so does whom an event brought.
+    """
 
     at: str
     weekdays: tuple[int, ...] = ()

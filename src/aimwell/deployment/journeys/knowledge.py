@@ -195,7 +195,8 @@ def find_need(journey: Journey, start: str) -> Need:
         reached.add(name)
         node = nodes[name]
         need = need.join(_find_own(node))
-        if name == start or not holds_time(node):
+        # An hour that has just come is passed at once.
+        if name == start or not holds_time(node) or isinstance(node, WaitUntil):
             waiting += [target for _, target in list_targets(node) if target]
     return need
 

@@ -2,15 +2,16 @@
 
 Whoever matches events or lets people in knows the joined records as of a version of ``identities``, and does so only
 in a transaction in which enrolments stand as of the same one. Where more of one customer's records were in a journey
-than its re-entry rule lets in at once, the first to enter go on and the others exit. A join that is undone moves
-nobody back.
-Reads and writes the store's ``journey_enrolments`` and ``journey_positions``.
+than its re-entry rule lets in at once, the first to enter go on and the others exit, and what they had queued is not
+sent. A join that is undone moves nobody back.
+Reads and writes the store's ``journey_enrolments``, ``journey_positions`` and ``deliveries``.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,7 +23,10 @@ from aimwell.deployment.journeys.enrolments import (
     write_moves,
     write_position,
 )
+from aimwell.deployment.journeys.entering import may_enter
+from aimwell.deployment.journeys.graph import Reentry
 from aimwell.deployment.journeys.knowledge import Joined
+from aimwell.deployment.journeys.readdressing import skip_surplus
 from aimwell.deployment.journeys.versions import Catalogue, list_running
 from aimwell.engine.journey_tables import JOURNEY_ENROLMENTS
 from aimwell.engine.store import Store
@@ -49,7 +53,9 @@ def follow_joined(store: Store, catalogue: Catalogue, joined: Joined, now_ms: in
         numbers += _list_renamed(connection, joined, _C.enrolment_id > last)
         for start in range(0, len(numbers), _CHUNK):
             customers = _rename(connection, joined, numbers[start : start + _CHUNK])
-            _leave_surplus(connection, catalogue, customers, now_ms)
+            surplus = _leave_surplus(connection, catalogue, customers, now_ms)
+            if surplus:
+                skip_surplus(connection, joined, surplus, now_ms)
         write_position(connection, JOINED, joined.version)
     return len(numbers)
 
@@ -98,18 +104,43 @@ _RENAME = (
 
 def _leave_surplus(
     connection: sa.Connection, catalogue: Catalogue, customers: Collection[str], now_ms: int
-) -> None:
+) -> dict[int, str]:
+    """Whoever is in a journey more often than its rule allows leaves it.
+
+    Returns the enrolments (and whose they are) that the rule would not have let in of one customer, ended ones too.
+    """
     running = {one.name: one.version for one in list_running(connection) if one.state != "stopped"}
+    rules = {name: catalogue.find(connection, name, version).reentry for name, version in running.items()}
     active: dict[tuple[str, str], list[Person]] = defaultdict(list)
     for person in read_active(connection, list(running), sorted(customers)):
         active[person.journey, person.customer_id].append(person)
-    leaving = []
+    leaving: list[Person] = []
     for (name, _), people in active.items():
-        if len(people) > 1:
-            rule = catalogue.find(connection, name, running[name]).reentry
-            people.sort(key=lambda one: (one.entered_ms, one.enrolment_id))
-            leaving += people[rule.at_once :]
+        people.sort(key=lambda one: (one.entered_ms, one.enrolment_id))
+        leaving += people[rules[name].at_once :]
+    surplus = _find_surplus(connection, rules, customers)
     for person in leaving:
         person.end("exit", now_ms)
         person.edge, person.probability = MERGED, 1.0
+        surplus[person.enrolment_id] = person.customer_id
     write_moves(connection, sorted(leaving, key=lambda one: one.enrolment_id))
+    return surplus
+
+
+def _find_surplus(
+    connection: sa.Connection, rules: Mapping[str, Reentry], customers: Collection[str]
+) -> dict[int, str]:
+    columns = (_C.journey, _C.customer_id, _C.enrolment_id, _C.entered_ms, _C.ended_ms)
+    mine = among(connection, _C.customer_id, sorted(customers)) & _C.journey.in_(list(rules))
+    kept: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    surplus: dict[int, str] = {}
+    query = sa.select(*columns).where(mine).order_by(_C.entered_ms, _C.enrolment_id)
+    for row in connection.execute(query):
+        before = kept[row.journey, row.customer_id]
+        inside = sum(one.ended_ms is None or one.ended_ms > row.entered_ms for one in before)
+        last = max((one.ended_ms or one.entered_ms for one in before), default=-1)
+        if may_enter(rules[row.journey], inside, last, row.entered_ms):
+            before.append(row)
+        else:
+            surplus[row.enrolment_id] = row.customer_id
+    return surplus

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeAlias
 
 from aimwell.core.seeds import draw_uniform
@@ -34,7 +34,7 @@ from aimwell.deployment.journeys.graph import (
 )
 from aimwell.deployment.journeys.knowledge import Knowledge, name_rule
 from aimwell.deployment.journeys.local_time import add_span, find_instant, find_next, read_clock, read_date
-from aimwell.deployment.ledger_rows import Intended
+from aimwell.deployment.ledger_rows import DECISION_KEY, Intended
 
 PREFIX = "journey:"
 """What the name of a delivery's source begins with."""
@@ -85,6 +85,8 @@ class Walk:
         self._groups: dict[str, list[Person]] = {}
         self._reserved: dict[int, str] = {}
         """Enrolment → the request id of a decision that led here and has no message yet."""
+        self._past: set[int] = set()
+        """Enrolments for which the hour that it is by now is past: the next one is another day's."""
 
     def go(self, people: Iterable[Person]) -> Walked:
         """Move all of them as far as they go."""
@@ -107,6 +109,9 @@ class Walk:
             person.end("exit", self._now)
             self.done.moved.append(person)
         elif person.state == READY:
+            if person.step:
+                # An event ended their wait, perhaps in the minute in which they passed the hour.
+                self._past.add(person.enrolment_id)
             self._groups.setdefault(person.node, []).append(person)
         else:
             self._resume(person, node)
@@ -132,7 +137,10 @@ class Walk:
                     self._park(person, due)
                 else:
                     self._send(person, next, "next")
-            case Wait(next=next) | WaitUntil(next=next):
+            case Wait(next=next):
+                self._send(person, next, "next")
+            case WaitUntil(next=next):
+                self._past.add(person.enrolment_id)
                 self._send(person, next, "next")
             case _:
                 self._groups.setdefault(person.node, []).append(person)
@@ -166,8 +174,9 @@ class Walk:
         match node:
             case Wait(span=span) | WaitEvent(span=span):
                 self._wait(people, span)
-            case WaitUntil(at=at, weekdays=weekdays):
-                self._wait_until(people, at, weekdays)
+            case WaitUntil():
+                for one in people:
+                    self._wait_until(one, node)
             case WaitDate():
                 for one in people:
                     self._wait_date(one, node)
@@ -195,12 +204,20 @@ class Walk:
                 dues[zone] = add_span(self._now, span, zone)
             self._park(one, dues[zone])
 
-    def _wait_until(self, people: Sequence[Person], at: str, weekdays: tuple[int, ...]) -> None:
-        clock = read_clock(at)
+    def _wait_until(self, person: Person, node: WaitUntil) -> None:
+        clock, zone = read_clock(node.at), self._find_zone(person)
         assert clock is not None
-        for one in people:
-            due = find_next(self._now // _MINUTE, clock, weekdays, self._find_zone(one))
-            self._park(one, due)
+        # As of when their wait was over: a worker that is late keeps nobody for a day.
+        minute = min(person.due_ms or self._now, self._now) // _MINUTE
+        if person.enrolment_id not in self._past and self._is_then(minute, clock, node.weekdays, zone):
+            self._past.add(person.enrolment_id)
+            self._send(person, node.next, "next")
+        else:
+            self._park(person, find_next(self._now // _MINUTE, clock, node.weekdays, zone))
+
+    @staticmethod
+    def _is_then(minute: int, clock: time, weekdays: tuple[int, ...], zone: str) -> bool:
+        return find_next(minute - 1, clock, weekdays, zone) == minute * _MINUTE
 
     def _wait_date(self, person: Person, node: WaitDate) -> None:
         due = self._find_date(person, node)
@@ -272,7 +289,7 @@ class Walk:
             if one.arm == HOLDOUT:
                 results.append("withheld")
                 continue
-            intended = self._intend(one, name, node)
+            intended = self._intend(one, name, node, decided)
             self.done.intended.append(intended)
             if decided is not None:
                 self.done.carried[decided] = intended.delivery_id
@@ -286,13 +303,15 @@ class Walk:
         first = self._today - timedelta(days=cap.days)
         return sum(day > first for day in self._sent.get(customer_id, ())) >= cap.messages
 
-    def _intend(self, person: Person, name: str, node: Action) -> Intended:
+    def _intend(self, person: Person, name: str, node: Action, decided: str | None) -> Intended:
         contact = self._known.contacts.get(person.customer_id)
         reached = frozenset[str]() if contact is None else contact.channels
         expires = None
         if node.expires is not None:
             expires = add_span(self._now, node.expires, self._find_zone(person))
-        described = self._describe(node.content, person.customer_id) if self._describe else {}
+        described = dict(self._describe(node.content, person.customer_id)) if self._describe else {}
+        if decided is not None:
+            described[DECISION_KEY] = decided
         return Intended(
             f"{PREFIX}{self._journey.name}",
             person.customer_id,
