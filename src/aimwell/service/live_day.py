@@ -59,14 +59,11 @@ class LiveDay:
         That takes no longer than it keeps the interpreter busy, and a commit. A database on the network may always let
         its clients wait.
         """
-        opened = self._open
-        if not self._workspace.store.is_sqlite or opened is None or not self._is_fresh(opened):
-            return None
-        decider = self._deciders.get(opened[1])
-        if decider is None or any(one.explain or one.plan_id is not None for one in questions):
+        if not self._workspace.store.is_sqlite or any(one.explain or one.plan_id for one in questions):
             return None
         try:
-            return self._decide_by(decider, questions, wait=False)
+            decider = self._deciders.get(self._find_open())
+            return None if decider is None else self._decide_by(decider, questions, wait=False)
         except NotReady as problem:
             if problem.code != BUSY:
                 raise
@@ -160,14 +157,15 @@ class LiveDay:
     def _find_decider(self, plan_id: str | None) -> LiveDecider:
         if plan_id is not None:
             return self._open_decider(find_live_plan(self._workspace.store, plan_id))
-        opened = self._open
-        if opened is None or not self._is_fresh(opened):
-            at, self._open = self._clock(), None
-            opened = self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
-        return self._open_decider(opened[1])
+        return self._open_decider(self._find_open())
 
-    def _is_fresh(self, opened: tuple[float, str]) -> bool:
-        return 0 <= self._clock() - opened[0] < FRESH_SECONDS
+    def _find_open(self) -> str:
+        """The plan of the open day; a question to the store which waits for nobody there, once a second."""
+        at, opened = self._clock(), self._open
+        if opened is None or not 0 <= at - opened[0] < FRESH_SECONDS:
+            self._open = None
+            opened = self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
+        return opened[1]
 
     def _open_decider(self, plan_id: str) -> LiveDecider:
         found = self._deciders.get(plan_id)
