@@ -165,9 +165,11 @@ def test_a_transaction_whose_process_stands_still_is_ended(
 ) -> None:
     from aimwell.engine import store_engine
 
-    monkeypatch.setattr(store_engine, "_IDLE", 1)
-    monkeypatch.setattr(store_engine, "PATIENCE", 2)
-    workspace = make(server, tmp_path / "w", monkeypatch)
+    # Made with the usual patience: on a busy machine a second passes between two statements of the migrations.
+    make(server, tmp_path / "w", monkeypatch).close()
+    monkeypatch.setattr(store_engine, "_IDLE", 2)
+    monkeypatch.setattr(store_engine, "PATIENCE", 4)
+    workspace = Workspace.open(tmp_path / "w")
     statement = sa.update(HOT_GATE).values(turn=HOT_GATE.c.turn + sa.bindparam("more"))
     with pytest.raises(NotReady) as caught, workspace.store.begin() as connection:
         connection.execute(statement, [{"more": 100}, {"more": 100}] if many else {"more": 100})
@@ -183,5 +185,6 @@ def is_answered(workspace: Workspace) -> bool:
     try:
         return bool(take_events(workspace, [build_message("c", 1)]))
     except NotReady as error:
-        assert error.code == "engine.store_busy"
+        # Whoever stands still for two seconds himself, on a busy machine, is ended as well.
+        assert error.code in ("engine.store_busy", "engine.store_unreachable")
         return False
