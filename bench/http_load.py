@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -65,6 +66,7 @@ def send(load: Load) -> Told:
     return Told(**json.loads(done.stdout))
 
 
+_SETTLING = 0.5
 _NOW = datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -118,102 +120,128 @@ class _Sender:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, one request at a time."""
+    """One connection, one request at a time; without tasks, which would cost more than the service takes to answer."""
 
-    def __init__(self, sender: _Sender) -> None:
-        self.sender = sender
+    def __init__(self, answered: Callable[[_Connection], None]) -> None:
+        self.answered = answered
         self.buffer = b""
-        self.waiting: asyncio.Future[int] | None = None
+        self.number = self.status = 0
+        self.at = 0.0
+        """When the request that is under way was due."""
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(0)
+        self.transport = None
+        if self.number >= 0:
+            self._end(0)
+
+    def send(self, number: int, request: bytes, at: float) -> None:
+        self.number, self.at = number, at
+        if self.transport is None or self.transport.is_closing():
+            self._end(0)
+        else:
+            self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, end, body = self.buffer.partition(b"\r\n\r\n")
-        if not end:
+        if self.buffer:
+            data = self.buffer + data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self.buffer = data
             return
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        if len(body) >= length and self.waiting is not None and not self.waiting.done():
+        place = data.find(b"content-length: ", 0, end) + 16
+        if len(data) - end - 4 >= int(data[place : data.find(b"\r", place)]):
             self.buffer = b""
-            self.waiting.set_result(int(head[9:12]))
+            self._end(int(data[9:12]))
+        else:
+            self.buffer = data
 
-    async def ask(self, request: bytes) -> int:
-        self.waiting = asyncio.get_running_loop().create_future()
-        assert self.transport is not None
-        if self.transport.is_closing():
-            return 0
-        self.transport.write(request)
-        return await self.waiting
+    def _end(self, status: int) -> None:
+        self.status = status
+        self.answered(self)
+
+
+class _Run:
+    """One load: connections that are free take what is due."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.sender = _Sender(load)
+        self.free: deque[_Connection] = deque()
+        self.due: deque[float] = deque()
+        self.ready: deque[tuple[int, bytes]] = deque()
+        self.under_way = 0
+        self.until = 0.0
+        self.done = asyncio.get_running_loop().create_future()
+
+    async def connect(self) -> None:
+        """Open all connections; what is needed for a rate is made before the first is due."""
+        loop, load = asyncio.get_running_loop(), self.load
+        for _ in range(load.connections):
+            made = await loop.create_connection(lambda: _Connection(self.answered), "127.0.0.1", load.port)
+            made[1].number = -1
+            self.free.append(made[1])
+        for _ in range(round((load.rate or 0) * load.seconds)):
+            self.ready.append(self.sender.make())
+        # The service has accepted all of them by then: that is no latency of a request.
+        await asyncio.sleep(_SETTLING)
+
+    def answered(self, connection: _Connection) -> None:
+        """Note it, and go on with the connection."""
+        now, number = time.perf_counter(), connection.number
+        connection.number = -1
+        self.under_way -= 1
+        if connection.status:
+            self.sender.note(number, connection.status, now - connection.at)
+            self.free.append(connection)
+            self.go_on(now)
+        if not self.under_way and (now >= self.until or not self.free) and not self.done.done():
+            self.done.set_result(None)
+
+    def go_on(self, now: float) -> None:
+        """Send what is due on what is free; without a rate, something always is until the end."""
+        while self.free and (self.due or (self.load.rate is None and now < self.until)):
+            at = self.due.popleft() if self.due else time.perf_counter()
+            number, request = self.ready.popleft() if self.ready else self.sender.make()
+            self.under_way += 1
+            self.free.popleft().send(number, request, at)
+
+    async def run(self) -> float:
+        """All of it; how many seconds it took."""
+        started = time.perf_counter()
+        self.until = started + self.load.seconds
+        self.go_on(started)
+        if self.load.rate is not None:
+            await self._follow(started, self.load.rate)
+        if self.under_way:
+            await self.done
+        return time.perf_counter() - started
+
+    async def _follow(self, started: float, rate: float) -> None:
+        planned, last = 0, round(rate * self.load.seconds)
+        while planned < last or self.due:
+            now = time.perf_counter()
+            while planned < min(last, (now - started) * rate):
+                self.due.append(started + planned / rate)
+                planned += 1
+            self.go_on(now)
+            if not self.free and not self.under_way:
+                return  # Nobody is there any more.
+            # Less than a millisecond is none for uvloop: the loop would turn without a pause.
+            await asyncio.sleep(max(started + planned / rate - time.perf_counter(), 0.001))
 
 
 async def _run(load: Load) -> Told:
-    loop = asyncio.get_running_loop()
-    sender = _Sender(load)
-    connections = [
-        (await loop.create_connection(lambda: _Connection(sender), "127.0.0.1", load.port))[1]
-        for _ in range(load.connections)
-    ]
-    started = time.perf_counter()
-    until = started + load.seconds
-    if load.rate is None:
-        await asyncio.gather(*(_ask_on(sender, connection, until) for connection in connections))
-    else:
-        await _ask_at(sender, connections, started, until, load.rate)
-    seconds = time.perf_counter() - started
-    found = sorted(sender.latencies) or [0.0]
+    run = _Run(load)
+    await run.connect()
+    seconds = await run.run()
+    found = sorted(run.sender.latencies) or [0.0]
     p50, p99 = (1000 * found[min(int(share * len(found)), len(found) - 1)] for share in (0.5, 0.99))
-    statuses = {str(status): number for status, number in sender.statuses.items()}
-    return Told(statuses, seconds, p50, p99, sender.number - load.first)
-
-
-async def _ask_on(sender: _Sender, connection: _Connection, until: float) -> None:
-    while time.perf_counter() < until:
-        number, request = sender.make()
-        at = time.perf_counter()
-        status = await connection.ask(request)
-        if status == 0:
-            return
-        sender.note(number, status, time.perf_counter() - at)
-
-
-async def _ask_at(
-    sender: _Sender, connections: list[_Connection], started: float, until: float, rate: float
-) -> None:
-    free = deque(connections)
-    due: deque[float] = deque()
-    running: set[asyncio.Task[None]] = set()
-    # Made before it is due: what the generator takes for that is no latency of the service.
-    ready = deque([sender.make()])
-
-    async def ask(connection: _Connection, at: float, number: int, request: bytes) -> None:
-        status = await connection.ask(request)
-        if status:
-            sender.note(number, status, time.perf_counter() - at)
-            free.append(connection)
-
-    planned = 0
-    while (at := time.perf_counter()) < until or due:
-        while planned < (min(at, until) - started) * rate:
-            due.append(started + planned / rate)
-            planned += 1
-        while due and free:
-            task = asyncio.create_task(ask(free.popleft(), due.popleft(), *ready.popleft()))
-            running.add(task)
-            task.add_done_callback(running.discard)
-            # It goes out before the next one is made.
-            await asyncio.sleep(0)
-            ready.append(sender.make())
-        # Less than a millisecond is none for uvloop: the loop would turn without a pause, on a processor of its own.
-        pause = 0.0 if due else started + planned / rate - time.perf_counter()
-        await asyncio.sleep(max(pause, 0.001))
-    if running:
-        await asyncio.wait(running)
+    statuses = {str(status): number for status, number in run.sender.statuses.items()}
+    return Told(statuses, seconds, p50, p99, run.sender.number - load.first)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from aimwell.deployment.channels.smtp import SmtpChannel
 from aimwell.deployment.ledger import Ledger, Terms
 from aimwell.deployment.sending import work as send
 from aimwell.deployment.sink import Sink
-from aimwell.engine import store_engine
+from aimwell.engine import postgres_connection, store_engine
 from aimwell.engine.store import Store
 from aimwell.engine.workspace import Workspace
 from aimwell.service.app import create_app
@@ -38,7 +38,7 @@ MAILS = 200
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds in place of minutes."""
     monkeypatch.setattr(store_engine, "_SILENCE", 4)
-    monkeypatch.setattr(store_engine, "_IDLE", 2)
+    monkeypatch.setattr(postgres_connection, "IDLE", 2)
     monkeypatch.setattr(store_engine, "PATIENCE", 3)
     monkeypatch.setattr(store_engine, "_CONNECT", 2)
 

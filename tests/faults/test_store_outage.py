@@ -163,11 +163,11 @@ def test_a_network_that_is_cut_keeps_nobody_else_waiting_and_loses_nothing(
 def test_a_transaction_whose_process_stands_still_is_ended(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: bool
 ) -> None:
-    from aimwell.engine import store_engine
+    from aimwell.engine import postgres_connection, store_engine
 
     # Made with the usual patience: on a busy machine a second passes between two statements of the migrations.
     make(server, tmp_path / "w", monkeypatch).close()
-    monkeypatch.setattr(store_engine, "_IDLE", 2)
+    monkeypatch.setattr(postgres_connection, "IDLE", 2)
     monkeypatch.setattr(store_engine, "PATIENCE", 4)
     workspace = Workspace.open(tmp_path / "w")
     statement = sa.update(HOT_GATE).values(turn=HOT_GATE.c.turn + sa.bindparam("more"))

@@ -10,6 +10,7 @@ import pytest
 
 from aimwell.engine import store_engine
 from aimwell.engine.permissions import suppress_customers
+from aimwell.engine.store import STORE_FILE
 from aimwell.engine.workspace import Workspace
 from aimwell.service.app import create_app
 from aimwell.strategy.live.plan import close_plan
@@ -171,6 +172,23 @@ def test_many_at_once_keep_the_budget_and_all_are_logged(here: tuple[Workspace, 
     # Twenty take an SMS at ten cents; five more cents are banners at one, and the rest gets nothing.
     assert list(logged.values()).count("sms") == 20
     assert list(logged.values()).count("banner") == 5
+
+
+def test_what_waits_for_nobody_is_done_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aimwell.service.app.LOOK_SECONDS", 0.02)
+    made = make_workspace(tmp_path / "w")
+    open_today(made.store, hold_ms=300)
+    file = tmp_path / "w" / STORE_FILE
+    with serving(create_app(made)) as service:
+        key = make_key(made, "decide")
+        assert service.call("/v1/decide", {"customer_id": "c1"}, key=key).status == 200
+        assert read_used(made.store) in (0, 10)
+        # It is given back, and what was written moves from the log into the file.
+        wait_until(lambda: read_used(made.store) == 0)
+        made.store.save_definition("test", "long", {"text": "x" * 1_000_000})
+        wait_until(lambda: file.stat().st_size > 1_000_000)
+    assert [row["state"] for row in read_decisions(made.store)] == ["expired"]
+    made.close()
 
 
 def test_several_processes_decide_on_postgresql(

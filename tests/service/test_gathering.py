@@ -32,7 +32,7 @@ class Work:
             raise RuntimeError("a defect")
         return [ValueError(question) if question % 2 else 2 * question for question in questions]
 
-    def at_once(self, questions: Sequence[int]) -> list[int | Exception] | None:
+    async def in_loop(self, questions: Sequence[int]) -> list[int | Exception] | None:
         return self(questions) if self.is_free else None
 
 
@@ -41,7 +41,7 @@ def play(work: Work, act: Callable[[Gathering[int, int]], Coroutine[Any, Any, T]
     with ThreadPoolExecutor(1, thread_name_prefix="beside") as executor:
 
         async def run() -> T:
-            return await act(Gathering(work, executor, at_once=work.at_once, **more))
+            return await act(Gathering(work, executor, in_loop=work.in_loop, **more))
 
         return asyncio.run(run())
 
@@ -79,6 +79,30 @@ def test_who_comes_while_others_are_answered_comes_next_and_together() -> None:
 
     assert play(work, act, most_together=4) == [4 * number for number in range(8)]
     assert [questions for _, questions in work.rounds] == [[0], [2, 4, 6, 8], [10, 12, 14]]
+
+
+def test_the_loop_goes_on_while_answers_in_it_wait_for_something() -> None:
+    came = asyncio.Event()
+    rounds: list[list[int]] = []
+
+    async def wait(questions: Sequence[int]) -> list[int | Exception]:
+        rounds.append(list(questions))
+        await came.wait()
+        return [10 * question for question in questions]
+
+    async def act() -> list[int]:
+        with ThreadPoolExecutor(1) as executor:
+            gathering: Gathering[int, int] = Gathering(Work(), executor, in_loop=wait)
+            first = gathering.ask(1)
+            while not rounds:
+                await asyncio.sleep(0)
+            others = [gathering.ask(number) for number in (2, 3)]
+            assert not first.done()
+            came.set()
+            return await asyncio.gather(first, *others)
+
+    assert asyncio.run(act()) == [10, 20, 30]
+    assert rounds == [[1], [2, 3]]
 
 
 def test_answers_go_out_before_the_next_round_begins() -> None:

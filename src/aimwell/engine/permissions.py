@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from aimwell.core.time import now
-from aimwell.engine.driver_statements import run
+from aimwell.engine.driver_statements import Rows, Statement, run_all
 from aimwell.engine.ledger_tables import CONSENT_STATES, CONTACT_GATE, SUPPRESSIONS
 from aimwell.engine.store import Store
 
@@ -45,14 +45,21 @@ class Suppression:
 
 def take_turn(connection: sa.Connection) -> int:
     """Lock the gate and return its next number: reservations follow one another, the highest is the newest."""
-    advanced = run(connection, _ADVANCE, {"gate": _GATE})
-    if not advanced:
+    return read_turn(connection, run_all(connection, [NEXT_TURN])[0])
+
+
+def read_turn(connection: sa.Connection, rows: Rows) -> int:
+    """The number from the rows of ``NEXT_TURN``; nobody has taken one before where there are none."""
+    if not rows:
         connection.execute(sa.insert(CONTACT_GATE).values(gate=_GATE, turn=1))
         return 1
-    return int(advanced[0][0])
+    return int(rows[0][0])
 
 
-_ADVANCE = "UPDATE contact_gate SET turn = turn + 1 WHERE gate = :gate RETURNING turn"
+NEXT_TURN = Statement(
+    "UPDATE contact_gate SET turn = turn + 1 WHERE gate = :gate RETURNING turn", {"gate": _GATE}
+)
+"""Takes the next turn; for transactions that send it with others."""
 
 
 def halt(connection: sa.Connection, by: str) -> bool:

@@ -6,12 +6,27 @@ that was stopped, or something between that takes every packet and hands none on
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import math
 import time
-from collections.abc import Generator
-from functools import cache
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from functools import cache, partial
 from typing import Any
 
+import sqlalchemy as sa
+
+from aimwell.engine.in_loop import is_in_loop, wait_here
+
+IDLE = 300
+"""Seconds after which a transaction whose client does nothing is ended: a process that was stopped must not keep all
+others from writing for ever."""
+_END_IDLE = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = 'aimwell'
+        AND starts_with(state, 'idle in transaction') AND state_change < clock_timestamp() - make_interval(secs => %s)
+"""
 Steps = Generator[Any, Any, Any]
 """What the driver does for one question; goes on whenever something came, and ten times a second if nothing did."""
 
@@ -19,11 +34,15 @@ Steps = Generator[Any, Any, Any]
 def open_connection(patience: float, *arguments: Any, **values: Any) -> Any:
     """A new connection, which waits ``patience`` seconds for the next word of the server and is closed then.
 
-    Its ``heard`` is when the server last said something, by the monotonic clock.
+    Its ``heard`` is when the server last said something, by the monotonic clock; ``prepared`` are the names of
+    statements that the server knows here (``postgres_packets``).
     ``arguments`` and ``values`` as for psycopg; ImportError where that is not installed.
     """
-    connection = _make_patient().connect(*arguments, **values)
+    connect = partial(_make_patient().connect, *arguments, **values)
+    # To connect, the driver waits by itself.
+    connection = wait_here(asyncio.to_thread(connect)) if is_in_loop() else connect()
     connection.patience = patience
+    connection.prepared, connection.numbers = {}, itertools.count(1)
     return connection
 
 
@@ -35,8 +54,12 @@ def _make_patient() -> Any:
     class PatientConnection(psycopg.Connection):  # type: ignore[misc]
         patience: float
         heard = -math.inf
+        prepared: dict[str, bytes]
+        numbers: Iterator[int]
 
         def wait(self, gen: Steps, *arguments: Any, **values: Any) -> Any:
+            if is_in_loop():
+                return wait_here(psycopg.waiting.wait_async(self._listen(gen), self.pgconn.socket, 0.1))
             return super().wait(self._listen(gen), *arguments, **values)
 
         def _listen(self, gen: Steps) -> Steps:
@@ -55,3 +78,17 @@ def _make_patient() -> Any:
                 return end.value
 
     return PatientConnection
+
+
+def end_idle(engine: sa.Engine) -> None:
+    """End transactions of ours whose client does nothing: whoever waited in vain for a lock looks who has it.
+
+    The server does it by itself (``idle_in_transaction_session_timeout``), but not after many statements that came in
+    one go: the driver sends a word more behind them, which stops the server's clock and does not start it again.
+    """
+    import psycopg
+
+    failures = (sa.exc.SQLAlchemyError, psycopg.OperationalError)
+    with suppress(*failures), closing(engine.raw_connection()) as connection:
+        connection.cursor().execute(_END_IDLE, (IDLE,))
+        connection.commit()

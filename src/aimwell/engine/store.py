@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,11 @@ from aimwell.core.errors import Conflict, NotReady
 from aimwell.core.text import say
 from aimwell.core.time import now
 from aimwell.engine.audit import name_actor, record
+from aimwell.engine.driver_statements import Rows, Statement
+from aimwell.engine.in_loop import is_in_loop
 from aimwell.engine.settings import Settings
 from aimwell.engine.store_engine import (
+    FIRST,
     GATED,
     PATIENCE,
     READS_ONLY,
@@ -78,13 +81,26 @@ class Store:
 
         ``gated``: it takes a gate row of its own before anything else, or changes only rows whose fence it holds; on
         PostgreSQL it then runs beside other such transactions. Without ``wait`` it is NotReady with the code ``BUSY``
-        where somebody else's turn it is just now. NotReady when the database cannot be reached or has no room: nothing
-        of the transaction is there, unless the connection broke at its very end.
+        where somebody else's turn it is just now, and the thread would have to wait for that (``run_in_loop`` lets it
+        do something else). NotReady when the database cannot be reached or has no room: nothing of the transaction is
+        there, unless the connection broke at its very end.
         """
-        options = {**({GATED: True} if gated else {}), **({} if wait else {WAITS_NOT: True})}
-        engine = self.engine.execution_options(**options) if options else self.engine
-        with explained(), engine.begin() as connection:
+        options = {GATED: gated, WAITS_NOT: not (wait or is_in_loop())}
+        with explained(), self._begin(options) as connection:
             yield connection
+
+    @contextmanager
+    def begin_with(
+        self, first: Sequence[Statement], *, wait: bool = True
+    ) -> Iterator[tuple[sa.Connection, list[Rows]]]:
+        """As ``begin``, with the rows of its first statements, which go to a server in the packet that begins it."""
+        options = {WAITS_NOT: not (wait or is_in_loop()), FIRST: first}
+        with explained(), self._begin(options) as connection:
+            yield connection, connection.info.pop(FIRST)
+
+    def _begin(self, options: Mapping[str, Any]) -> AbstractContextManager[sa.Connection]:
+        told = {name: value for name, value in options.items() if value}
+        return (self.engine.execution_options(**told) if told else self.engine).begin()
 
     def tidy(self) -> None:
         """Move what was committed from the log into the file. Nothing to do but in SQLite.

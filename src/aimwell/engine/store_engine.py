@@ -11,19 +11,21 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput
 from aimwell.core.text import say
-from aimwell.engine.postgres_connection import open_connection
+from aimwell.engine import postgres_connection
+from aimwell.engine.driver_statements import Statement, forget_kept, run_all, run_with_commit
+from aimwell.engine.postgres_connection import end_idle, open_connection
 from aimwell.engine.store_errors import busy, explain_failure, is_busy
 
 READS_ONLY = "aimwell_reads_only"
 GATED = "aimwell_gated"
 WAITS_NOT = "aimwell_waits_not"
+FIRST = "aimwell_first"
 PATIENCE = 30.0
 """Seconds that a transaction waits for its turn to write."""
 _MOST_LOG_PAGES = 16_384
@@ -31,18 +33,10 @@ _MOST_LOG_PAGES = 16_384
 _POLL = (0.00025, 0.001)
 """Seconds between two looks at the lock: the first of them, and all after ``_EAGER`` looks."""
 _EAGER = 20
-_IDLE = 300
-"""Seconds after which a transaction whose client does nothing is ended: a process that was stopped must not keep all
-others from writing for ever."""
 _SILENCE = 300
 """Seconds without a word of the server after which it counts as unreachable."""
 _CONNECT = 10
 """Seconds within which the server must answer."""
-_END_IDLE = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND usename = current_user AND application_name = 'aimwell'
-        AND state LIKE 'idle in transaction%' AND state_change < clock_timestamp() - make_interval(secs => :seconds)
-"""
 _RECENT = 0.2
 """Seconds after the server's last word for which nobody asks it whether it is there: it does not start anew so fast."""
 _LOCK = "SELECT {function}(hashtextextended(current_database() || '/' || current_schema() || '/aimwell', 0))"
@@ -91,7 +85,7 @@ def hide_password(url: str) -> str:
 def _open_postgres(url: sa.URL, schema: str | None) -> sa.Engine:
     settings = {
         "lock_timeout": f"{PATIENCE * 1000:.0f}",
-        "idle_in_transaction_session_timeout": f"{_IDLE * 1000}",
+        "idle_in_transaction_session_timeout": f"{postgres_connection.IDLE * 1000}",
         # Who cut the network learns it from its own side; the server must, too, or it would keep the locks for hours.
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
@@ -129,22 +123,30 @@ def _open_postgres(url: sa.URL, schema: str | None) -> sa.Engine:
     @sa.event.listens_for(engine, "handle_error")
     def _explain(context: sa.ExceptionContext) -> None:
         if is_busy(context.original_exception):
-            _end_idle(engine)
+            end_idle(engine)
 
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        options = connection.get_execution_options()
-        if options.get(READS_ONLY, False):
-            return
-        shared = "_shared" if options.get(GATED, False) else ""
-        if not options.get(WAITS_NOT, False):
-            connection.exec_driver_sql(_LOCK.format(function=f"pg_advisory_xact_lock{shared}"))
-        elif not connection.exec_driver_sql(
-            _LOCK.format(function=f"pg_try_advisory_xact_lock{shared}")
-        ).scalar():
-            raise busy()
-
+    sa.event.listen(engine, "begin", _begin_on_postgres)
+    sa.event.listen(engine, "commit", run_with_commit)
+    sa.event.listen(engine, "rollback", forget_kept)
     return engine
+
+
+def _begin_on_postgres(connection: sa.Connection) -> None:
+    """Take the store's lock, and run what is to go to the server with it."""
+    options = connection.get_execution_options()
+    if options.get(READS_ONLY, False):
+        return
+    shared = "_shared" if options.get(GATED, False) else ""
+    waits, first = not options.get(WAITS_NOT, False), options.get(FIRST, ())
+    function = f"pg_{'' if waits else 'try_'}advisory_xact_lock{shared}"
+    lock = Statement(_LOCK.format(function=function))
+    if waits:
+        # The lock is a statement of its own: what follows sees all that was committed until it was had.
+        _, *connection.info[FIRST] = run_all(connection, [lock, *first])
+        return
+    if not run_all(connection, [lock])[0][0][0]:
+        raise busy()
+    connection.info[FIRST] = run_all(connection, first)
 
 
 def _ask_seldom(engine: sa.Engine) -> None:
@@ -158,19 +160,6 @@ def _ask_seldom(engine: sa.Engine) -> None:
         return time.monotonic() - connection.heard < _RECENT or ask(connection)
 
     setattr(engine.dialect, "do_ping", ping)  # noqa: B010  (a method cannot be assigned to)
-
-
-def _end_idle(engine: sa.Engine) -> None:
-    """End transactions of ours whose client does nothing: whoever waited in vain for a lock looks who has it.
-
-    The server does it by itself (``idle_in_transaction_session_timeout``), but not after many statements that came in
-    one go: the driver sends a word more behind them, which stops the server's clock and does not start it again.
-    """
-    with (
-        suppress(sa.exc.SQLAlchemyError),
-        engine.execution_options(**{READS_ONLY: True}).begin() as connection,
-    ):
-        connection.execute(sa.text(_END_IDLE), {"seconds": _IDLE})
 
 
 def allow_silence(connection: sa.Connection) -> None:
@@ -221,6 +210,7 @@ def _make_sqlite_durable(engine: sa.Engine) -> None:
             connection.exec_driver_sql("BEGIN")
         else:
             _take_write_lock(connection, 0.0 if options.get(WAITS_NOT, False) else PATIENCE)
+            connection.info[FIRST] = run_all(connection, options.get(FIRST, ()))
 
 
 def _take_write_lock(connection: sa.Connection, patience: float) -> None:

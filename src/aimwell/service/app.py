@@ -31,7 +31,7 @@ from aimwell.service.pages import Pages
 from aimwell.service.rates import open_rates
 from aimwell.service.routes import Rooms, Routes, list_routes
 
-TIDY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 _LOG = get_logger("service")
 
 
@@ -59,9 +59,9 @@ def create_app(
     @asynccontextmanager
     async def live(_: Starlette) -> AsyncIterator[None]:
         with queue:
-            tidying = asyncio.create_task(_tidy(workspace.store))
+            looking = asyncio.create_task(_look_after(workspace.store, decisions))
             yield
-            tidying.cancel()
+            looking.cancel()
             # Nobody asks any more; what waits is decided and written before the process ends.
             await asyncio.to_thread(decisions.close)
 
@@ -76,15 +76,20 @@ def create_app(
     return app
 
 
-async def _tidy(store: Store) -> None:
-    """Move the store's log into its file now and then: otherwise somebody's commit would, while he waits."""
-    while store.is_sqlite:
-        await asyncio.sleep(TIDY_SECONDS)
+async def _look_after(store: Store, decisions: Decisions) -> None:
+    """What would keep somebody waiting if it were left until he comes, once a second.
+
+    The store's log moves into its file: otherwise somebody's commit would do that.
+    """
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
         try:
-            await asyncio.to_thread(store.tidy)
+            await decisions.look_after()
+            if store.is_sqlite:
+                await asyncio.to_thread(store.tidy)
         except (AimwellError, SQLAlchemyError) as error:
-            # Whoever commits next meets it, too, and tells it.
-            _LOG.warning("service.log_not_moved", error=error)
+            # Whoever comes next meets it, too, and tells it.
+            _LOG.warning("service.not_looked_after", error=error)
 
 
 def _find_exactly(endpoints: Mapping[str, Endpoint], router: ASGIApp) -> ASGIApp:

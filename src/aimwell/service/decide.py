@@ -64,14 +64,18 @@ class Decisions:
     """The routes of live decisions; one thread of the process decides and settles."""
 
     def __init__(self, workspace: Workspace) -> None:
-        day = LiveDay(workspace)
+        day = self._day = LiveDay(workspace)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="live-day")
         self._questions: Gathering[Question, Decided] = Gathering(
-            day.decide, self._executor, at_once=day.decide_at_once
+            day.decide, self._executor, in_loop=day.decide_in_loop
         )
         self._outcomes: Gathering[tuple[Outcome, str | None], Settlement] = Gathering(
             day.settle, self._executor
         )
+
+    async def look_after(self) -> None:
+        """For once a second: what no question should wait for."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._day.look_after)
 
     def close(self) -> None:
         """Wait for what is under way."""

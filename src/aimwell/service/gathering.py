@@ -1,14 +1,14 @@
 """Questions of one event loop that are answered together: whatever came while others were answered.
 
-Where nobody has to be waited for they are answered in the loop itself: the interpreter runs one thread at a time, and
-two that take turns cost each other twice their time. Otherwise a thread answers them, and the loop is never blocked.
-Nobody waits longer than for the answers under way and his own. Reads and writes no table.
+Where it can be done they are answered in the loop itself: the interpreter runs one thread at a time, and two that take
+turns cost each other twice their time. Otherwise a thread answers them, and the loop is never blocked. Nobody waits
+longer than for the answers under way and his own. Reads and writes no table.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeAlias, TypeVar
 
@@ -24,7 +24,7 @@ Together: TypeAlias = list[tuple[Question, asyncio.Future[Answer]]]
 class Gathering(Generic[Question, Answer]):
     """``work`` answers many questions in a thread of ``executor``; an answer that is an exception is raised.
 
-    ``at_once`` does it without waiting for anybody; None: not now.
+    ``in_loop`` does it without stopping the loop; None: not now, and nothing was done.
     """
 
     def __init__(
@@ -32,17 +32,18 @@ class Gathering(Generic[Question, Answer]):
         work: Callable[[Sequence[Question]], Sequence[Answer | Exception]],
         executor: Executor,
         *,
-        at_once: Callable[[Sequence[Question]], Sequence[Answer | Exception] | None] | None = None,
+        in_loop: Callable[[Sequence[Question]], Awaitable[Sequence[Answer | Exception] | None]] | None = None,
         most_together: int = MOST_TOGETHER,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._work = work
-        self._at_once = at_once
+        self._in_loop = in_loop
         self._executor = executor
         self._most_together = most_together
         self._most_waiting = most_waiting
         self._waiting: Together[Question, Answer] = []
         self._is_busy = False
+        self._under_way: asyncio.Task[None] | None = None
 
     def ask(self, question: Question) -> asyncio.Future[Answer]:
         """The answer, later; Refused when too many wait."""
@@ -69,16 +70,27 @@ class Gathering(Generic[Question, Answer]):
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         together = self._waiting[: self._most_together]
         del self._waiting[: self._most_together]
-        if self._at_once is not None:
-            answers: Sequence[Answer | Exception] | None
-            try:
-                answers = self._at_once([question for question, _ in together])
-            except Exception as error:
-                answers = [error] * len(together)
-            if answers is not None:
-                self._tell(loop, together, answers)
-                return
-        self._executor.submit(self._answer, loop, together)
+        if self._in_loop is not None:
+            answers = self._in_loop([question for question, _ in together])
+            self._under_way = loop.create_task(self._await(loop, together, answers))
+        else:
+            self._executor.submit(self._answer, loop, together)
+
+    async def _await(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        together: Together[Question, Answer],
+        coming: Awaitable[Sequence[Answer | Exception] | None],
+    ) -> None:
+        answers: Sequence[Answer | Exception] | None
+        try:
+            answers = await coming
+        except Exception as error:
+            answers = [error] * len(together)
+        if answers is None:
+            self._executor.submit(self._answer, loop, together)
+        else:
+            self._tell(loop, together, answers)
 
     def _answer(self, loop: asyncio.AbstractEventLoop, together: Together[Question, Answer]) -> None:
         answers: Sequence[Answer | Exception]

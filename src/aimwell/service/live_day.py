@@ -1,6 +1,6 @@
 """The live day of one process: its decider, and many questions answered in one transaction.
 
-Everything here may block, and runs in a thread of ``service.gathering``; ``decide_at_once`` may not, and runs in its
+Everything here may block, and runs in a thread of ``service.gathering``; ``decide_in_loop`` does not, and runs in its
 loop. Reads and writes what ``strategy.live`` does.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aimwell.core.errors import AimwellError, NotReady
+from aimwell.engine.in_loop import can_run_in_loop, run_in_loop
 from aimwell.engine.store_errors import BUSY
 from aimwell.engine.workspace import Workspace
 from aimwell.strategy.live.answer import Moment, explain_decision
@@ -20,8 +22,9 @@ from aimwell.strategy.live.requests import Decision, Visit
 from aimwell.strategy.live.settle import Outcome, Settlement
 from aimwell.strategy.live.status import find_live_plan, find_open_plan
 
-FRESH_SECONDS = 1.0
-"""So long a day that was found open is taken for open; a closed one decides nothing all the same."""
+FRESH_SECONDS, MOST_SECONDS = 0.9, 5.0
+"""So old may be what is known of the open day before somebody looks again, and before nobody decides by it any more. A
+closed one decides nothing all the same."""
 _MOST_DECIDERS = 4
 
 
@@ -53,21 +56,33 @@ class LiveDay:
         self._deciders: dict[str, LiveDecider] = {}
         self._open: tuple[float, str] | None = None
 
-    def decide_at_once(self, questions: Sequence[Question]) -> list[Decided | Exception] | None:
-        """As ``decide``, by a day that is at hand and where nobody else writes just now; otherwise None, and nothing.
+    async def decide_in_loop(self, questions: Sequence[Question]) -> list[Decided | Exception] | None:
+        """As ``decide``, by a day that is at hand, without stopping the loop; None, and nothing, where that cannot be.
 
-        That takes no longer than it keeps the interpreter busy, and a commit. A database on the network may always let
-        its clients wait.
+        In SQLite, which waits for nobody but the disk, where nobody else writes just now.
         """
-        if not self._workspace.store.is_sqlite or any(one.explain or one.plan_id for one in questions):
+        if any(one.explain or one.plan_id for one in questions):
+            return None
+        if self._workspace.store.is_sqlite:
+            return self._decide_at_once(questions)
+        return await run_in_loop(lambda: self._decide_at_once(questions)) if can_run_in_loop() else None
+
+    def _decide_at_once(self, questions: Sequence[Question]) -> list[Decided | Exception] | None:
+        at, opened = self._clock(), self._open
+        if opened is None or not self._is_open(opened, at, MOST_SECONDS):
             return None
         try:
-            decider = self._deciders.get(self._find_open())
-            return None if decider is None else self._decide_by(decider, questions, wait=False)
+            return self._decide_by(self._deciders[opened[1]], questions, wait=False)
         except NotReady as problem:
             if problem.code != BUSY:
                 raise
             return None
+
+    def look_after(self) -> None:
+        """What is to be done once a second, so that it keeps no question waiting."""
+        # Without an open day, or without the store, questions are told so.
+        with suppress(NotReady):
+            self._open_decider(self._find_open()).release_some()
 
     def decide(self, questions: Sequence[Question]) -> list[Decided | Exception]:
         """For each question its decision, durable, or what is wrong with it."""
@@ -160,12 +175,21 @@ class LiveDay:
         return self._open_decider(self._find_open())
 
     def _find_open(self) -> str:
-        """The plan of the open day; a question to the store which waits for nobody there, once a second."""
+        """The plan of the open day; a question to the store once a second."""
         at, opened = self._clock(), self._open
-        if opened is None or not 0 <= at - opened[0] < FRESH_SECONDS:
+        if opened is None or not self._is_open(opened, at, FRESH_SECONDS):
             self._open = None
             opened = self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
         return opened[1]
+
+    def _is_open(self, opened: tuple[float, str], at: float, seconds: float) -> bool:
+        """Whether a day that was found so long ago is still taken for open: not after its own end."""
+        decider = self._deciders.get(opened[1])
+        return (
+            0 <= at - opened[0] < seconds
+            and decider is not None
+            and decider.plan.starts_ms <= at * 1000 < decider.plan.ends_ms
+        )
 
     def _open_decider(self, plan_id: str) -> LiveDecider:
         found = self._deciders.get(plan_id)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from aimwell.engine.driver_statements import run_all
 from aimwell.engine.ledger_tables import CONSENT_STATES
 from aimwell.engine.permissions import Suppression, add_suppression
 from aimwell.engine.store import Store
 from aimwell.strategy.live.decide import LiveDecider
-from aimwell.strategy.live.ledger import read_moment, read_standing
+from aimwell.strategy.live.ledger import ask_moment, read_moment, read_standing
 from aimwell.strategy.live.plan import open_plan
 from aimwell.strategy.live.profiles import Pair
 from aimwell.strategy.live.requests import Decision
@@ -67,7 +68,9 @@ def test_people_are_found_whatever_they_are_called(store: Store) -> None:
         connection.execute(sa.insert(CONSENT_STATES), consents)
         add_suppression(connection, Suppression(STRANGE[3], "all", "test", 0))
     with store.snapshot() as connection:
-        found = read_moment(connection, plan, [*STRANGE, "unknown"], 5, profiles=True).profiles
+        people, is_sqlite = [*STRANGE, "unknown"], store.is_sqlite
+        question = ask_moment(plan, people, 5, is_sqlite=is_sqlite, profiles=True)
+        found = read_moment(plan, run_all(connection, [question])[0]).profiles
     assert list(sorted(found)) == sorted(STRANGE)
     for place, customer in enumerate(STRANGE):
         assert found[customer].prior_contacts == place

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from aimwell.engine.driver_statements import run
+from aimwell.engine.driver_statements import Rows, Statement, run_all
 
 _FORMS = {
     True: "(SELECT '[' || group_concat('[' || {columns} || ']') || ']' FROM {table} WHERE {condition})",
@@ -22,7 +22,8 @@ _FORMS = {
 }
 _THEIRS = {
     True: "customer_id IN (SELECT value FROM json_each(:people))",
-    False: "customer_id IN (SELECT value FROM json_array_elements_text(CAST(:people AS JSON)))",
+    # By the index, whatever the planner believes of the number of people.
+    False: "customer_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:people AS JSON))))",
 }
 _JSON = "pairs"
 """The column that is JSON itself, and goes into the answer as it is."""
@@ -42,10 +43,18 @@ def ask(
     connection: sa.Connection, people: Sequence[str], *what: Asked, **values: str | int
 ) -> tuple[str, ...]:
     """The people's rows, as JSON for each of ``what``; all in one query."""
-    query = _write(connection.dialect.name == "sqlite", what)
-    given = {"people": msgspec.json.encode(people).decode(), **values}
-    (found,) = run(connection, query, given)
-    return tuple(text or "[]" for text in found)
+    question = write_question(connection.dialect.name == "sqlite", people, *what, **values)
+    return read_answer(run_all(connection, [question])[0])
+
+
+def write_question(is_sqlite: bool, people: Sequence[str], *what: Asked, **values: str | int) -> Statement:
+    """The query of ``ask``."""
+    return Statement(_write(is_sqlite, what), {"people": msgspec.json.encode(people).decode(), **values})
+
+
+def read_answer(rows: Rows) -> tuple[str, ...]:
+    """What it brought."""
+    return tuple(text or "[]" for text in rows[0])
 
 
 @cache

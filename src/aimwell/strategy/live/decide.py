@@ -26,8 +26,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aimwell.core.errors import AimwellError
+from aimwell.engine.driver_statements import run_at_end
 from aimwell.engine.live_contacts import note_contacts
-from aimwell.engine.permissions import take_turn
+from aimwell.engine.permissions import NEXT_TURN, read_turn, take_turn
 from aimwell.engine.store import Store
 from aimwell.engine.store_errors import busy
 from aimwell.strategy.live.kernels import (
@@ -41,12 +42,13 @@ from aimwell.strategy.live.ledger import (
     Memory,
     Moment,
     Standing,
+    ask_moment,
     read_decision,
     read_moment,
     read_used,
-    write_log,
-    write_turn,
-    write_used,
+    tell_log,
+    tell_turn,
+    tell_used,
 )
 from aimwell.strategy.live.plan import LivePlan, read_plan
 from aimwell.strategy.live.profiles import Profile, is_empty, meet, refuse_empty
@@ -127,7 +129,7 @@ class LiveDecider:
         """Decide in this order, in one transaction; for each request its decision, or what is wrong with it."""
         now_ms = int(self._clock() * 1000)
         own, own_number = _leave_out_twins(requests, now_ms)
-        self._release_some(now_ms)
+        self.release_some()
         answers: list[Answer | None] = [None] * len(own)
         batch = prepare(self.plan, own, answers)
         if batch is not None:
@@ -139,11 +141,12 @@ class LiveDecider:
         """The same by the profiles of the day, which its transaction reads.
 
         Where the day knows nobody at all, every answer is NotReady. Without ``wait`` NotReady (``store_errors.BUSY``)
-        is raised, and nothing decided, where somebody else's turn it is just now.
+        is raised, and nothing decided, where somebody else's turn it is just now; and ``release_some`` is for others.
         """
         now_ms = int(self._clock() * 1000)
         own, own_number = _leave_out_twins(visits, now_ms)
-        self._release_some(now_ms, wait)
+        if wait:
+            self.release_some()
         answers: list[Answer | None] = [None] * len(own)
         if own:
             people = list(dict.fromkeys(customer for customer, _ in own))
@@ -180,16 +183,16 @@ class LiveDecider:
             self._memory.catch_up(connection, turn)
         return Handing(turn, Settling(connection, self.plan, self._memory, int(self._clock() * 1000)))
 
-    def release_expired(self, *, wait: bool = True) -> int:
-        """Give back what waits for longer than it may; how many decisions that ended. ``wait``: as in ``meet``."""
+    def release_expired(self) -> int:
+        """Give back what waits for longer than it may; how many decisions that ended."""
         hold, now_ms = self.plan.hold_ms, int(self._clock() * 1000)
         if hold is None:
             return 0
         with self._store.snapshot() as connection:
             if find_due(connection, self.plan, now_ms - hold) is None:
                 return 0
-        with self._alone(wait):
-            with self._store.begin(wait=wait) as connection:
+        with self._alone(wait=True):
+            with self._store.begin() as connection:
                 turn = take_turn(connection)
                 self._memory.catch_up(connection, turn)
                 found = Settling(connection, self.plan, self._memory, now_ms)
@@ -198,11 +201,13 @@ class LiveDecider:
             self._memory.remember(turn, NONE, found.contacts, found.released)
         return ended
 
-    def _release_some(self, now_ms: int, wait: bool = True) -> None:
+    def release_some(self) -> None:
+        """The same, now and then."""
         # Once a second: it is a transaction of its own, and nobody counts on the very moment.
+        now_ms = int(self._clock() * 1000)
         if self.plan.hold_ms is not None and abs(now_ms - self._swept_ms) >= SWEEP_MS:
             self._swept_ms = now_ms
-            self.release_expired(wait=wait)
+            self.release_expired()
 
     @contextmanager
     def _alone(self, wait: bool) -> Iterator[None]:
@@ -217,10 +222,12 @@ class LiveDecider:
     def _commit(self, people: list[str], at_ms: int, bring: _Bring, answers: list[Answer | None]) -> None:
         """Decide what is brought, in one transaction."""
         plan = self.plan
-        with self._store.begin(wait=bring.wait) as connection:
-            turn = take_turn(connection)
+        question = ask_moment(
+            plan, people, at_ms, is_sqlite=self._store.is_sqlite, profiles=bring.by_profiles
+        )
+        with self._store.begin_with([NEXT_TURN, question], wait=bring.wait) as (connection, (taken, found)):
+            turn, moment = read_turn(connection, taken), read_moment(plan, found)
             self._memory.catch_up(connection, turn)
-            moment = read_moment(connection, plan, people, at_ms, profiles=bring.by_profiles)
             if bring.by_profiles and not moment.profiles and is_empty(connection, plan.plan_id):
                 answers[:] = [refuse_empty(plan.plan_id)] * len(answers)
                 return
@@ -243,15 +250,15 @@ class LiveDecider:
             if not len(batch):
                 return
             before, used = moment.used, moment.used.copy()
-            found = self._decide(moment.find_standing(plan, batch.people), batch, used)
-            decisions = found.describe(plan, batch)
-            write_log(connection, plan, turn, decisions, batch)
-            acted = found.action != NO_ACTION
-            channels = [plan.find_channel(action) for action in found.action[acted].tolist()]
+            decided = self._decide(moment.find_standing(plan, batch.people), batch, used)
+            decisions = decided.describe(plan, batch)
+            acted = decided.action != NO_ACTION
+            channels = [plan.find_channel(action) for action in decided.action[acted].tolist()]
             contacts = note_contacts(batch.people_digests[batch.person[acted]], channels)
             now_ms = int(self._clock() * 1000)
-            write_turn(connection, plan, turn, now_ms, requests=batch.digests, contacts=contacts)
-            write_used(connection, plan.plan_id, used, before)
+            log = tell_log(connection, plan, turn, decisions, batch)
+            told = tell_turn(plan, turn, now_ms, requests=batch.digests, contacts=contacts)
+            run_at_end(connection, [*log, told, *tell_used(plan.plan_id, used, before)])
         # Only what was committed is remembered, and answered.
         self._memory.remember(turn, batch.digests, contacts, NONE)
         self.commits, self.before = self.commits + 1, before

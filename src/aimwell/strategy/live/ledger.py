@@ -20,14 +20,14 @@ import numpy as np
 import sqlalchemy as sa
 
 from aimwell.engine.digest_table import DigestTable
-from aimwell.engine.driver_statements import insert, run
+from aimwell.engine.driver_statements import Rows, Statement, make_insert
 from aimwell.engine.ledger_tables import CONTACT_STATES
 from aimwell.engine.live_contacts import LiveContacts
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS
 from aimwell.engine.permissions import ALL_CHANNELS
 from aimwell.engine.seen_ids import Digests, pack_digests, unpack_digests
 from aimwell.engine.store import Store
-from aimwell.strategy.live.asking import Asked, ask
+from aimwell.strategy.live.asking import Asked, ask, read_answer, write_question
 from aimwell.strategy.live.plan import NO_CAP, LivePlan
 from aimwell.strategy.live.profiles import PROFILES, Profile, decode_profiles
 from aimwell.strategy.live.requests import Batch, Decision
@@ -121,18 +121,16 @@ _WRITE_TURN = (
 _RESERVE = "UPDATE live_limits SET used = :used WHERE plan_id = :plan AND place = :place"
 
 
-def write_used(connection: sa.Connection, plan_id: str, used: Integers, before: Integers) -> None:
-    """Keep the counters that have changed."""
+def tell_used(plan_id: str, used: Integers, before: Integers) -> list[Statement]:
+    """What keeps the counters that have changed."""
     rows = [
         {"plan": plan_id, "place": place, "used": int(used[place])}
         for place in np.flatnonzero(used != before).tolist()
     ]
-    if rows:
-        run(connection, _RESERVE, rows)
+    return [Statement(_RESERVE, rows)] if rows else []
 
 
-def write_turn(
-    connection: sa.Connection,
+def tell_turn(
     plan: LivePlan,
     turn: int,
     at_ms: int,
@@ -140,8 +138,8 @@ def write_turn(
     requests: Digests = NONE,
     contacts: Digests = NONE,
     released: Digests = NONE,
-) -> None:
-    """Keep what other processes must know of this turn."""
+) -> Statement:
+    """What keeps that which other processes must know of this turn."""
     values = {
         "batch": turn,
         "plan_id": plan.plan_id,
@@ -151,13 +149,13 @@ def write_turn(
         "contacts": pack_digests(contacts),
         "released": pack_digests(released),
     }
-    run(connection, _WRITE_TURN, values)
+    return Statement(_WRITE_TURN, values)
 
 
-def write_log(
+def tell_log(
     connection: sa.Connection, plan: LivePlan, turn: int, decisions: Sequence[Decision], batch: Batch
-) -> None:
-    """Keep the decisions of a turn."""
+) -> list[Statement]:
+    """What keeps the decisions of a turn."""
     name = plan.plan_id
     rows = [
         (turn, place, name, request, customer, at, segment, action, probability, choices, reason, profit, cost,
@@ -165,7 +163,7 @@ def write_log(
         for place, ((request, customer, action, probability, choices, reason, profit, cost, _), at, segment)
         in enumerate(zip(decisions, batch.at.tolist(), batch.segment.tolist(), strict=True))
     ]  # fmt: skip
-    insert(connection, LIVE_DECISIONS, rows)
+    return make_insert(connection, LIVE_DECISIONS, rows)
 
 
 def split_number(number: int) -> tuple[int, int]:
@@ -209,17 +207,22 @@ class Moment(NamedTuple):
         return _read_standing(plan, people, self.permissions)
 
 
-def read_moment(
-    connection: sa.Connection, plan: LivePlan, people: Sequence[str], now_ms: int, *, profiles: bool = False
-) -> Moment:
-    """All that in one query."""
+def ask_moment(
+    plan: LivePlan, people: Sequence[str], now_ms: int, *, is_sqlite: bool, profiles: bool = False
+) -> Statement:
+    """What asks for all of it."""
     wanted = (*_TURN, *_STANDING, PROFILES) if profiles else (*_TURN, *_STANDING)
-    found = ask(connection, people, *wanted, now_ms=now_ms, plan=plan.plan_id)
+    return write_question(is_sqlite, people, *wanted, now_ms=now_ms, plan=plan.plan_id)
+
+
+def read_moment(plan: LivePlan, rows: Rows) -> Moment:
+    """The answer to ``ask_moment``."""
+    found = read_answer(rows)
     plans, halted, limits = map(msgspec.json.decode, found[:3])
     used = np.zeros(len(plan.limits), dtype=np.int64)
     for place, amount in limits:
         used[place] = amount
-    told = decode_profiles(found[-1]) if profiles else {}
+    told = decode_profiles(found[6]) if len(found) > 6 else {}
     return Moment(plans[0][0] is not None, bool(halted), used, told, found[3:6])
 
 

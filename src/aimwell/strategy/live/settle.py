@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from aimwell.core.errors import AimwellError, BadInput, Conflict
 from aimwell.core.text import say
+from aimwell.engine.driver_statements import run_all
 from aimwell.engine.live_contacts import note_contacts
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_PLANS, LIVE_PROFILES, LIVE_TURNS
 from aimwell.engine.seen_ids import Digests, digest_ids
@@ -34,8 +35,8 @@ from aimwell.strategy.live.ledger import (
     read_standing,
     read_used,
     split_number,
-    write_turn,
-    write_used,
+    tell_turn,
+    tell_used,
 )
 from aimwell.strategy.live.plan import LivePlan
 from aimwell.strategy.live.requests import refuse_erased
@@ -156,11 +157,11 @@ class Settling:
             {"which": batch, "where": place, "now": state} for (batch, place), state in self._states.items()
         ]
         self._connection.execute(_SETTLE, rows)
-        write_used(self._connection, self._plan.plan_id, self._used, self._before)
+        told = tell_used(self._plan.plan_id, self._used, self._before)
         if self._contacted or self._released:
-            write_turn(
-                self._connection, self._plan, turn, self._now_ms, contacts=self.contacts, released=self.released
-            )  # fmt: skip
+            moved = {"contacts": self.contacts, "released": self.released}
+            told.append(tell_turn(self._plan, turn, self._now_ms, **moved))
+        run_all(self._connection, told)
 
     def _note(self, rows: Sequence[_Row]) -> Digests:
         channels = [self._plan.find_channel(self._plan.actions.index(row.action_id)) for row in rows]

@@ -52,15 +52,18 @@ def find_live_plan(store: Store, name: str | None = None) -> str:
 def find_open_plan(store: Store, now_ms: int) -> str:
     """The live plan by which decisions are made at ``now_ms``, the newest of several; NotReady when there is none."""
     columns = LIVE_PLANS.c
+    starts, ends = (
+        sa.cast(columns.body[name].as_string(), sa.BigInteger) for name in ("starts_ms", "ends_ms")
+    )
     query = (
-        sa.select(columns.plan_id, columns.body)
-        .where(columns.closed_at.is_(None))
+        sa.select(columns.plan_id)
+        .where(columns.closed_at.is_(None), starts <= now_ms, ends > now_ms)
         .order_by(columns.day.desc(), columns.opened_turn.desc())
     )
     with store.snapshot() as connection:
-        for row in connection.execute(query):
-            if row.body["starts_ms"] <= now_ms < row.body["ends_ms"]:
-                return str(row.plan_id)
+        found = connection.execute(query.limit(1)).scalar()
+    if found is not None:
+        return str(found)
     raise NotReady(
         "strategy.no_open_live_day",
         say("No live day is open now."),
