@@ -97,6 +97,21 @@ def test_what_any_record_got_counts_towards_the_persons_cap(world: World) -> Non
     assert list_states(world)[1] == ("ann", "skipped", "contact_cap")
 
 
+def test_several_people_are_followed_at_once(world: World) -> None:
+    queue(world, "v1", "v2")
+    assert sorted(send(open_ledger(world, cap=1))) == ["v1", "v2"]
+    world.start(welcome(**HELLO, name="second"))
+    for number, record in enumerate(("v3", "v4")):
+        world.post((record, "Signed Up"), at_ms=START + number)
+    world.step(START + 1)
+    join(world, v1="ann", v2="bob", v3="ann", v4="bob")
+    assert send(open_ledger(world, cap=1)) == []
+    capped = [
+        who for who, state, reason in list_states(world) if (state, reason) == ("skipped", "contact_cap")
+    ]
+    assert sorted(capped) == ["ann", "bob"]
+
+
 def test_of_two_records_in_one_journey_one_gets_it(world: World) -> None:
     queue(world, "v1", "v2")
     join(world, v1="ann", v2="ann")

@@ -124,9 +124,9 @@ def _bring_contacts(connection: sa.Connection, joined: Joined, customers: Collec
     """What the records got is what the person got: it counts towards the person's caps."""
     mine = among(connection, _D.customer_id, _list_records(joined, customers))
     query = sa.select(_D.customer_id).where(mine, _D.state.in_(CONTACT_STATES)).distinct()
-    rows = [{"which": one, "whose": joined.find(one)} for one in connection.execute(query).scalars()]
-    if rows:
-        connection.execute(_BRING, rows)
+    for record in connection.execute(query).scalars().all():
+        # One by one: a list of states cannot go with many rows.
+        connection.execute(_BRING, {"which": record, "whose": joined.find(record)})
 
 
 def _describe(row: Any, joined: Joined, known: Knowledge) -> Mapping[str, Any]:
