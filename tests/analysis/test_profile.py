@@ -7,12 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from aimwell.analysis.profile import read_profile
+from aimwell.analysis.profile import count_customers, list_customers, read_profile
 from aimwell.analysis.step import describe
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.tables import TABLES
 from aimwell.core.text import say
 from tests.analysis.shop import AS_OF, days_ago, load, load_shop, make_workspace
+from tests.engine.scratch import build_events
 
 
 def test_everything_about_a_customer_is_on_one_page(tmp_path: Path) -> None:
@@ -67,11 +68,62 @@ def test_an_unknown_customer_is_met_with_the_nearest_ids(tmp_path: Path) -> None
         read_profile(reader, "ann")
     load_shop(workspace)
     with workspace.read() as reader:
-        for wanted in ("anne", "zzz", "", "%", "'; DROP TABLE tags; --"):
+        for wanted, near in (("anne", "ann"), ("Cid", "cid"), ("ａｎｎｅ", "ann")):
             with pytest.raises(BadInput) as caught:
                 read_profile(reader, wanted)
             assert caught.value.code == "analysis.unknown_customer"
-            assert "ann" in caught.value.render("zh") or "cid" in caught.value.render("zh")
+            assert caught.value.remedy is not None
+            assert caught.value.remedy.render() == f"The nearest ids are: {near}."
+
+
+def test_ids_that_are_far_away_are_not_called_near(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    with workspace.read() as reader:
+        for wanted in ("annabelle", "zzz", "", "%", "'; DROP TABLE tags; --"):
+            with pytest.raises(BadInput) as caught:
+                read_profile(reader, wanted)
+            assert caught.value.code == "analysis.unknown_customer"
+            assert caught.value.remedy is not None
+            assert caught.value.remedy.render().endswith("aimwell customer")
+        assert list_customers(reader, count=2) == ["ann", "ben"]
+        assert count_customers(reader) == len(list_customers(reader, count=100)) > 2
+
+
+def test_a_number_in_full_width_signs_leads_to_its_customer(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    load_shop(workspace)
+    with workspace.read() as reader:
+        assert read_profile(reader, "　ａｎｎ ")["customer_id"] == "ann"
+        assert read_profile(reader, "　ａｎｎ ") == read_profile(reader, "ann")
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "counts"),
+    [
+        ("Product Viewed", None, True),
+        ("Consultation Booked", '{"machine": false}', True),
+        ("Link Clicked", "no json", True),
+        ("User Identified", None, False),
+        ("Group Joined", None, False),
+        ("Message Sent", None, False),
+        ("Consent Withdrawn", None, False),
+        ("Message Opened", '{"machine": true}', False),
+    ],
+)
+def test_only_what_a_customer_did_is_a_sign_of_interest(
+    tmp_path: Path, name: str, properties: str | None, counts: bool
+) -> None:
+    workspace = make_workspace(tmp_path)
+    told = [("zoe", "Page Viewed", days_ago(9)), ("zoe", name, days_ago(2)), ("yan", name, days_ago(2))]
+    rows = [{**row, "properties": properties} for row in build_events(*told).to_pylist()]
+    load(workspace, events=TABLES["events"].build([{**rows[0], "properties": None}, *rows[1:]]))
+    with workspace.read() as reader:
+        zoe, yan = read_profile(reader, "zoe"), read_profile(reader, "yan")
+    assert f"'{name if counts else 'Page Viewed'}'" in zoe["next"]["what"]["en"]
+    assert zoe["timeline"][0]["what"] == name
+    if not counts and properties is None:
+        assert (yan["next"]["basis"], "first order" in yan["next"]["what"]["en"]) == ("stage", True)
 
 
 def test_orders_without_tags_are_never_called_no_orders(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_built_in_segments_say_which_data_they_need(browsers: Workspace) -> None
         told = " ".join(run.invoke(app, ["-w", str(browsers.path), "analysis", command]).output.split())
         assert "Empty for lack of data" in told and "There are no orders." in told
         assert "has no values in 'revenue'" not in told, "no orders are told once"
-    assert "aimwell analysis flows" in told
+    assert f"aimwell -w {browsers.path} analysis flows" in told
 
 
 def test_what_may_hold_without_a_tag_is_not_said_to_lack_it() -> None:

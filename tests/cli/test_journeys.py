@@ -104,3 +104,19 @@ def test_what_is_wrong_is_said_with_its_node(shop: Path, tmp_path: Path) -> None
     assert isinstance(run(shop, "start", "nobody").exception, NotReady)
     assert isinstance(run(shop, "status", "nobody").exception, NotReady)
     assert isinstance(run(shop, "pause", "nobody").exception, NotReady)
+
+
+def test_who_asks_the_campaigns_for_a_journey_is_sent_on(shop: Path, tmp_path: Path) -> None:
+    read(shop, "import", str(write(tmp_path)))
+    for name in ("journey:welcome", "welcome"):
+        for command in ("status", "pause", "stop"):
+            told = CliRunner().invoke(app, ["-w", str(shop), "deployment", command, name]).exception
+            assert isinstance(told, NotReady) and told.code == "deployment.no_campaign"
+            assert told.remedy is not None
+            assert (
+                told.remedy.render("zh") == "“welcome”是自动化旅程。查看状态：aimwell journey status welcome"
+            )
+    told = CliRunner().invoke(app, ["-w", str(shop), "deployment", "status", "journey:nosuch"]).exception
+    assert isinstance(told, NotReady) and told.render().endswith("aimwell journey list")
+    told = CliRunner().invoke(app, ["-w", str(shop), "deployment", "status", "p1"]).exception
+    assert isinstance(told, NotReady) and "journey" not in told.render()

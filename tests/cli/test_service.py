@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from aimwell.cli.app import app
 from aimwell.cli.service import _list_programs
+from aimwell.core.errors import BadInput
 from aimwell.core.text import set_language
+from aimwell.engine.workspace import Workspace
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -21,3 +25,12 @@ def test_the_children_speak_the_language_of_their_parent(as_json: bool) -> None:
     for program in programs:
         words = list(program.command)
         assert words[words.index("--language") + 1] == "zh" and ("--json" in words) == as_json
+
+
+def test_scopes_are_listed_as_the_readers_language_lists_them(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "shop").close()
+    words = ["-w", str(tmp_path / "shop"), "key", "create", "till", "--scope", "everything"]
+    told = CliRunner().invoke(app, words).exception
+    assert isinstance(told, BadInput)
+    assert "write, decide, read, admin" in told.render("en")
+    assert "write、decide、read、admin" in told.render("zh")

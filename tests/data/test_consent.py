@@ -28,6 +28,7 @@ from aimwell.data.consent import (
     suppress,
     unsuppress,
 )
+from aimwell.data.person import read_person
 from aimwell.data.step import add_source, load_tables
 from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.ledger_rows import Intended
@@ -219,3 +220,25 @@ def test_the_commands_show_set_and_list(shop: Workspace) -> None:
     for words in (("c1",), ("preferences", "c1"), ("suppressions",)):
         shown = CliRunner().invoke(app, ["-w", str(shop.path), "--language", "zh", "data", "consent", *words])
         assert shown.exit_code == 0
+
+
+def test_a_number_typed_in_full_width_signs_is_found(shop: Workspace) -> None:
+    set_consent(shop, "ｃ１", Answer("email", allowed=False))
+    assert show_consents(shop, "c1")["states"] == show_consents(shop, "　ｃ１ ")["states"] != []
+    assert suppress(shop, "ｃ２", channel="sms")
+    assert not suppress(shop, "c2", channel="sms")
+    assert "c2" in {row["customer_id"] for row in read_suppressions(shop)["suppressions"]}
+    with pytest.raises(BadInput):
+        show_consents(shop, "ｃ３")
+
+
+def test_a_number_that_was_kept_in_full_width_signs_can_still_be_reached(shop: Workspace) -> None:
+    # Numbers were not always folded: what older data holds is theirs, and not somebody else's.
+    people = TABLES["customers"].build([{"customer_id": "ｃ１", "source": "old"}])
+    load_tables(shop, "old", {"customers": people})
+    set_consent(shop, "ｃ１", Answer("email", allowed=True))
+    assert show_consents(shop, "ｃ１")["customer_id"] == "ｃ１"
+    assert show_consents(shop, "c1")["states"] == []
+    with shop.read() as reader:
+        assert read_person(reader, "ｃ１").customer_id == "ｃ１"
+        assert read_person(reader, "ｃ２").customer_id == "c2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -206,3 +207,31 @@ def test_people_with_a_name_and_a_date_are_no_events(tmp_path: Path) -> None:
     assert propose(shop, write(tmp_path, events)).table == "events"
     few = "customer_id,event,occurred_at\nc1,viewed,2024-01-05 10:00\nc2,bought,2024-01-06 11:00\n"
     assert propose(shop, write(tmp_path, few)).table == "events"
+
+
+def test_a_customer_number_in_full_width_signs_is_the_same_customer(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    people = "会员编号,姓名,城市\n10003,甲,上海\n１０００４,乙,北京\n　Ｖ－７　,丙,广州\na²,丁,成都\n"
+    add_source(shop, write(tmp_path, people, name="people.csv"), table="customers", accept=True)
+    orders = (
+        "会员编号,订单号,日期,金额\n１０００３,o1,2026-01-02,3\n10004,o2,2026-01-03,3\nV-7,o3,2026-01-04,3\n"
+    )
+    orders += "－,o4,2026-01-05,3\nＮＵＬＬ,o5,2026-01-05,3\n"
+    found = add_source(shop, write(tmp_path, orders), table="order_lines", accept=True).summary
+    assert (found["accepted"], found["reasons"]) == (3, {"no_customer": 2})
+    numbers = [row["customer_id"] for row in query(shop, "SELECT customer_id FROM customers ORDER BY 1")]
+    assert numbers == ["10003", "10004", "V-7", "a²"]
+    bought = query(shop, "SELECT customer_id FROM order_lines ORDER BY order_id")
+    assert [row["customer_id"] for row in bought] == ["10003", "10004", "V-7"]
+    # Whoever repairs them sees what was delivered.
+    kept = query(shop, "SELECT record FROM rejects ORDER BY row_number")
+    assert [json.loads(str(row["record"]))["会员编号"] for row in kept] == ["－", "ＮＵＬＬ"]
+
+
+def test_two_spellings_of_a_number_in_one_list_are_one_customer(tmp_path: Path) -> None:
+    shop = make_workspace(tmp_path)
+    path = write(tmp_path, "会员编号,城市\n10003,上海\n１０００３,北京\n")
+    found = add_source(shop, path, table="customers", accept=True).summary
+    assert (found["accepted"], found["reasons"]) == (1, {"duplicate_key": 1})
+    kept = query(shop, "SELECT customer_id FROM customers")
+    assert [row["customer_id"] for row in kept] == ["10003"]

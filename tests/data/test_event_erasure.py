@@ -11,11 +11,13 @@ import sqlalchemy as sa
 
 from aimwell.analysis.live_rules import LiveRules
 from aimwell.core.errors import Conflict
+from aimwell.core.tables import TABLES
 from aimwell.core.time import now
 from aimwell.data.erasure import erase_person
 from aimwell.data.erasure_folder import delete_unlisted
 from aimwell.data.event_intake import take_events
 from aimwell.data.event_profiles import merge_profiles
+from aimwell.data.step import load_tables
 from aimwell.engine import compaction, published
 from aimwell.engine.compaction import compact
 from aimwell.engine.hot_tables import HOT_BATCHES, LIVE_CHANGES, LIVE_STATES
@@ -24,6 +26,8 @@ from aimwell.engine.rule import did
 from aimwell.engine.workspace import Workspace
 
 PERSON, EMAIL, COOKIE = "PLANTED-77", "planted77@example.org", "cookie-PLANTED-77"
+WIDE = "ＰＬＡＮＴＥＤ－７７"
+"""The person's number as a Chinese input method may write it."""
 
 
 def build_messages(user: str, email: str, cookie: str) -> list[dict[str, Any]]:
@@ -88,6 +92,8 @@ def test_events_of_an_erased_person_are_refused_and_not_kept(tmp_path: Path) -> 
         {**mine[1], "messageId": "m1"},
         {"type": "track", "event": "View", "messageId": "m2", "anonymousId": COOKIE},
         {"type": "nothing", "messageId": "m3", "userId": PERSON},
+        {"type": "nothing", "messageId": "m6", "userId": WIDE},
+        {**mine[1], "messageId": "m7", "userId": f"　{WIDE}"},
         {**theirs[1], "messageId": "m4"},
         {"type": "nothing", "messageId": "m5", "userId": "other"},
     ]
@@ -96,10 +102,11 @@ def test_events_of_an_erased_person_are_refused_and_not_kept(tmp_path: Path) -> 
         receipts = take_events(other, again)
         codes = [None if one.problem is None else one.problem.code for one in receipts]
         gone = "data.event_of_erased_person"
-        assert codes == [gone, gone, gone, None, "data.event_of_unknown_type"]
-        assert [one.status for one in receipts][:3] == ["rejected"] * 3
+        assert codes == [*[gone] * 5, None, "data.event_of_unknown_type"]
+        assert [one.status for one in receipts][:5] == ["rejected"] * 5
     packed = read_blobs(workspace)
     assert PERSON not in packed
+    assert WIDE not in packed
     assert "m2" not in packed
     assert [json.loads(row["record"])["messageId"] for row in list_refusals(workspace)] == ["m5"]
     merge_profiles(workspace)
@@ -180,4 +187,31 @@ def test_an_erasure_while_events_are_published_is_not_published(
         with pytest.raises(Conflict):
             published.publish(workspace)
         assert not list(workspace.warehouse_folder.glob("published*"))
+    workspace.close()
+
+
+def test_who_was_erased_under_a_number_in_full_width_signs_does_not_come_back_under_the_plain_one(
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    # As data that came before numbers were folded.
+    people = TABLES["customers"].build([{"customer_id": WIDE, "source": "old"}])
+    load_tables(workspace, "old", {"customers": people})
+    erase_person(workspace, WIDE, keep_amounts=False, dry_run=False)
+    receipts = take_events(workspace, build_messages(WIDE, EMAIL, COOKIE))
+    assert [one.status for one in receipts] == ["rejected"] * 2
+    workspace.close()
+
+
+def test_a_short_number_in_full_width_signs_is_not_kept_with_a_refusal(tmp_path: Path) -> None:
+    # Too short to be looked for within texts: it is known as a whole value only.
+    workspace = Workspace.create(tmp_path / "w", zone="UTC")
+    take_events(workspace, [{"type": "page", "userId": "c7", "messageId": "m1"}])
+    erase_person(workspace, "ｃ７", keep_amounts=False, dry_run=False)
+    refused = [
+        {"type": "nothing", "messageId": "m2", "userId": "ｃ７"},
+        {"type": "nothing", "userId": "ｃ８"},
+    ]
+    codes = [one.problem.code for one in take_events(workspace, refused) if one.problem is not None]
+    assert codes == ["data.event_of_erased_person", "data.event_of_unknown_type"]
     workspace.close()

@@ -536,3 +536,33 @@ def test_a_repaired_message_takes_its_reject_along(workspace: Workspace, tmp_pat
         ("log.jsonl", "events", 1, 1, 0),
         ("repaired.jsonl", "events", 1, 1, 0),
     ]
+
+
+def test_an_id_in_full_width_signs_is_the_same_person(workspace: Workspace) -> None:
+    alias = {"type": "alias", "messageId": "m4", "userId": "10003", "previousId": "Ａ７"}
+    identify = {
+        "type": "identify",
+        "messageId": "m3",
+        "userId": "１０００３　",
+        "anonymousId": "ａ－１",
+        "traits": {},
+    }
+    batch = [
+        track(userId="10003"),
+        track(userId="１０００３", messageId="m2"),
+        identify,
+        alias,
+        track(userId="　", messageId="m5"),
+        track(userId=None, anonymousId="ａ－１", messageId="ｍ６"),
+    ]
+    assert take(workspace, *batch) == [*["accepted"] * 4, "rejected", "accepted"]
+    found = ask(workspace, "SELECT event_id, customer_id FROM delivered_events ORDER BY event_id")
+    assert {row["event_id"]: row["customer_id"] for row in found} == {
+        **dict.fromkeys(("m1", "m2", "m3", "m4"), "10003"),
+        "ｍ６": "anon:a-1",
+    }
+    merge_profiles(workspace)
+    pairs = {
+        (row["record_id"], row["value"]) for row in ask(workspace, "SELECT record_id, value FROM identifiers")
+    }
+    assert {("10003", "a-1"), ("anon:a-1", "a-1"), ("10003", "A7"), ("A7", "A7")} <= pairs

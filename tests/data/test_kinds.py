@@ -15,6 +15,7 @@ import pytest
 from openpyxl import Workbook
 
 from aimwell.core.errors import BadInput
+from aimwell.core.text import Text
 from aimwell.data.scratch import Scratch
 from aimwell.data.sources import Options, open_source
 from aimwell.data.step import add_source
@@ -49,6 +50,74 @@ def test_a_workbook_with_a_title_a_phone_and_a_failed_formula(tmp_path: Path) ->
     assert (reject["row_number"], reject["column_name"]) == (4, "金额")
     record = json.loads(str(reject["record"]))
     assert (record["会员编号"], record["金额"]) == ("13800138000", "#N/A")
+
+
+def test_a_formula_without_a_saved_result_is_told_as_what_it_is(tmp_path: Path) -> None:
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (
+        ["会员编号", "下单时间", "数量", "金额", "优惠", "备注"],
+        ["001", datetime(2026, 1, 2), 2, 12.5, 0, ""],
+        ["002", datetime(2026, 1, 3), 1, "=C3*5", "=C3", "=1<2"],
+        ["=A2", datetime(2026, 1, 4), 1, 5, 0, None],
+        ["004", datetime(2026, 1, 5), 1, None, 0, None],
+        ["005", datetime(2026, 1, 6), 1, 7, "=C6", None],
+    ):
+        sheet.append(row)
+    book.save(tmp_path / "o.xlsx")
+    shop = make_workspace(tmp_path)
+    found = add_source(shop, tmp_path / "o.xlsx", table="order_lines", accept=True).summary
+    assert found["reasons"] == {"formula_unsaved": 2, "missing_value": 1}
+    told = query(shop, "SELECT row_number, column_name, message FROM rejects ORDER BY row_number")
+    assert [(row["row_number"], row["column_name"]) for row in told] == [
+        (3, "金额"),
+        (4, "会员编号"),
+        (5, "金额"),
+    ]
+    assert "“金额”列是公式，但文件中没有保存其计算结果" in Text.from_json(str(told[0]["message"])).render(
+        "zh"
+    )
+    # Where a value may be missing the row is taken in, and the notice tells.
+    bought = query(shop, "SELECT customer_id, discount FROM order_lines ORDER BY customer_id")
+    assert [tuple(row.values()) for row in bought] == [("001", 0), ("005", None)]
+    assert "5 cells hold a formula whose result was not saved, the first in row 3" in str(found["notices"])
+
+
+def test_a_formula_with_a_saved_result_is_its_result(tmp_path: Path) -> None:
+    # As Excel writes them: a shared formula, a text that is empty, an error, a cell with nothing in it.
+    made = make_book(tmp_path / "made.xlsx")
+    cells = (
+        '<row r="1">'
+        + "".join(
+            f'<c r="{at}1" t="inlineStr"><is><t>{name}</t></is></c>'
+            for at, name in zip("ABCDE", ("会员编号", "日期", "金额", "数量", "备注"), strict=True)
+        )
+        + "</row>"
+        '<row r="2"><c r="A2" t="str"><f>"0"&amp;"01"</f><v>001</v></c>'
+        '<c r="B2" t="str"><f>TEXT(1,"x")</f><v>2026-01-02</v></c><c r="C2"><f t="shared" si="0"/><v>12.5</v></c>'
+        '<c r="D2"><f>1&lt;2</f><v>2</v></c><c r="E2" t="str"><f>""</f><v></v></c></row>'
+        '<row r="3"><c r="A3" s="1"/><c r="B3"><f>1</f></c><c r="C3" t="e"><f>1/0</f><v>#DIV/0!</v></c></row>'
+    )
+    path = tmp_path / "o.xlsx"
+    with zipfile.ZipFile(made) as source, zipfile.ZipFile(path, "w") as out:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                start = content[: content.index(b"<worksheet")]
+                space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+                content = (
+                    start + f'<worksheet xmlns="{space}"><sheetData>{cells}</sheetData></worksheet>'.encode()
+                )
+            out.writestr(name, content)
+    with Scratch(tmp_path) as scratch:
+        source = open_source(scratch, path)
+        rows = scratch.rows("SELECT * FROM raw ORDER BY row_number")
+    assert [tuple(row.values())[1:] for row in rows] == [
+        ("001", "2026-01-02", "12.5", "2", ""),
+        ("", "#UNSAVED!", "#DIV/0!", "", ""),
+    ]
+    assert "1 cells hold a formula" in source.notices[0].render("en")
 
 
 def test_several_sheets_are_one_question(tmp_path: Path) -> None:

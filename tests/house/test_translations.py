@@ -114,6 +114,24 @@ def test_every_place_is_given_a_value() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_list_is_joined_in_one_language_for_all() -> None:
+    def has_join(value: ast.expr) -> bool:
+        return any(
+            name_callee(node) == "join"
+            and isinstance(node.func, ast.Attribute)
+            and read_literal(node.func.value) in (", ", "、")
+            for node in ast.walk(value)
+            if isinstance(node, ast.Call)
+        )
+
+    wrong = [
+        said.where
+        for said in find_texts()
+        if name_callee(said.call) == "say" and any(has_join(keyword.value) for keyword in said.call.keywords)
+    ]
+    assert not wrong, f"join_list (core.lists) joins as the reader's language does: {wrong}"
+
+
 def test_one_english_sentence_has_one_chinese_sentence() -> None:
     wrong = [
         f"{english}: {translations}"

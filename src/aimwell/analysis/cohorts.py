@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Any
 
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.engine.compile_cohort import compile_cohort, find_period_start, number_period
 from aimwell.engine.funnel import Cohort, Period
@@ -140,6 +141,6 @@ def _check_attribute(reader: Queryable, attribute: str) -> None:
         raise BadInput(
             "analysis.unknown_attribute",
             say("Customers have no attribute '{name}'.", name=attribute),
-            remedy=say("The attributes are: {names}.", names=", ".join(sorted(known))),
+            remedy=say("The attributes are: {names}.", names=join_list(sorted(known))),
             where={"column": attribute},
         )

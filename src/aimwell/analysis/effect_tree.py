@@ -31,6 +31,7 @@ from aimwell.analysis.response_tree import (
     read_features,
 )
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.money import show_money
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
@@ -97,7 +98,7 @@ def build_effect_tree(
         raise BadInput(
             "analysis.unknown_outcome",
             say("An experiment has no outcome '{outcome}'.", outcome=outcome),
-            remedy=say("Choose one of: {names}.", names=", ".join(OUTCOMES)),
+            remedy=say("Choose one of: {names}.", names=join_list(OUTCOMES)),
             where={"value": outcome[:200]},
         )
     features = choose_features(types)
@@ -283,7 +284,7 @@ def _find_start(reader: Queryable, plan_id: str) -> date:
     raise BadInput(
         "analysis.unknown_plan",
         say("There is no plan '{plan}'.", plan=plan_id),
-        remedy=say("The plans are: {plans}.", plans=", ".join(plan["plan_id"] for plan in plans[:20]) or "–"),
+        remedy=say("The plans are: {plans}.", plans=join_list(plan["plan_id"] for plan in plans[:20]) or "–"),
         where={"value": plan_id[:200]},
     )
 

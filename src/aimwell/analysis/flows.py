@@ -14,6 +14,7 @@ from typing import Any
 from aimwell.analysis.activity import Activity, find_activity
 from aimwell.analysis.lifecycle import STAGES, find_usual_rhythm, render_stage
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.tables import Type
 from aimwell.core.text import say
 from aimwell.engine.compile_tags import compile_tags
@@ -168,6 +169,6 @@ def _check_stage(stage: str) -> None:
         raise BadInput(
             "analysis.unknown_stage",
             say("There is no lifecycle stage '{stage}'.", stage=stage),
-            remedy=say("The stages are: {stages}.", stages=", ".join(STAGES)),
+            remedy=say("The stages are: {stages}.", stages=join_list(STAGES)),
             where={"value": stage},
         )

@@ -39,6 +39,34 @@ _BY_STAGE: dict[str, tuple[Text, Text]] = {
     ),
 }
 _SURE = 1.96
+_NO_INTEREST = frozenset(
+    {
+        # Who somebody is: calls of Segment's clients, which need no deed of the customer.
+        "User Identified",
+        "Group Joined",
+        "User Aliased",
+        # What we did, and what became of it.
+        "Message Sent",
+        "Message Delivered",
+        "Message Failed",
+        "Email Sent",
+        "Email Delivered",
+        "Email Bounced",
+        "Letter Returned",
+        "Campaign Received",
+        "Coupon Received",
+        "Reply Handled",
+        "Hit Judged Anew",
+        # What machines do, and people who want less.
+        "Hidden Link Followed",
+        "Message Dismissed",
+        "Email Marked as Spam",
+        "Unsubscribed",
+        "Consent Withdrawn",
+        "Topic Refused",
+    }
+)
+"""Events that are no deed of a customer which shows interest."""
 
 
 def decide_next(profile: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,8 +109,8 @@ def _choose_by_stage(profile: Mapping[str, Any]) -> tuple[Any, Any, str]:
     if unsettled and profile["orders"]:
         what = say("Compute the tags anew, to know at what stage this customer is: aimwell analysis run")
         return what.both(), say("There are orders that the tags do not know yet.").both(), "stage"
-    if unsettled and profile["timeline"]:
-        last = profile["timeline"][0]
+    last = next(filter(_shows_interest, profile["timeline"]), None)
+    if unsettled and last is not None:
         what = say(
             "Follow up on '{event}' of {day} while it is fresh.",
             event=last["what"],
@@ -91,3 +119,7 @@ def _choose_by_stage(profile: Mapping[str, Any]) -> tuple[Any, Any, str]:
         return what.both(), say("It is the newest sign of interest; no order is known.").both(), "activity"
     what, why = _BY_STAGE[stage or "prospect"]
     return what.both(), why.both(), "stage"
+
+
+def _shows_interest(row: Mapping[str, Any]) -> bool:
+    return row["what"] not in _NO_INTEREST and not row["by_machine"]

@@ -18,6 +18,7 @@ from aimwell.analysis.aligned import sort_rows
 from aimwell.analysis.catalogue import CATALOGUE
 from aimwell.analysis.tag import Tag
 from aimwell.core.errors import AimwellError, BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.compile_tags import order_expressions
@@ -101,7 +102,7 @@ def remove_tag(store: Store, name: str) -> int:
     if users:
         raise BadInput(
             "analysis.tag_in_use",
-            say("The tag '{name}' is needed by: {users}.", name=name, users=", ".join(users)),
+            say("The tag '{name}' is needed by: {users}.", name=name, users=join_list(users)),
             remedy=say("Remove or change those first."),
         )
     return store.save_definition(KIND, name, {"removed": True})
@@ -119,7 +120,7 @@ def _say_not_own(name: str, definitions: Iterable[str]) -> BadInput:
     return BadInput(
         "analysis.no_own_tag",
         say("There is no tag of your own called '{name}'.", name=name),
-        remedy=say("Yours are: {names}.", names=", ".join(near))
+        remedy=say("Yours are: {names}.", names=join_list(near))
         if near
         else say("You have defined none yet: aimwell analysis tag add"),
         where={"value": name},
@@ -249,7 +250,7 @@ def _try_sql(reader: Reader, name: str, sql: str) -> Type:
             "analysis.tag_sql_columns",
             say(
                 "The SQL of a tag answers customer_id and one value; this answers: {names}.",
-                names=", ".join(names),
+                names=join_list(names),
             ),
             remedy=say("Name the first column customer_id and leave one other."),
         )
@@ -312,7 +313,7 @@ def _check_model(reader: Reader, body: dict[str, Any]) -> None:
         raise BadInput(
             "analysis.unknown_model",
             say("No customer has a score of a model '{model}'.", model=str(body["model"])),
-            remedy=say("Known models: {models}.", models=", ".join(known) or "–"),
+            remedy=say("Known models: {models}.", models=join_list(known) or "–"),
             where={"value": str(body["model"])},
         )
     thresholds, classes = body.get("thresholds") or [], body.get("classes") or []

@@ -19,6 +19,8 @@ from aimwell.analysis.segments import BUILT_IN
 from aimwell.analysis.tag import Tag
 from aimwell.analysis.value_titles import VALUE_TITLES
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.ids import fold_id
+from aimwell.core.lists import join_list
 from aimwell.core.masking import mask_identifier
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
@@ -43,7 +45,7 @@ GROUP BY l.order_id
 ORDER BY MIN(l.ordered_at) DESC, l.order_id DESC
 LIMIT $limit"""
 _EVENTS = """\
-SELECT name, occurred_on, occurred_at, product_id, campaign_id, channel, simulated
+SELECT name, occurred_on, occurred_at, product_id, campaign_id, channel, properties, simulated
 FROM events
 WHERE customer_id = $customer_id
 ORDER BY occurred_at DESC, event_id DESC
@@ -128,6 +130,8 @@ _ENDINGS = {
 }
 _PERSONAL_ENDINGS = {kind: re.compile(f"({words})$", re.IGNORECASE) for kind, words in _ENDINGS.items()}
 TIMELINE = 50
+_NEAR = 0.75
+"""How alike two numbers are, from 0 to 1, for one to be offered in place of the other: a sign or two."""
 
 
 def open_profile(workspace: Workspace, customer_id: str, *, show_personal: bool = False) -> dict[str, Any]:
@@ -150,14 +154,18 @@ def read_profile(
     The id of a record that was joined leads to its customer. Identifiers are masked unless ``show_personal``.
     NotReady when there is no customer at all; BadInput that names the nearest ids when this one is unknown.
     """
-    customer_id = _resolve(reader, customer_id)
+    asked, customer_id = customer_id, _resolve(reader, customer_id)
     known = {"customer_id": customer_id}
     attributes = _read_first(reader, "SELECT * FROM customers WHERE customer_id = $customer_id", known)
     tags = _read_first(reader, "SELECT * FROM tags WHERE customer_id = $customer_id", known)
     some = {**known, "limit": limit}
-    orders, events = reader.query(_ORDERS, some).to_pylist(), reader.query(_EVENTS, some).to_pylist()
+    orders, events = reader.query(_ORDERS, some).to_pylist(), _read_events(reader, some)
     if not attributes and not tags and not orders and not events:
-        raise _unknown(reader, customer_id)
+        # As it stands first: data that came before numbers were folded keep the signs that they came with.
+        folded = fold_id(asked)
+        if folded == asked:
+            raise _unknown(reader, asked)
+        return read_profile(reader, folded, limit=limit, show_personal=show_personal)
     page = {
         "customer_id": customer_id,
         "as_of": tags.get("as_of"),
@@ -181,7 +189,10 @@ def read_profile(
 def merge_timeline(
     orders: list[dict[str, Any]], events: list[dict[str, Any]], *, limit: int
 ) -> list[dict[str, Any]]:
-    """The newest ``limit`` of both: instant, day, kind (order or event), what, detail and whether it is simulated."""
+    """The newest ``limit`` of both: instant, day, kind (order or event), what, detail, whether it is simulated.
+
+    ``by_machine``: a mail scanner or the like did it, not the customer.
+    """
     rows = [
         {
             "at": row["ordered_at"],
@@ -191,6 +202,7 @@ def merge_timeline(
             "revenue": row["revenue"],
             "lines": row["lines"],
             "detail": row["store_id"],
+            "by_machine": False,
             "simulated": row["simulated"],
         }
         for row in orders
@@ -204,11 +216,28 @@ def merge_timeline(
             "revenue": None,
             "lines": None,
             "detail": row["product_id"] or row["campaign_id"] or row["channel"],
+            "by_machine": row["by_machine"],
             "simulated": row["simulated"],
         }
         for row in events
     ]
     return sorted(rows, key=lambda row: row["at"], reverse=True)[:limit]
+
+
+def _read_events(reader: Queryable, some: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The newest events, each with whether a machine did it: as the pages that answered the links judged."""
+    rows: list[dict[str, Any]] = reader.query(_EVENTS, some).to_pylist()
+    for row in rows:
+        row["by_machine"] = _is_by_machine(row.pop("properties"))
+    return rows
+
+
+def _is_by_machine(properties: str | None) -> bool:
+    try:
+        read = json.loads(properties or "{}")
+    except ValueError:
+        return False  # delivered by a program as no JSON
+    return isinstance(read, dict) and read.get("machine") is True
 
 
 def _resolve(reader: Queryable, customer_id: str) -> str:
@@ -299,37 +328,52 @@ def _open(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _unknown(reader: Queryable, customer_id: str) -> BadInput | NotReady:
-    nearest = find_nearest_customers(reader, customer_id)
-    if not nearest:
+    if not count_customers(reader):
         return NotReady(
             "analysis.no_customers",
             say("There are no customers yet."),
             remedy=say("Add a source first: aimwell data add FILE --as order_lines"),
         )
+    nearest = find_nearest_customers(reader, customer_id)
     return BadInput(
         "analysis.unknown_customer",
         say("There is no customer '{customer}'.", customer=customer_id),
-        remedy=say("The nearest ids are: {ids}.", ids=", ".join(nearest)),
+        remedy=say("The nearest ids are: {ids}.", ids=join_list(nearest))
+        if nearest
+        else say("No known number is like it. See some of them with: aimwell customer"),
         where={"value": customer_id},
     )
 
 
 def find_nearest_customers(reader: Queryable, customer_id: str, *, count: int = 5) -> list[str]:
-    """Up to ``count`` known ids like ``customer_id``: alike in spelling, else neighbours."""
-    start = customer_id.strip()[:2].replace("\\", "").replace("%", "").replace("_", "")
-    people = _find_people(reader)
-    alike = f"SELECT customer_id FROM {people} WHERE customer_id LIKE $start ORDER BY customer_id LIMIT 20000"
+    """Up to ``count`` known ids that may have been meant: but for a sign or two, or for capitals, the same."""
+    wanted = customer_id.strip().lower()
+    start = wanted[:2].replace("\\", "").replace("%", "").replace("_", "")
+    alike = f"""
+        SELECT customer_id FROM {_find_people(reader)} WHERE LOWER(customer_id) LIKE $start
+        ORDER BY customer_id LIMIT 20000"""
     candidates = reader.query(alike, {"start": f"{start}%"}).column("customer_id").to_pylist()
-    found = get_close_matches(customer_id.strip(), candidates, n=count, cutoff=0.6)
-    if found:
-        return list(found)
-    after = f"SELECT customer_id FROM {people} WHERE customer_id >= $id ORDER BY customer_id LIMIT $count"
-    before = (
-        f"SELECT customer_id FROM {people} WHERE customer_id < $id ORDER BY customer_id DESC LIMIT $count"
-    )
-    bound = {"id": customer_id, "count": count}
-    rows = [*reader.query(after, bound).to_pylist(), *reader.query(before, bound).to_pylist()]
-    return [row["customer_id"] for row in rows[:count]]
+    spelled: dict[str, list[str]] = {}
+    for one in candidates:
+        spelled.setdefault(one.lower(), []).append(one)
+    near = get_close_matches(wanted, list(spelled), n=count, cutoff=_NEAR)
+    return [one for spelling in near for one in spelled[spelling]][:count]
+
+
+def list_customers(reader: Queryable, *, count: int) -> list[str]:
+    """The first ``count`` customers by their numbers; NotReady when there is none."""
+    people = _find_people(reader)
+    sql = f"SELECT customer_id FROM {people} ORDER BY customer_id LIMIT $count"
+    found = reader.query(sql, {"count": count}).column("customer_id").to_pylist()
+    if not found:
+        raise _unknown(reader, "")
+    return [str(one) for one in found]
+
+
+def count_customers(reader: Queryable) -> int:
+    """How many customers there are."""
+    rows = reader.query(f"SELECT COUNT(*) AS customers FROM {_find_people(reader)}").to_pylist()
+    return int(rows[0]["customers"])
 
 
 def _find_people(reader: Queryable) -> str:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.engine.funnel import show_property
 from aimwell.engine.session import Queryable
@@ -56,7 +57,7 @@ def read_by_attribute(reader: Queryable, attribute: str, *, end: date, until: da
         raise BadInput(
             "analysis.unknown_attribute",
             say("Customers have no attribute '{name}'.", name=attribute),
-            remedy=say("The attributes are: {names}.", names=", ".join(sorted(known))),
+            remedy=say("The attributes are: {names}.", names=join_list(sorted(known))),
             where={"column": attribute},
         )
     named = f"CAST(c.{quote_name(attribute)} AS VARCHAR)"

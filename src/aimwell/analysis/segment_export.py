@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from aimwell.analysis.live_members import read_live_members
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.spreadsheet import write_csv
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
@@ -80,7 +81,7 @@ def export_segment(
         raise BadInput(
             "analysis.no_export_channel",
             say("A segment cannot be exported for the channel '{channel}'.", channel=channel),
-            remedy=say("Choose one of: {names}.", names=", ".join(CHANNELS)),
+            remedy=say("Choose one of: {names}.", names=join_list(CHANNELS)),
             where={"value": channel},
         )
     with workspace.read() as reader:
@@ -152,7 +153,7 @@ def _suggest(name: str, known: list[str]) -> Text:
         return say("Compute the segments with: aimwell analysis run")
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
-        return say("The nearest segments are: {names}.", names=", ".join(near))
+        return say("The nearest segments are: {names}.", names=join_list(near))
     return say("See which there are: aimwell analysis segments")
 
 

@@ -16,6 +16,7 @@ from aimwell.analysis.own_tags import KIND, list_definitions, load_own_tags
 from aimwell.analysis.standing import INPUTS, RHYTHM
 from aimwell.analysis.summary import describe_values
 from aimwell.analysis.tag import Tag
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.engine.specification import (
     BASES,
@@ -128,7 +129,7 @@ def _describe_aggregate(aggregate: Aggregate) -> Text:
 
 
 def _describe_rows(table: str, window: Window | None, conditions: Iterable[Condition]) -> Text:
-    tests = ", ".join(f"{one.column} {one.operator} {one.value}" for one in conditions)
+    tests = join_list(f"{one.column} {one.operator} {one.value}" for one in conditions)
     named = f"{table} ({tests})" if tests else table
     if window is None:
         return say("{rows}, ever", rows=named)

@@ -12,6 +12,7 @@ from rich.table import Table
 from aimwell.cli import flows, funnels, segments, tags
 from aimwell.cli.help import App
 from aimwell.cli.output import emit, emit_result, in_language, read_day, state
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 
 app = App(help="Step 3: analysis.  第三步 客户分析")
@@ -108,7 +109,7 @@ def _draw_segments(console: Console, rows: list[dict[str, Any]]) -> None:
         )
     console.print(table)
     for why, titles in _group_lacks(rows).items():
-        text = say("Empty for lack of data: {segments}. {why}", segments=", ".join(titles), why=why)
+        text = say("Empty for lack of data: {segments}. {why}", segments=join_list(titles), why=why)
         console.print(f"• {text}", style="yellow", highlight=False, markup=False)
 
 

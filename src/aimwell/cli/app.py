@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import traceback
 from importlib import import_module
@@ -12,8 +13,10 @@ from tempfile import NamedTemporaryFile
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from aimwell import __version__
+from aimwell.cli.commands import use_workspace
 from aimwell.cli.help import App, describe_usage
 from aimwell.cli.output import State, emit, fail, read_day, read_money, show_progress, state
 from aimwell.cli.pages import Page
@@ -79,6 +82,9 @@ def start(
                 where={"value": language},
             )
         set_language(chosen)
+    group = context.command
+    assert isinstance(group, TyperGroup)
+    use_workspace(workspace, group.list_commands(context))
     context.obj = State(workspace, as_json)
     context.call_on_close(context.obj.close)
 
@@ -99,8 +105,9 @@ def init(
     made = Workspace.create(folder, name=name, zone=zone, currency=currency)
     made.close()
     message = say(
-        "The workspace {folder} is ready. Next: aimwell -w {folder} data add FILE --as order_lines",
+        "The workspace {folder} is ready. Next: aimwell -w {named} data add FILE --as order_lines",
         folder=str(folder),
+        named=shlex.quote(str(folder)),
     )
     emit(
         context,
@@ -112,7 +119,9 @@ def init(
 @app.command()
 def customer(
     context: typer.Context,
-    customer_id: Annotated[str, typer.Argument(help="The customer.  客户编号")],
+    customer_id: Annotated[
+        str | None, typer.Argument(help="The customer; omitted, some numbers.  客户编号；省略则列出部分编号")
+    ] = None,
     show_personal: Annotated[
         bool,
         typer.Option(
@@ -122,8 +131,11 @@ def customer(
     ] = False,
 ) -> None:
     """Show everything known about one customer.  客户画像"""
-    from aimwell.cli.customer import show_customer
+    from aimwell.cli.customer import show_customer, show_some
 
+    if customer_id is None:
+        show_some(context)
+        return
     show_customer(context, customer_id, show_personal=show_personal)
 
 

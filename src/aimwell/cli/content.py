@@ -13,6 +13,8 @@ from aimwell.cli.coupons import app as coupons
 from aimwell.cli.help import App
 from aimwell.cli.output import add_row, emit, make_table, state
 from aimwell.core.errors import BadInput
+from aimwell.core.ids import fold_id
+from aimwell.core.lists import join_list
 from aimwell.core.text import current_language, say
 
 if TYPE_CHECKING:
@@ -125,9 +127,9 @@ def list_all(context: typer.Context) -> None:
         for row in rows:
             cells = (
                 row["title"][current_language()],
-                ", ".join(row["languages"]),
-                ", ".join(row["parts"]),
-                ", ".join(row["variants"]),
+                str(join_list(row["languages"])),
+                str(join_list(row["parts"])),
+                str(join_list(row["variants"])),
                 row["coupon"] or "",
             )
             add_row(table, row["content"], *cells)
@@ -157,7 +159,8 @@ def preview(
     context: typer.Context,
     content: Content,
     customer: Annotated[
-        str | None, typer.Option(help="A customer; a sample when omitted.  客户；省略则为示例")
+        str | None,
+        typer.Option(parser=fold_id, help="A customer; a sample when omitted.  客户；省略则为示例"),
     ] = None,
     variant: Annotated[
         str | None, typer.Option(help="A variant; the customer's own when omitted.  变体；省略则为该客户的")

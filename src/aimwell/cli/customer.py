@@ -12,6 +12,7 @@ from rich.table import Table
 
 from aimwell.cli.naming import name_channel, name_purpose
 from aimwell.cli.output import add_row, emit, in_language, make_table, state
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 _KINDS = {
@@ -34,6 +35,7 @@ _ATTRIBUTES = {
     "source": say("Source"),
 }
 _MOST_DRAWN = 20
+_MOST_LISTED = 50
 
 
 def show_customer(context: typer.Context, customer_id: str, *, show_personal: bool = False) -> None:
@@ -45,6 +47,21 @@ def show_customer(context: typer.Context, customer_id: str, *, show_personal: bo
     profile = open_profile(workspace, customer_id, show_personal=show_personal)
     here = zone(workspace.settings.business.zone)
     emit(context, profile, lambda console: draw_profile(console, profile, here))
+
+
+def show_some(context: typer.Context) -> None:
+    """Print the first customers' numbers: for whoever does not know how they are written."""
+    from aimwell.analysis.profile import count_customers, list_customers
+
+    with state(context).workspace.read() as reader:
+        listed, total = list_customers(reader, count=_MOST_LISTED), count_customers(reader)
+
+    def draw(console: Console) -> None:
+        for one in listed:
+            _print(console, one)
+        _print(console, say("{shown} of {total} are shown.", shown=len(listed), total=total), "dim")
+
+    emit(context, {"customers": listed, "total": total}, draw)
 
 
 def draw_profile(console: Console, profile: dict[str, Any], here: tzinfo) -> None:
@@ -85,7 +102,7 @@ def _print(console: Console, text: Text | str, style: str | None = None) -> None
 def _draw_next(console: Console, following: dict[str, Any]) -> None:
     _print(console, say("Next: {what}", what=in_language(following["what"])), "green")
     _print(console, say("Why: {why}", why=in_language(following["why"])))
-    channels = ", ".join(map(name_channel, following["channels"]))
+    channels = join_list(map(name_channel, following["channels"]))
     _print(
         console,
         say("Allowed channels: {channels}", channels=channels)
@@ -99,7 +116,7 @@ def _draw_identity(console: Console, profile: dict[str, Any]) -> None:
     records = profile["identity"]["records"]
     if len(records) > 1:
         _print(
-            console, say("Joined from {count} records: {ids}", count=len(records), ids=", ".join(records[:8]))
+            console, say("Joined from {count} records: {ids}", count=len(records), ids=join_list(records[:8]))
         )
     rows = [(_name_attribute(name), show_value(value)) for name, value in profile["attributes"].items()]
     rows += [(_name_identifier(one["kind"]), one["value"]) for one in profile["identity"]["identifiers"]]
@@ -233,5 +250,5 @@ def _draw_plans(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def _draw_recommendations(console: Console, rows: list[dict[str, Any]]) -> None:
     if rows:
-        names = ", ".join(row["name"] or row["product_id"] for row in rows[:5])
+        names = join_list(row["name"] or row["product_id"] for row in rows[:5])
         _print(console, say("Likely next products: {names}", names=names))

@@ -17,6 +17,7 @@ from aimwell.cli.identity import app as identity
 from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, show_progress, state
 from aimwell.cli.pages import Page
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def _read_choices(pairs: list[str]) -> dict[str, str]:
 def _ask_consent(context: typer.Context, proposal: dict[str, Any]) -> None:
     """Show the proposed mapping and ask; without a terminal there is nobody to ask."""
     if not sys.stdin.isatty() or state(context).json:
-        pairs = ", ".join(
+        pairs = join_list(
             f"{match['field']}={match['column'] or '=' + match['constant']}"
             for match in proposal["matches"]
             if proposal["asked"] is None or match["field"] in proposal["asked"]
@@ -290,7 +291,7 @@ def _draw_mapping(console: Console, proposal: dict[str, Any]) -> None:
     console.print(table)
     if proposal["unused"]:
         console.print(
-            str(say("Other columns: {columns}.", columns=", ".join(proposal["unused"]))), markup=False
+            str(say("Other columns: {columns}.", columns=join_list(proposal["unused"]))), markup=False
         )
 
 

@@ -24,6 +24,7 @@ from aimwell.cli.output import (
     state,
 )
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.tables import CHANNELS
 from aimwell.core.text import say
 from aimwell.core.time import business_day, now
@@ -148,7 +149,7 @@ def suppress(
         raise BadInput(
             "deployment.unknown_channel",
             say("The channel '{channel}' is not known.", channel=channel),
-            remedy=say("Use one of {channels}.", channels=", ".join((*CHANNELS, "all"))),
+            remedy=say("Use one of {channels}.", channels=join_list((*CHANNELS, "all"))),
             where={"value": channel},
         )
     added = run_suppress(state(context).workspace, customer, channel=channel)

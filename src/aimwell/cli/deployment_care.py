@@ -13,6 +13,8 @@ from aimwell.cli.help import App
 from aimwell.cli.instants import read_instant, show_instant
 from aimwell.cli.output import add_row, emit, in_language, make_table, read_day, state, warn
 from aimwell.core.errors import BadInput
+from aimwell.core.ids import fold_id
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
@@ -113,7 +115,9 @@ def send_test(
     channel: Annotated[str | None, typer.Option(help="The channel.  渠道")] = None,
     customer: Annotated[
         str | None,
-        typer.Option(help="Whose message it is; the first who fits when omitted.  以哪位客户的内容为例"),
+        typer.Option(
+            parser=fold_id, help="Whose message it is; the first who fits when omitted.  以哪位客户的内容为例"
+        ),
     ] = None,
     every: Annotated[
         bool,
@@ -199,7 +203,7 @@ def check(context: typer.Context) -> None:
         else say(
             "{count} sums do not hold: {sources}",
             count=len(wrong),
-            sources=", ".join(x.source for x in wrong),
+            sources=join_list(x.source for x in wrong),
         )
     )
     emit(context, payload, lambda console: console.print(str(text)))
@@ -233,7 +237,7 @@ def settle(
         raise BadInput(
             "deployment.unknown_finding",
             say("'{value}' is not a finding.", value=found),
-            remedy=say("Use one of {values}.", values=", ".join(FINDINGS)),
+            remedy=say("Use one of {values}.", values=join_list(FINDINGS)),
             where={"value": found},
         )
     changed = settle_doubt(state(context).workspace.store, deliveries, finding, by=by or getpass.getuser())

@@ -14,6 +14,7 @@ from aimwell.cli.help import App
 from aimwell.cli.instants import read_instant, show_instant
 from aimwell.cli.output import add_row, emit, make_table, read_day, state
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.core.time import business_day, now
 
@@ -220,13 +221,13 @@ def import_file(
         write_aside(rejects, aside)
     texts = [say("{count} rows were news, {known} stood already or say nothing.", count=news, known=known)]
     if aside:
-        numbers = ", ".join(str(row.number) for row in aside[:20]) + ("…" if len(aside) > 20 else "")
-        texts.append(_tell_aside(len(aside), numbers))
+        numbers = [str(row.number) for row in aside[:20]] + ["…"] * (len(aside) > 20)
+        texts.append(_tell_aside(len(aside), join_list(numbers)))
     figures = {"entered": news, "unchanged": known, "aside": [row.number for row in aside]}
     emit(context, figures, lambda console: console.print(*map(str, texts), sep="\n", markup=False))
 
 
-def _tell_aside(count: int, numbers: str) -> Text:
+def _tell_aside(count: int, numbers: str | Text) -> Text:
     return say(
         "{count} rows were put aside (rows {rows}): no letter has their number, perhaps because its customer was"
         " erased. --rejects FILE writes them into a file, which can be imported again.",

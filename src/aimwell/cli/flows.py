@@ -11,6 +11,7 @@ from rich.console import Console
 from aimwell.cli.funnels import Until, find_end
 from aimwell.cli.output import add_row, emit, in_language, make_table, read_day, state
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 PropertyOption = Annotated[
@@ -342,7 +343,7 @@ def _draw_network(console: Console, found: dict[str, Any]) -> None:
         console.print(str(text), style="bold", highlight=False)
         groups = make_table(str(say("Customers")), str(say("Share")), str(say("Examples")))
         for row in found["communities"]:
-            add_row(groups, f"{row['size']:,}", f"{row['share']:.1%}", ", ".join(row["examples"]))
+            add_row(groups, f"{row['size']:,}", f"{row['share']:.1%}", str(join_list(row["examples"])))
         console.print(groups)
     console.print(
         str(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from aimwell.cli.output import add_row, emit, make_table, read_day, state
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _read_breakdown(by: str | None, tags: list[str], attributes: list[str]) -> A
         say("There is no tag or attribute '{name}' to part by.", name=by),
         remedy=say(
             "Use a tag's name, attribute:NAME with one of {names}, or step:COLUMN.",
-            names=", ".join(sorted(attributes)),
+            names=join_list(sorted(attributes)),
         ),
         where={"value": by},
     )
@@ -280,7 +281,7 @@ def _draw_funnel(console: Console, found: dict[str, Any]) -> None:
 
 def _say_instead(row: dict[str, Any]) -> Text:
     listed = [f"{one['name'] or say('nothing else')} {one['share']:.0%}" for one in row["next"][:4]]
-    return say("After '{step}', who went no further did: {list}", step=row["name"], list=", ".join(listed))
+    return say("After '{step}', who went no further did: {list}", step=row["name"], list=join_list(listed))
 
 
 def _draw_breakdown(console: Console, found: dict[str, Any]) -> None:

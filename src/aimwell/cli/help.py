@@ -20,6 +20,7 @@ from rich.text import Text as Styled
 from typer.core import TyperCommand, TyperGroup
 
 from aimwell.cli.pages import Page, Words
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, current_language, say
 
 _OWN = {
@@ -167,7 +168,7 @@ def _find_problem(error: Any, ctx: Any) -> Text:
     if kind == "MissingParameter" and param is not None:
         return _say_missing(param)
     if kind == "NoSuchOption":
-        near = ", ".join(sorted(error.possibilities or ()))
+        near = join_list(sorted(error.possibilities or ()))
         if near:
             return say(
                 "There is no option {name}. Did you mean: {names}?", name=error.option_name, names=near
@@ -181,7 +182,7 @@ def _find_problem(error: Any, ctx: Any) -> Text:
         name = _name_argument(param) if param.param_type_name == "argument" else param.opts[0]
         return say("The value of {name} does not fit: {problem}", name=name, problem=_explain_value(error))
     if found := re.match(r"No such command '(.*?)'\.", message):
-        near = ", ".join(_list_near(found[1], ctx.command))
+        near = join_list(_list_near(found[1], ctx.command))
         if near:
             return say("There is no command '{name}'. Did you mean: {names}?", name=found[1], names=near)
         return say("There is no command '{name}'.", name=found[1])

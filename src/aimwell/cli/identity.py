@@ -10,6 +10,8 @@ from rich.console import Console
 from aimwell.cli.help import App
 from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, state
 from aimwell.core.errors import BadInput
+from aimwell.core.ids import fold_id
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 app = App(help="Find which records are one person.  身份识别：哪些记录是同一人")
 
 Record = Annotated[
-    str, typer.Argument(help="A customer number as its source delivered it.  客户编号（数据源中的原始编号）")
+    str,
+    typer.Argument(
+        parser=fold_id, help="A customer number as its source delivered it.  客户编号（数据源中的原始编号）"
+    ),
 ]
 
 Reveal = Annotated[
@@ -225,7 +230,7 @@ def _draw_review(console: Console, payload: dict[str, Any]) -> None:
             str(say("Record")), str(say("Record")), str(say("Shared")), str(say("Contradiction"))
         )
         for row in payload["contradictions"]:
-            shared = "、".join(str(name_kind(kind)) for kind in row["kinds"])
+            shared = str(join_list(name_kind(kind) for kind in row["kinds"]))
             add_row(table, row["left"], row["right"], shared, str(name_kind(row["differs"])))
         console.print(table)
     if payload["refused"]:

@@ -20,6 +20,7 @@ from aimwell.cli.output import (
     state,
 )
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 
 app = App(help="Step 3: models.  第三步 建模")
@@ -83,7 +84,7 @@ def card_command(
         raise BadInput(
             "models.unknown_model",
             say("There is no model '{name}'.", name=name),
-            remedy=say("Models here: {names}.", names=", ".join(cards))
+            remedy=say("Models here: {names}.", names=join_list(cards))
             if cards
             else say("Train the models first: aimwell models train"),
             where={"value": name},
@@ -97,7 +98,11 @@ def _draw_cards(console: Console, cards: list[dict[str, Any]]) -> None:
         known = [(name, value) for name, value in card["validation"].items() if value is not None]
         shown = [f"{_name_figure(name)} {_show_figure(value)}" for name, value in known]
         add_row(
-            table, card["model"], in_language(card["title"]), f"{card['n_train']:,}", ", ".join(shown[:4])
+            table,
+            card["model"],
+            in_language(card["title"]),
+            f"{card['n_train']:,}",
+            str(join_list(shown[:4])),
         )
     console.print(table)
 

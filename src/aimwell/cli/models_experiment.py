@@ -10,6 +10,7 @@ from rich.console import Console
 
 from aimwell.cli.output import add_row, emit_result, in_language, make_table, read_day, read_money, state
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.money import show_money
 from aimwell.core.text import current_language, say
 from aimwell.core.time import business_day, now
@@ -75,7 +76,7 @@ def _read_arm(value: str, costs: dict[str, Decimal]) -> Arm:
             "cli.bad_arm",
             say("'{value}' does not name an arm and a channel.", value=value),
             remedy=say(
-                'Write it as "Mens E-Mail=email", with one of: {channels}.', channels=", ".join(costs)
+                'Write it as "Mens E-Mail=email", with one of: {channels}.', channels=join_list(costs)
             ),
             where={"value": value},
         )

@@ -1,7 +1,8 @@
 """Pages for people: lines and cells that break where Chinese may be broken, in columns that know how wide it is.
 
 Chinese has no blanks. Whoever breaks lines at blanks only would move a whole sentence to the next line, and think a
-column of Chinese could not be narrower than its longest sentence.
+column of Chinese could not be narrower than its longest sentence. A command in a sentence stays on one line, so that it
+can be copied: by itself on a line that is longer than the page, if need be.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text as Styled
 
+from aimwell.cli.commands import complete_commands, find_commands
+
 _CLOSERS = "，。、；：？！）》」』”’％,.;:?!)]}%…"
 _NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]+)?%?")
 _OPENERS = "（《「『“‘([{"
@@ -25,7 +28,12 @@ _PIECE = re.compile(
 
 
 class Words(Styled):
-    """Text that may be broken after any Chinese character, but not before a closing sign."""
+    """Text that may be broken after any Chinese character, but not before a closing sign.
+
+    ``whole``: nor within a command, even where it is longer than the line.
+    """
+
+    whole = False
 
     @classmethod
     def of(cls, text: str | Styled, style: str | None = None) -> Words:
@@ -53,7 +61,7 @@ class Words(Styled):
             )
         found = Lines()
         for line in self.split(allow_blank=True):
-            parts = line.divide(find_breaks(line.plain, width))
+            parts = line.divide(find_breaks(line.plain, width, whole=self.whole))
             for part in parts:
                 part.rstrip_end(width)
             chosen = justify or self.justify
@@ -78,7 +86,11 @@ class Page(Console):
         return Words.of(super().render_str(*arguments, **settings))
 
     def print(self, *objects: Any, **settings: Any) -> None:
-        """Print one thing: a string as words, a table with its numbers to the right."""
+        """Print one thing: a string as words, a table with its numbers to the right.
+
+        Commands are told with the workspace; not in tables, whose cells would break them all the more.
+        """
+        objects = tuple(complete_commands(one) if isinstance(one, str) else one for one in objects)
         for one in objects:
             if isinstance(one, Table):
                 align_numbers(one)
@@ -90,6 +102,7 @@ class Page(Console):
                 style=settings.pop("style", None) or "",
             )
             objects = (_Line(shown),)
+            settings.setdefault("crop", False)
         super().print(*objects, **settings)
 
 
@@ -97,7 +110,8 @@ class _Line:
     """Words by themselves: as bare text they would be joined with others, and forget how they break."""
 
     def __init__(self, words: Styled) -> None:
-        self._words = words
+        self._words = Words.of(words)
+        self._words.whole = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self._words
@@ -111,16 +125,19 @@ def align_numbers(table: Table) -> None:
             column.justify = "right"
 
 
-def find_breaks(text: str, width: int) -> list[int]:
-    """The places at which ``text`` goes on in the next line, so that no line has more than ``width`` cells."""
+def find_breaks(text: str, width: int, *, whole: bool = False) -> list[int]:
+    """The places at which ``text`` goes on in the next line, so that no line has more than ``width`` cells.
+
+    ``whole``: but for a command that is longer, which has a line of its own.
+    """
     breaks: list[int] = []
     place = filled = 0
-    for piece in _join_pieces(text):
+    for piece in _join_commands(text, None if whole else width):
         size = cell_len(piece)
         if filled and filled + cell_len(piece.rstrip()) > width:
             breaks.append(place)
             filled = 0
-        if size > width and piece.strip():
+        if size > width and piece.strip() and not (whole and find_commands(piece)):
             # A word longer than a line is cut wherever the line ends.
             for offset, sign in enumerate(piece):
                 if filled + cell_len(sign) > width:
@@ -131,6 +148,27 @@ def find_breaks(text: str, width: int) -> list[int]:
             filled += size
         place += len(piece)
     return breaks
+
+
+def _join_commands(text: str, most: int | None) -> list[str]:
+    """Pieces, with each command of at most ``most`` cells as one."""
+    pieces: list[str] = []
+    place = reached = 0
+    spans = find_commands(text)
+    for piece in _join_pieces(text):
+        # A piece may hold the sign before a command, or the one after it.
+        inside = next((end for start, end in spans if start < place < end), None)
+        if inside is not None and (most is None or place < reached):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+            started = next(
+                ((start, end) for start, end in spans if place <= start < place + len(piece)), None
+            )
+            if started is not None and (most is None or cell_len(text[started[0] : started[1]]) <= most):
+                reached = started[1]
+        place += len(piece)
+    return pieces
 
 
 def _join_pieces(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from rich.text import Text as Styled
 
 from aimwell.cli.output import add_row, emit, emit_result, in_language, make_table, state
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 _COLOURS = {"error": "red", "warning": "yellow", "notice": "cyan", "ok": "green"}
@@ -55,7 +56,7 @@ def _check_source(source: str, scores: dict[str, Any]) -> None:
         raise BadInput(
             "data.unknown_source",
             say("There is no source '{source}'.", source=source),
-            remedy=say("The sources are: {sources}.", sources=", ".join(scores) or "–"),
+            remedy=say("The sources are: {sources}.", sources=join_list(scores) or "–"),
             where={"value": source},
         )
 
@@ -88,7 +89,7 @@ def _draw_quality(console: Console, summary: dict[str, Any], everything: bool) -
 def _show_examples(row: dict[str, Any]) -> str:
     found = row.get("examples") or []
     examples = json.loads(found) if isinstance(found, str) else found
-    shown = ", ".join(str(example) for example in examples[:3])
+    shown = join_list(str(example) for example in examples[:3])
     return f"\n{say('such as {examples}', examples=shown)}" if shown and row["severity"] != "ok" else ""
 
 

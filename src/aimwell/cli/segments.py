@@ -12,6 +12,7 @@ from aimwell.cli.help import App
 from aimwell.cli.naming import name_channel, read_titles
 from aimwell.cli.output import add_row, emit, in_language, make_table, read_day, state
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
@@ -443,21 +444,21 @@ def _draw_preview(
         "region": say("Region"),
     }
     for name, rows in found["breakdown"].items():
-        listed = ", ".join(
+        listed = join_list(
             f"{in_language(row['title'])} {row['size']:,} ({row['share']:.0%})" for row in rows
         )
         line = say("{what}: {values}", what=titles[name], values=listed or "–")
         console.print(str(line), highlight=False, markup=False)
     if found["channels"]:
-        parts = ", ".join(
+        parts = join_list(
             f"{name_channel(channel)} {count:,}" for channel, count in found["channels"].items()
         )
         console.print(str(say("Can be reached by: {channels}", channels=parts)), highlight=False)
     if found["overlap"]:
-        parts = ", ".join(
+        parts = join_list(
             f"{segment_titles.get(row['segment'], row['segment'])} {row['share']:.0%}"
             for row in found["overlap"][:8]
         )
         console.print(str(say("Also in: {segments}", segments=parts)), highlight=False, markup=False)
     if found["examples"]:
-        console.print(str(say("For example: {ids}", ids=", ".join(found["examples"]))), markup=False)
+        console.print(str(say("For example: {ids}", ids=join_list(found["examples"]))), markup=False)

@@ -14,6 +14,7 @@ from rich.console import Console
 from aimwell.cli.help import App
 from aimwell.cli.instants import show_instant
 from aimwell.cli.output import add_row, emit, make_table, state, warn
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, current_language, say
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _show_new(context: typer.Context, key: Key, secret: str) -> None:
         _print(console, say("The key, shown this once:"))
         console.print(secret, markup=False, highlight=False, soft_wrap=True)
         _print(
-            console, say("It may: {scopes}. Its name is {name}.", scopes=", ".join(key.scopes), name=key.name)
+            console, say("It may: {scopes}. Its name is {name}.", scopes=join_list(key.scopes), name=key.name)
         )
 
     emit(context, {**key.to_dict(), "key": secret}, draw)
@@ -182,7 +183,9 @@ def _show_new(context: typer.Context, key: Key, secret: str) -> None:
 def _draw(context: typer.Context, console: Console, rows: list[dict[str, Any]]) -> None:
     table = make_table(*(str(one) for one in (say("Key"), say("Name"), say("May"), say("State"))))
     for row in rows:
-        add_row(table, row["key_id"], row["name"], ", ".join(row["scopes"]), str(_name_state(context, row)))
+        add_row(
+            table, row["key_id"], row["name"], str(join_list(row["scopes"])), str(_name_state(context, row))
+        )
     console.print(table)
 
 

@@ -28,6 +28,7 @@ from aimwell.cli.strategy_design import design, markets
 from aimwell.cli.strategy_live import live
 from aimwell.cli.strategy_simulate import simulate
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.ids import fold_id
 from aimwell.core.text import Language, Text, say
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def frontier(context: typer.Context, budget: Budget = None, as_of: Day = None) -
 @app.command()
 def explain(
     context: typer.Context,
-    customer: Annotated[str, typer.Argument(help="The customer.  客户编号")],
+    customer: Annotated[str, typer.Argument(parser=fold_id, help="The customer.  客户编号")],
     budget: Budget = None,
     as_of: Day = None,
 ) -> None:

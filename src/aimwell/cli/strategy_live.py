@@ -21,6 +21,8 @@ from aimwell.cli.output import (
     state,
 )
 from aimwell.core.errors import AimwellError, BadInput
+from aimwell.core.ids import fold_id
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ def open_live(
 @live.command()
 def decide(
     context: typer.Context,
-    customer: Annotated[str, typer.Argument(help="The customer.  客户编号")],
+    customer: Annotated[str, typer.Argument(parser=fold_id, help="The customer.  客户编号")],
     known: Annotated[
         str | None,
         typer.Option(
@@ -256,7 +258,7 @@ def _read_context(text: str | None) -> dict[str, Any]:
 
 def _show_opened(console: Console, payload: dict[str, Any]) -> None:
     if payload["closed"]:
-        names = ", ".join(payload["closed"])
+        names = join_list(payload["closed"])
         _say(console, say("Closed, since they are over, and handed over: {names}.", names=names))
     told = say(
         "The live day {plan} is open on {day}: {able} of {customers} customers may get something.",

@@ -12,6 +12,7 @@ from rich.console import Console
 from aimwell.cli.help import App
 from aimwell.cli.output import add_row, emit, in_language, make_table, state
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 
 tag_app = App(help="One tag, and tags of your own.  单个标签与自定义标签")
@@ -195,7 +196,7 @@ def _draw_page(console: Console, page: dict[str, Any]) -> None:
     else:
         console.print(str(say("Not computed yet. Next: aimwell analysis run")), highlight=False)
     console.print(
-        str(say("Comes from: {columns}", columns=", ".join(page["lineage"]))), highlight=False, markup=False
+        str(say("Comes from: {columns}", columns=join_list(page["lineage"]))), highlight=False, markup=False
     )
     if page["versions"]:
         console.print(str(say("Versions: {count}", count=len(page["versions"]))), highlight=False)

@@ -11,6 +11,7 @@ from rich.console import Console
 from aimwell.cli.help import App
 from aimwell.cli.instants import show_instant
 from aimwell.cli.output import add_row, emit, make_table, state
+from aimwell.core.ids import fold_id
 from aimwell.core.text import say
 from aimwell.core.time import now
 
@@ -53,7 +54,7 @@ def show(
 @app.command()
 def link(
     context: typer.Context,
-    customer: Annotated[str, typer.Argument(help="The customer's number.  客户编号")],
+    customer: Annotated[str, typer.Argument(parser=fold_id, help="The customer's number.  客户编号")],
     language: Annotated[str, typer.Option(help="zh or en.  zh 或 en")] = "",
 ) -> None:
     """Print the link to a customer's preference page, for a customer who asks.  输出客户偏好页面的链接"""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 
 _BOMB_SIZE = 256 << 20
@@ -75,7 +76,7 @@ def _choose(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
         raise BadInput(
             "data.unknown_sheet",
             say("'{file}' has no part '{sheet}'.", file=path.name, sheet=member),
-            remedy=say("Its parts are: {sheets}.", sheets=", ".join(names)),
+            remedy=say("Its parts are: {sheets}.", sheets=join_list(names)),
             where={"file": path.name, "value": member},
         )
     if not names:
@@ -88,7 +89,7 @@ def _choose(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
     if len(names) > 1:
         raise BadInput(
             "data.which_sheet",
-            say("'{file}' has several parts: {sheets}.", file=path.name, sheets=", ".join(names)),
+            say("'{file}' has several parts: {sheets}.", file=path.name, sheets=join_list(names)),
             remedy=say('Say which is meant: --sheet "{sheet}"', sheet=Path(names[0]).name),
             where={"file": path.name, "value": ", ".join(names)},
         )

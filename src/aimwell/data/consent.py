@@ -15,6 +15,8 @@ from typing import Any
 
 from aimwell.core.columns import CHANNELS
 from aimwell.core.errors import BadInput
+from aimwell.core.ids import fold_id
+from aimwell.core.lists import join_list
 from aimwell.core.tables import CONSENTS
 from aimwell.core.text import Text, say
 from aimwell.core.time import business_day, now
@@ -202,7 +204,23 @@ def must_not_be_contacted(workspace: Workspace, records: Iterable[str]) -> bool:
 
 
 def find_person(reader: Queryable, customer_id: str) -> str:
-    """The customer to whom a record belongs; BadInput when neither customer nor record is known."""
+    """The customer to whom a record belongs; BadInput when neither customer nor record is known.
+
+    As it stands first: data that came before numbers were folded keep the signs that they came with.
+    """
+    for form in dict.fromkeys((customer_id, fold_id(customer_id))):
+        found = _find_exactly(reader, form)
+        if found is not None:
+            return found
+    raise BadInput(
+        "data.unknown_customer",
+        say("There is no customer '{customer}'.", customer=customer_id),
+        remedy=say("Check the number; leading zeros and letters count."),
+        where={"value": customer_id},
+    )
+
+
+def _find_exactly(reader: Queryable, customer_id: str) -> str | None:
     joined = ask(
         reader, "SELECT customer_id FROM identities WHERE record_id = $record", {"record": customer_id}
     )
@@ -216,29 +234,24 @@ def find_person(reader: Queryable, customer_id: str) -> str:
         """,
         {"customer": customer_id},
     )
-    if known:
-        return customer_id
-    raise BadInput(
-        "data.unknown_customer",
-        say("There is no customer '{customer}'.", customer=customer_id),
-        remedy=say("Check the number; leading zeros and letters count."),
-        where={"value": customer_id},
-    )
+    return customer_id if known else None
 
 
 def _find_records(workspace: Workspace, customer_id: str) -> list[str]:
     """The number itself, the customer whom it belongs to, and the other records of that customer."""
+    forms = {"customer": customer_id, "folded": fold_id(customer_id)}
     with workspace.read() as reader:
         rows = ask(
             reader,
             """
-            SELECT record_id, customer_id FROM identities WHERE customer_id = $customer OR customer_id IN (
-                SELECT customer_id FROM identities WHERE record_id = $customer
-            )
+            SELECT record_id, customer_id FROM identities WHERE customer_id IN ($customer, $folded)
+                OR customer_id IN (
+                    SELECT customer_id FROM identities WHERE record_id IN ($customer, $folded)
+                )
             """,
-            {"customer": customer_id},
+            forms,
         )
-    found = {customer_id, *(row["record_id"] for row in rows), *(row["customer_id"] for row in rows)}
+    found = {*forms.values(), *(row["record_id"] for row in rows), *(row["customer_id"] for row in rows)}
     return sorted(found)
 
 
@@ -262,7 +275,7 @@ def _check_answer(answer: Answer) -> datetime:
         raise BadInput(
             "data.unknown_purpose",
             say("The purpose '{purpose}' is not known.", purpose=answer.purpose),
-            remedy=say("Use one of {purposes}.", purposes=", ".join(PURPOSES)),
+            remedy=say("Use one of {purposes}.", purposes=join_list(PURPOSES)),
             where={"value": answer.purpose},
         )
     since = answer.since or answer.at
@@ -289,7 +302,7 @@ def _check_channel(channel: str, known: Iterable[str]) -> None:
         raise BadInput(
             "data.unknown_channel",
             say("The channel '{channel}' is not known.", channel=channel),
-            remedy=say("Use one of {channels}.", channels=", ".join(names)),
+            remedy=say("Use one of {channels}.", channels=join_list(names)),
             where={"value": channel},
         )
 

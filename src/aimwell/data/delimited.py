@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.data.dialect import Dialect, looks_like_values, name_columns, sniff_dialect, split_line
 from aimwell.data.encoding import Encoding, read_text
@@ -128,7 +129,7 @@ def _missing_header(name: str, cells: list[str]) -> BadInput:
         say(
             "The first line of '{file}' holds values ({values}), not column names.",
             file=name,
-            values=", ".join(cells[:5]),
+            values=join_list(cells[:5]),
         ),
         remedy=say("Name the {count} columns: --header {example}", count=len(cells), example=example),
         where={"file": name, "row": 1, "value": ",".join(cells[:5])},

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from aimwell.core.collecting import without_collector
 from aimwell.core.errors import BadInput, Conflict
+from aimwell.core.ids import fold_id
 from aimwell.core.tables import EVENTS, ORDER_LINES, REJECTS, Table
 from aimwell.core.text import Text, say
 from aimwell.core.time import now, zone
@@ -193,12 +194,21 @@ def _is_of_erased(one: Message | _Refused, erased: Erased) -> bool:
         record = json.loads(one.record)
         # What could not be read as JSON is looked through word by word.
         unread = _BETWEEN.split(record["text"]) if set(record) == {"text"} else []
-        return erased.tell_any([record, unread])
+        return erased.tell_any([record, unread, _fold_ids([record, unread])])
     if erased.tell(one.customer_id, "record"):
         return True
     # A visitor who is not signed in is known by the cookie alone.
     visitor = one.customer_id.removeprefix(ANONYMOUS)
     return visitor != one.customer_id and erased.tell(visitor, "record", "trace")
+
+
+def _fold_ids(packed: object) -> object:
+    """Every text of a JSON value as if it were a customer's number: a refused message may name one in wide signs."""
+    if isinstance(packed, dict):
+        return [_fold_ids(value) for value in packed.values()]
+    if isinstance(packed, list):
+        return [_fold_ids(value) for value in packed]
+    return fold_id(packed) if isinstance(packed, str) and not packed.isascii() else None
 
 
 def _leave_erased(one: Message, erased: Erased) -> None:

@@ -8,10 +8,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from aimwell.core.ids import NARROW, WIDE
 from aimwell.core.time import zone
 from aimwell.data.scratch import literal
 
-_EMPTY = ("", "null", "nan", "na", "n/a", "none", "nil", "\\n", "-", "--", "—", "无", "空", "#n/a")
+UNSAVED = "#UNSAVED!"
+"""Stands in a workbook's cell whose formula has no saved result."""
+_EMPTY = (
+    *("", "null", "nan", "na", "n/a", "none", "nil", "\\n", "-", "--", "—", "无", "空", "#n/a"),
+    UNSAVED.lower(),
+)
 _BLANKS = " \t\r\n\u00a0\u3000"
 _WIDE = "０１２３４５６７８９．，－＋：／％（）　￥−"
 _NARROW = "0123456789.,-+:/%() ¥-"
@@ -94,6 +100,16 @@ def clean(column: str, *, padded: bool = True) -> str:
     return (
         f"CASE WHEN {odd} THEN CASE WHEN lower({trimmed}) IN ({_list(_EMPTY)}) THEN NULL ELSE {trimmed} END "
         f"WHEN lower({column}) IN ({_list(_EMPTY)}) THEN NULL ELSE {column} END"
+    )
+
+
+def fold_id(text: str) -> str:
+    """A cleaned customer number in the one form of ``core.ids``; NULL for what people write when there is none."""
+    narrow = f"trim(translate({text}, {literal(WIDE)}, {literal(NARROW)}), {literal(_BLANKS)})"
+    # As many bytes as signs: nothing but ASCII, as nearly all numbers are.
+    return (
+        f"CASE WHEN strlen({text}) = length({text}) THEN {text} "
+        f"WHEN lower({narrow}) IN ({_list(_EMPTY)}) THEN NULL ELSE {narrow} END"
     )
 
 

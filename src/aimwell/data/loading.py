@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.tables import ARROW_TYPES, REJECTS, SOURCES, TABLES, Table
 from aimwell.core.text import say
 from aimwell.data.privacy import filter_erased, filter_rejects
@@ -38,7 +39,7 @@ def load_table(run: Run, name: str, data: pa.Table, *, overwrite: bool, at: date
         raise BadInput(
             "data.unknown_table",
             say("A file cannot be added as '{table}'.", table=name),
-            remedy=say("Use --as with one of: {tables}.", tables=", ".join(LOADABLE)),
+            remedy=say("Use --as with one of: {tables}.", tables=join_list(LOADABLE)),
             where={"value": name},
         )
     if data.num_rows == 0:

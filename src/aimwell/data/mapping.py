@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.data.profile import Profile
 from aimwell.data.synonyms import FIELDS, VOCABULARY, Field, Kind, fold_header, score_header
@@ -92,7 +93,7 @@ def check_table(table: str) -> tuple[Field, ...]:
         raise BadInput(
             "data.unknown_table",
             say("A file cannot be added as '{table}'.", table=table),
-            remedy=say("Use --as with one of: {tables}.", tables=", ".join(FIELDS)),
+            remedy=say("Use --as with one of: {tables}.", tables=join_list(FIELDS)),
             where={"value": table},
         )
     return FIELDS[table]
@@ -269,9 +270,9 @@ class _Missing:
         candidates = sorted(self.free, key=lambda column: -self.scores.get((field.name, column), 0.0))
         taken = [column for name, column in self.scores if name == field.name and column not in self.free]
         columns = (
-            say("Columns that may be it: {columns}.", columns=", ".join(candidates))
+            say("Columns that may be it: {columns}.", columns=join_list(candidates))
             if candidates
-            else say("Its columns all have another meaning: {columns}.", columns=", ".join(taken))
+            else say("Its columns all have another meaning: {columns}.", columns=join_list(taken))
         )
         return BadInput(
             "data.missing_column",
@@ -337,7 +338,7 @@ def _check_field(field: Field, match: Match | None, missing: _Missing) -> None:
                 "Two columns of '{file}' may be the {field}: {columns}.",
                 file=file,
                 field=name_field(field.name),
-                columns=", ".join([str(match.column), *rivals][:6]),
+                columns=join_list([str(match.column), *rivals][:6]),
             ),
             remedy=say(
                 "Say which is meant: --map {name}={column}", name=field.name, column=str(match.column)
@@ -353,7 +354,7 @@ def _settle(
         raise BadInput(
             "data.unknown_field",
             say("--map names '{name}', which is no field of this table.", name=name),
-            remedy=say("The fields are: {fields}.", fields=", ".join(field.name for field in fields)),
+            remedy=say("The fields are: {fields}.", fields=join_list(field.name for field in fields)),
             where={"value": name},
         )
     reason = say("As confirmed before.") if before else say("As you said.")
@@ -368,7 +369,7 @@ def _settle(
         raise BadInput(
             "data.unknown_column",
             say("--map names the column '{column}', which is not in the file.", column=value),
-            remedy=say("The file's columns are: {columns}.", columns=", ".join(profiles)),
+            remedy=say("The file's columns are: {columns}.", columns=join_list(profiles)),
             where={"column": value},
         )
     return Match(name, found[0], None, 1.0, reason)

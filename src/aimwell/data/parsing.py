@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.data.dates import PLACEHOLDER_DAYS, DatePlan, Order, plan_dates
 from aimwell.data.expressions import (
     CHANNEL_NAMES,
     KIND_NAMES,
     PURPOSE_NAMES,
+    fold_id,
     locate_instant,
     parse_boolean,
     parse_instant,
@@ -114,7 +116,7 @@ def parse_rows(
     if (vocabulary := _speaks(mapping)) is not None:
         notices.append(tell_vocabulary(vocabulary))
     if mapping.unused and mapping.table not in ("customers", "events"):
-        notices.append(say("Columns that were not used: {columns}.", columns=", ".join(mapping.unused)))
+        notices.append(say("Columns that were not used: {columns}.", columns=join_list(mapping.unused)))
     return Parsed(source, mapping, name, tuple(rule for _, rule in conditions), dates, tuple(notices))
 
 
@@ -199,6 +201,8 @@ def _read_text(source: Source, mapping: Mapping, field: Field) -> str:
     vocabulary = _speaks(mapping)
     if field.name == "name" and match.column and vocabulary is not None:
         return translate_codes(f"({text})", vocabulary)
+    if field.name == "customer_id" and match.column:
+        return fold_id(f"({text})")
     clock = mapping.get("ordered_time")
     if field.name == "ordered_at" and clock is not None and clock.column is not None:
         time = source.read(clock.column)

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from aimwell.core.errors import BadInput
+from aimwell.core.ids import fold_id
 from aimwell.core.table import Table, Type
 from aimwell.core.tables import ALL_TABLES, CUSTOMERS
 from aimwell.core.text import say
@@ -84,20 +85,21 @@ class Person:
 
 
 def read_person(reader: Queryable, customer_id: str) -> Person:
-    """The person behind a customer or record number; BadInput when no table knows it."""
-    records = _find_records(reader, customer_id)
-    bound, listed = bind_records(records)
-    if not any(
-        ask(reader, f"SELECT 1 AS found FROM {name_stored(table.name)} WHERE {who} LIMIT 1", bound)
-        for table, who in ((table, _name_person(table, listed)) for table in ALL_TABLES)
-        if who
-    ):
+    """The person behind a customer or record number; BadInput when no table knows it.
+
+    As it stands first: data that came before numbers were folded keep the signs that they came with.
+    """
+    forms = dict.fromkeys((customer_id, fold_id(customer_id)))
+    found = ((form, records) for form in forms if (records := _find_known(reader, form)))
+    known, records = next(found, (None, []))
+    if known is None:
         raise BadInput(
             "data.unknown_customer",
             say("There is no customer '{customer}'.", customer=customer_id),
             remedy=say("Check the number; leading zeros and letters count."),
             where={"value": customer_id},
         )
+    bound, listed = bind_records(records)
     customer = ask(
         reader, f"SELECT min(customer_id) AS id FROM identities WHERE record_id IN ({listed})", bound
     )
@@ -105,7 +107,7 @@ def read_person(reader: Queryable, customer_id: str) -> Person:
     distinctive = [value for value in values if is_long_enough(value)]
     shared = _find_shared(reader, bound, listed, distinctive)
     return Person(
-        customer[0]["id"] or customer_id,
+        customer[0]["id"] or known,
         tuple(records),
         tuple(sorted({form for value in distinctive if value not in shared for form in _spell(value)})),
         tuple(sorted(contacts)),
@@ -173,6 +175,19 @@ def is_long_enough(value: str) -> bool:
     if _DAY.fullmatch(value) or (value.isdigit() and len(value) < _SHORTEST):
         return False
     return len(value) >= _SHORTEST or len(_CJK.findall(value)) >= 2
+
+
+def _find_known(reader: Queryable, customer_id: str) -> list[str]:
+    """The person's records; none when no table knows one of them."""
+    records = _find_records(reader, customer_id)
+    bound, listed = bind_records(records)
+    named = ((table, _name_person(table, listed)) for table in ALL_TABLES)
+    is_known = any(
+        ask(reader, f"SELECT 1 AS found FROM {name_stored(table.name)} WHERE {who} LIMIT 1", bound)
+        for table, who in named
+        if who
+    )
+    return records if is_known else []
 
 
 def _find_records(reader: Queryable, customer_id: str) -> list[str]:

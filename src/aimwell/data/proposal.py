@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.data.mapping import OWN_COLUMNS, ROW_NAMES, Match, match_columns
 from aimwell.data.profile import Profile
@@ -56,7 +57,7 @@ def choose_table(file: str, profiles: dict[str, Profile]) -> Candidate:
                 "'{file}' is not recognised as customers, products, orders, events, consents or signals: "
                 "no column is a customer number or a product number. Its columns are: {columns}.",
                 file=file,
-                columns=", ".join(profiles),
+                columns=join_list(profiles),
             ),
             remedy=say(
                 "If it is one of them, say which and name the column: --as order_lines --map "
@@ -74,7 +75,7 @@ def choose_table(file: str, profiles: dict[str, Profile]) -> Candidate:
 
 def ask_table(file: str, ranked: list[Candidate]) -> BadInput:
     """The question which of the likely tables is meant."""
-    shown = ", ".join(f"{candidate.table} {candidate.confidence:.0%}" for candidate in ranked[:3])
+    shown = join_list(f"{candidate.table} {candidate.confidence:.0%}" for candidate in ranked[:3])
     return BadInput(
         "data.which_table",
         say("What the rows of '{file}' are is not certain: {tables}.", file=file, tables=shown),
@@ -92,7 +93,7 @@ def refuse_messages(file: str, profiles: dict[str, Profile]) -> None:
             say(
                 "'{file}' holds messages of programs, not rows: {kinds}.",
                 file=file,
-                kinds=", ".join(sorted(kinds)),
+                kinds=join_list(sorted(kinds)),
             ),
             remedy=say("Take them in with: aimwell data events add FILE"),
             where={"file": file, "column": "type", "value": ", ".join(sorted(kinds))},

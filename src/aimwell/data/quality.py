@@ -228,6 +228,7 @@ _REJECT_WALLS: dict[str, Wall] = {
     "cell_too_long": "unusable",
     "bad_json": "unusable",
     "formula_error": "partial",
+    "formula_unsaved": "partial",
     "missing_value": "partial",
 }
 
@@ -383,6 +384,12 @@ _REASONS: dict[str, Words] = {
     ),
     "formula_error": lambda affected, total, column: say(
         "{affected} of {total} rows were set aside: a formula in '{column}' failed.",
+        affected=affected,
+        total=total,
+        column=column,
+    ),
+    "formula_unsaved": lambda affected, total, column: say(
+        "{affected} of {total} rows were set aside: the result of a formula in '{column}' was not saved.",
         affected=affected,
         total=total,
         column=column,

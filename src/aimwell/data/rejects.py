@@ -20,6 +20,7 @@ from aimwell.core.errors import BadInput
 from aimwell.core.spreadsheet import guard_cell, restore_cell, restore_sql, write_csv
 from aimwell.core.tables import REJECTS
 from aimwell.core.text import Text, say
+from aimwell.data.expressions import UNSAVED
 from aimwell.data.mapping import OWN_COLUMNS
 from aimwell.data.parsing import Parsed
 from aimwell.data.scratch import Scratch, literal
@@ -70,11 +71,6 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
             value=shown,
             column=column,
         ),
-        "formula_error": say(
-            "The formula in column '{column}' failed ({value}). Correct it in the workbook, or type the value.",
-            value=shown,
-            column=column,
-        ),
         "bad_boolean": say(
             "'{value}' in column '{column}' is neither yes nor no. Write yes or no.",
             value=shown,
@@ -99,7 +95,22 @@ def explain_reject(reason: str, column: str, value: str | None) -> Text:
             column=column,
         ),
     }
-    return {**_ABOUT_LINES, **about_values}[reason]
+    return {**_ABOUT_LINES, **about_values, **_list_formula_reasons(column, shown)}[reason]
+
+
+def _list_formula_reasons(column: str, shown: str) -> dict[str, Text]:
+    return {
+        "formula_error": say(
+            "The formula in column '{column}' failed ({value}). Correct it in the workbook, or type the value.",
+            value=shown,
+            column=column,
+        ),
+        "formula_unsaved": say(
+            "Column '{column}' holds a formula whose result was not saved. Open the workbook in Excel or WPS, save it "
+            "there, and add it again; or type the value.",
+            column=column,
+        ),
+    }
 
 
 @dataclass
@@ -162,6 +173,9 @@ def _gather(scratch: Scratch, parsed: Parsed) -> None:
     cases = {"reason": "", "column_name": "", "value": ""}
     for index, rule in enumerate(parsed.rules):
         column = columns.get(rule.field, "")
+        if column and rule.reason in ("no_customer", "missing_value"):
+            unsaved = f"{source.staged(column)} = {literal(UNSAVED)}"
+            cases["reason"] += f" WHEN rule = {index} AND {unsaved} THEN 'formula_unsaved'"
         if column and rule.reason in _FAILED_BY_FORMULA:
             failed = _find_failed(source.staged(column))
             cases["reason"] += f" WHEN rule = {index} AND {failed} THEN 'formula_error'"

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from aimwell.core.errors import BadInput
+from aimwell.core.ids import fold_id
 from aimwell.core.text import say
 from aimwell.data.segment_orders import read_order_lines
 
@@ -97,7 +98,7 @@ def read_message(message: object, terms: Terms) -> Message:
         _check_text(message)
     kind = message.get("type")
     name = _read_name(message, kind)
-    user, anonymous = _read_id(message, "userId"), _read_id(message, "anonymousId")
+    user, anonymous = _read_person(message, "userId"), _read_person(message, "anonymousId")
     customer = user or (ANONYMOUS + anonymous if anonymous else None)
     if customer is None:
         raise BadInput(
@@ -151,7 +152,7 @@ def _add_person(
         group = _read_id(message, "groupId")
         if group:
             read.traits["group_id"] = group
-    previous = _read_id(message, "previousId") if kind == "alias" else None
+    previous = _read_person(message, "previousId") if kind == "alias" else None
     if user and anonymous:
         read.identifiers += [(user, anonymous), (ANONYMOUS + anonymous, anonymous)]
     if previous:
@@ -237,6 +238,12 @@ def _read_id(message: Mapping[str, Any], name: str) -> str | None:
             where={"column": name, "value": str(value)[:100]},
         )
     return value or None
+
+
+def _read_person(message: Mapping[str, Any], name: str) -> str | None:
+    """An identifier of somebody, in the one form of customer numbers; as in files, or they would be two people."""
+    value = _read_id(message, name)
+    return value if value is None or value.isascii() else fold_id(value) or None
 
 
 def _read_object(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.steps import StepResult
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
@@ -198,7 +199,7 @@ def _choose_source(known: list[str], source: str | None) -> str:
     raise BadInput(
         "data.which_source",
         say("Rows of several sources were rejected, or the source is not among them."),
-        remedy=say("Choose one with --source: {sources}.", sources=", ".join(known)),
+        remedy=say("Choose one with --source: {sources}.", sources=join_list(known)),
         where={"value": source},
     )
 
@@ -208,7 +209,7 @@ def _check_source(delivered: list[str], source: str) -> None:
         raise BadInput(
             "data.unknown_source",
             say("There is no source '{source}'.", source=source),
-            remedy=say("The sources are: {sources}.", sources=", ".join(delivered) or "–"),
+            remedy=say("The sources are: {sources}.", sources=join_list(delivered) or "–"),
             where={"value": source},
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.data.scratch import literal
 
@@ -39,7 +40,7 @@ def check_vocabulary(name: str | None) -> None:
             say("'{value}' is no vocabulary of events.", value=name),
             remedy=say(
                 "Use --map vocabulary=={names}, or --map vocabulary= to keep the names of the file.",
-                names=", ".join(CODES),
+                names=join_list(CODES),
             ),
             where={"value": name},
         )
@@ -49,7 +50,7 @@ def tell_vocabulary(name: str) -> Text:
     """How the codes are read."""
     return say(
         "The events are named by codes and get Segment's names: {pairs}. To keep the codes: --map vocabulary=",
-        pairs=", ".join(f"{code} → {title}" for code, title in CODES[name].items()),
+        pairs=join_list(f"{code} → {title}" for code, title in CODES[name].items()),
     )
 
 

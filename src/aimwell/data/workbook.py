@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.data.delimited import check_given
 from aimwell.data.dialect import looks_like_values, name_columns
+from aimwell.data.expressions import UNSAVED
 from aimwell.data.pieces import Delivery, Mark, Piece, cut_rows
 from aimwell.data.workbook_binary import find_failed, is_binary
 
@@ -33,6 +35,12 @@ _EXACT = 10**15
 """Excel keeps 15 digits of a number; the rest of a longer one is made up."""
 _ERROR = re.compile(
     rb'<(?:\w+:)?c\b(?=[^>]*\bt="e")[^>]*\br="([A-Z]+)(\d+)"[^>]*>.*?<(?:\w+:)?v>([^<]*)<', re.DOTALL
+)
+_UNSAVED = re.compile(
+    # A text that is empty (t="str") was saved; a cell without a value, or with an empty one, was not.
+    rb'<(?:\w+:)?c\b(?=[^>]*\br="([A-Z]+)(\d+)")(?![^>]*\bt="str")[^>]*[^/>]>\s*'
+    rb"<(?:\w+:)?f\b[^>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*"
+    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
 )
 _SEARCHED = 30
 
@@ -53,7 +61,7 @@ def open_workbook(path: Path, *, name: str, header: tuple[str, ...] | None, shee
             say(
                 "The first line of '{file}' holds values ({values}), not column names.",
                 file=name,
-                values=", ".join(cells[:5]),
+                values=join_list(cells[:5]),
             ),
             remedy=say(
                 "Name the {count} columns: --header {example}",
@@ -115,6 +123,16 @@ class _Rows:
                 "{count} merged cells: their value counts for each of their rows. "
                 "Undo the merging in the workbook if that is not meant.",
                 count=below,
+            )
+        unsaved = sorted(
+            place for place, text in self._errors.items() if text == UNSAVED and place[0] >= header
+        )
+        if unsaved:
+            yield say(
+                "{count} cells hold a formula whose result was not saved, the first in row {row}: they count as empty. "
+                "Open the file in Excel or WPS, save it there, and add it again.",
+                count=len(unsaved),
+                row=unsaved[0][0] + 1,
             )
         rounded = self._find_rounded(header)
         if rounded:
@@ -217,7 +235,7 @@ def _choose_sheet(book: CalamineWorkbook, name: str, sheet: str | None) -> str:
             raise BadInput(
                 "data.unknown_sheet",
                 say("'{file}' has no part '{sheet}'.", file=name, sheet=sheet),
-                remedy=say("Its parts are: {sheets}.", sheets=", ".join(names)),
+                remedy=say("Its parts are: {sheets}.", sheets=join_list(names)),
                 where={"file": name, "value": sheet},
             )
         return found[0]
@@ -232,7 +250,7 @@ def _choose_sheet(book: CalamineWorkbook, name: str, sheet: str | None) -> str:
     if len(filled) > 1:
         raise BadInput(
             "data.which_sheet",
-            say("'{file}' has several parts: {sheets}.", file=name, sheets=", ".join(filled)),
+            say("'{file}' has several parts: {sheets}.", file=name, sheets=join_list(filled)),
             remedy=say('Say which is meant: --sheet "{sheet}"', sheet=filled[0]),
             where={"file": name, "value": ", ".join(filled)},
         )
@@ -265,7 +283,10 @@ def _find_header(rows: _Rows, name: str) -> tuple[int, list[str]]:
 
 
 def _find_errors(path: Path, position: int) -> dict[tuple[int, int], str]:
-    """Cells whose formula failed (#N/A, #DIV/0!): the reader gives them as empty, which would hide them."""
+    """Cells whose formula failed (#N/A, #DIV/0!) or was never computed: the reader gives them as empty.
+
+    Programs write formulas without results, for Excel computes them when it opens the file.
+    """
     if not zipfile.is_zipfile(path):
         return {}
     with zipfile.ZipFile(path) as archive:
@@ -273,14 +294,16 @@ def _find_errors(path: Path, position: int) -> dict[tuple[int, int], str]:
             return find_failed(archive, position)
         member = _find_member(archive, position)
         text = archive.read(member) if member else b""
-    return (
-        {
-            (int(row) - 1, _number_column(column.decode())): value.decode("utf-8", "replace")
-            for column, row, value in _ERROR.findall(text)
-        }
-        if b't="e"' in text
-        else {}
-    )
+    found = {}
+    if b't="e"' in text:
+        found = {_place(*cell): value.decode("utf-8", "replace") for *cell, value in _ERROR.findall(text)}
+    if b"<f" in text or b":f" in text:
+        found |= {_place(*cell): UNSAVED for cell in _UNSAVED.findall(text)}
+    return found
+
+
+def _place(column: bytes, row: bytes) -> tuple[int, int]:
+    return int(row) - 1, _number_column(column.decode())
 
 
 def _find_member(archive: zipfile.ZipFile, position: int) -> str | None:

@@ -21,6 +21,7 @@ from aimwell.core.time import now
 from aimwell.deployment.ledger import TransactionSource
 from aimwell.deployment.ramp import Pace
 from aimwell.engine.ledger_tables import CAMPAIGNS
+from aimwell.engine.store_tables import DEFINITIONS
 
 State = Literal["draft", "reviewed", "pilot", "decision", "rollout", "closed"]
 Control = Literal["running", "paused", "stopped"]
@@ -240,10 +241,26 @@ def _require(connection: sa.Connection, plan_id: str) -> Campaign:
         raise NotReady(
             "deployment.no_campaign",
             say("There is no campaign for the plan {plan}.", plan=plan_id),
-            remedy=say("Approve or launch the plan first; aimwell deployment status lists what there is."),
+            remedy=_point_to_journey(connection, plan_id)
+            or say("Approve or launch the plan first; aimwell deployment status lists what there is."),
             where={"value": plan_id},
         )
     return campaign
+
+
+def _point_to_journey(connection: sa.Connection, plan_id: str) -> Text | None:
+    """Where to look for a journey, whose deliveries have ``journey:NAME`` in place of a plan; None for a plan."""
+    name = plan_id.removeprefix("journey:")
+    query = sa.select(DEFINITIONS.c.name).where(DEFINITIONS.c.kind == "journey", DEFINITIONS.c.name == name)
+    if connection.execute(query).first() is not None:
+        return say(
+            "'{name}' is a journey. See where it stands with: aimwell journey status {name}", name=name
+        )
+    if name != plan_id:
+        return say(
+            "There is no journey {name} either. See which there are with: aimwell journey list", name=name
+        )
+    return None
 
 
 def _insert(connection: sa.Connection, wave: Wave) -> None:

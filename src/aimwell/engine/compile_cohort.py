@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.engine.funnel import (
     PERIODS,
@@ -110,7 +111,7 @@ def compile_series(series: Series) -> Query:
         raise BadInput(
             "engine.series_function",
             say("The function {function} cannot be had by period.", function=series.of.function),
-            remedy=say("Use one of: {names}.", names=", ".join(figures)),
+            remedy=say("Use one of: {names}.", names=join_list(figures)),
             where={"value": series.of.function},
         )
     figure = figures[series.of.function]
@@ -202,7 +203,7 @@ def _name_table(name: str) -> FunnelTable:
         raise BadInput(
             "engine.series_table",
             say("There are no figures by period for '{table}'.", table=name),
-            remedy=say("Use one of: {names}.", names=", ".join(TABLES_IN_ORDER)),
+            remedy=say("Use one of: {names}.", names=join_list(TABLES_IN_ORDER)),
             where={"table": name},
         )
     return found

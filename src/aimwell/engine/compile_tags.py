@@ -13,6 +13,7 @@ from datetime import date
 import pyarrow as pa
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.engine.expression import make_total
 from aimwell.engine.specification import Expression, TagSpec, find_source, find_tag_type, validate_tag
@@ -86,7 +87,7 @@ def order_expressions(
         if not ready:
             raise BadInput(
                 "engine.circular_tags",
-                say("These tags wait for each other: {names}.", names=", ".join(sorted(waiting))),
+                say("These tags wait for each other: {names}.", names=join_list(sorted(waiting))),
                 remedy=say("Write one of them without the others."),
             )
         layers.append(ready)

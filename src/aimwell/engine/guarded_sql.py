@@ -11,6 +11,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 
 _FUNCTIONS = frozenset(
@@ -110,7 +111,7 @@ def _check_table(node: object, tables: set[str]) -> None:
         raise _refuse(
             "table",
             say("it reads from '{table}'", table=_shorten(node.name)),
-            say("It may read: {tables}.", tables=", ".join(listed)),
+            say("It may read: {tables}.", tables=join_list(listed)),
         )
 
 

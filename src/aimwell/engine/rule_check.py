@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.rule import (
@@ -247,7 +248,7 @@ def _unknown(code: str, message: Text, name: str, known: Iterable[str]) -> BadIn
     names = sorted(known)
     nearest = get_close_matches(name, names, n=3, cutoff=0.4) or names[:5]
     remedy = (
-        say("The nearest names are: {names}.", names=", ".join(nearest))
+        say("The nearest names are: {names}.", names=join_list(nearest))
         if nearest
         else say("None is known yet.")
     )

@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from typing import Literal, TypeAlias, get_args
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.engine.expression import find_expression_inputs, make_total
@@ -446,7 +447,7 @@ def _suggest(name: str, known: Iterable[str]) -> Text:
     names = sorted(known)
     nearest = get_close_matches(name, names, n=3, cutoff=0.4) or names[:5]
     return (
-        say("The nearest names are: {names}.", names=", ".join(nearest))
+        say("The nearest names are: {names}.", names=join_list(nearest))
         if nearest
         else say("None is known yet.")
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aimwell.core.errors import BadInput
 from aimwell.core.estimate import Estimate
+from aimwell.core.lists import join_list
 from aimwell.core.seeds import generator
 from aimwell.core.text import Text, say
 from aimwell.evaluation.experiment import Array, Flags
@@ -158,7 +159,7 @@ def find_control(arm: NDArray[np.str_], wanted: str | None) -> str:
         return alike[0]
     raise BadInput(
         "evaluation.no_control",
-        say("Which arm is the control is not clear among: {arms}.", arms=", ".join(names[:10])),
+        say("Which arm is the control is not clear among: {arms}.", arms=join_list(names[:10])),
         remedy=say("Name it with --control."),
         where={"value": wanted},
     )
@@ -252,7 +253,7 @@ def _check_shares(
     if unknown:
         raise BadInput(
             "evaluation.unknown_share",
-            say("The arms and their shares do not match: {arms}.", arms=", ".join(unknown)),
+            say("The arms and their shares do not match: {arms}.", arms=join_list(unknown)),
             remedy=say("Give a share for each arm of the file."),
         )
     return check_sample_ratio([Stratum({name: int((arm == name).sum()) for name in names}, shares)])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 
 _YES = frozenset({"yes", "true", "y", "t", "是"})
@@ -53,7 +54,7 @@ def read_experiment(
             say(
                 "The file {file} has no row with a value in all of: {columns}.",
                 file=path.name,
-                columns=", ".join(names),
+                columns=join_list(names),
             ),
             remedy=say("Check the names of the columns, or fill in the values."),
             where={"file": path.name},
@@ -163,7 +164,7 @@ def _find_column(path: Path, header: list[str], name: str) -> int:
     raise BadInput(
         "evaluation.no_column",
         message,
-        remedy=say("Its columns: {columns}.", columns=", ".join(header[:20])),
+        remedy=say("Its columns: {columns}.", columns=join_list(header[:20])),
         where={"file": path.name, "column": name},
     )
 

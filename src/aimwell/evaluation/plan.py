@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.core.time import Window
 from aimwell.engine.session import Queryable
@@ -68,7 +69,7 @@ def find_plan(reader: Queryable, *, plan_id: str | None, as_of: date) -> Plan | 
     if plan_id is not None:
         return _pick_plan(plans, plan_id)
     if not plans:
-        return say("There is no plan to evaluate. Make one with: aimwell strategy run")
+        return say("There is no plan to evaluate. Make one with: aimwell strategy plan")
     ended = [plan for plan in plans if plan.window.end <= as_of]
     return ended[0] if ended else min(plans, key=lambda plan: plan.window.end)
 
@@ -105,7 +106,7 @@ def _pick_plan(plans: list[Plan], plan_id: str) -> Plan:
     raise BadInput(
         "evaluation.unknown_plan",
         say("There is no plan '{plan}'.", plan=plan_id),
-        remedy=say("Known plans: {plans}.", plans=", ".join(plan.plan_id for plan in plans[:5]) or "–"),
+        remedy=say("Known plans: {plans}.", plans=join_list(plan.plan_id for plan in plans[:5]) or "–"),
         where={"value": plan_id},
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from aimwell.core.lists import join_list
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, say
 from aimwell.evaluation.decision import Decision
@@ -67,7 +68,7 @@ def describe_waiting(test: Test, *, customers: int) -> Text:
 def describe_test_rule(test: Test) -> Text:
     """The rule in words."""
     rule = test.rule
-    days = ", ".join(day.isoformat() for day in rule.list_days(test.start))
+    days = join_list(day.isoformat() for day in rule.list_days(test.start))
     if not rule.guards:
         return say(
             "Fixed before launch (design {design}, version {version}): {metric} decides, looked at on {days} with 5 % "
@@ -84,7 +85,7 @@ def describe_test_rule(test: Test) -> Text:
         version=rule.version,
         metric=_name(rule.metric),
         days=days,
-        guards=_join([_name(guard.metric) for guard in rule.guards]),
+        guards=join_list(_name(guard.metric) for guard in rule.guards),
     )
 
 
@@ -170,10 +171,6 @@ def summarise_test(test: Test, currency: str) -> dict[str, Any]:
             for look in test.looks
         ],
     }
-
-
-def _join(names: list[Text]) -> Text:
-    return names[0] if len(names) == 1 else say("{first}, {rest}", first=names[0], rest=_join(names[1:]))
 
 
 def _name(metric: str) -> Text:

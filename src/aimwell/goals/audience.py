@@ -46,7 +46,7 @@ def find_member_day(reader: Queryable, segment: str | None, day: date) -> date:
         raise BadInput(
             "goals.empty_segment",
             say("Nobody is in a segment '{segment}'.", segment=segment),
-            remedy=say("Look at the spelling: aimwell segments list"),
+            remedy=say("Look at the spelling: aimwell analysis segments"),
             where={"value": segment},
         )
     return NOW

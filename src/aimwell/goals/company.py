@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.money import to_money
 from aimwell.core.text import Text, say
 from aimwell.core.time import Window
@@ -95,7 +96,7 @@ def find_measure(name: str) -> Measure:
         raise BadInput(
             "goals.unknown_measure",
             say("A company's goal cannot be set in '{measure}'.", measure=name),
-            remedy=say("Choose one of: {metrics}.", metrics=", ".join(MEASURES)),
+            remedy=say("Choose one of: {metrics}.", metrics=join_list(MEASURES)),
             where={"value": name},
         )
     return name

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import root as find_root
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.money import CENT, to_money
 from aimwell.core.text import Text, say
 
@@ -197,7 +198,7 @@ def _check_shares(root: Node, shares: Values) -> None:
         raise BadInput(
             "goals.unknown_driver",
             say("There is no driver called '{driver}'.", driver=unknown[0]),
-            remedy=say("The drivers are: {drivers}.", drivers=", ".join(names)),
+            remedy=say("The drivers are: {drivers}.", drivers=join_list(names)),
             where={"value": unknown[0]},
         )
     total = math.fsum(shares.values())

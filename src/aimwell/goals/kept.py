@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from aimwell.core.errors import BadInput, Conflict
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.engine.store import Store
 from aimwell.goals.company import CompanyGoal
@@ -91,7 +92,7 @@ def remove_goal(store: Store, name: str) -> None:
     if children:
         raise Conflict(
             "goals.has_children",
-            say("Other goals serve '{name}': {children}.", name=name, children=", ".join(children)),
+            say("Other goals serve '{name}': {children}.", name=name, children=join_list(children)),
             remedy=say("Remove them first, or set them under another goal."),
             where={"value": name},
         )
@@ -186,7 +187,7 @@ def _unknown(name: str, goals: Mapping[str, AnyGoal]) -> BadInput:
     return BadInput(
         "goals.unknown_goal",
         say("There is no goal called '{name}'.", name=name),
-        remedy=say("There are: {goals}.", goals=", ".join(goals))
+        remedy=say("There are: {goals}.", goals=join_list(goals))
         if goals
         else say("Set one with: aimwell goals company, or aimwell goals set"),
         where={"value": name},

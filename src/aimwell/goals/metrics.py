@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.core.time import Window
 
@@ -185,7 +186,7 @@ def find_metric(name: str) -> Metric:
         raise BadInput(
             "goals.unknown_metric",
             say("There is no metric called '{metric}'.", metric=name),
-            remedy=say("Choose one of: {metrics}.", metrics=", ".join(METRICS)),
+            remedy=say("Choose one of: {metrics}.", metrics=join_list(METRICS)),
             where={"value": name},
         )
     return METRICS[name]

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aimwell import __version__
 from aimwell.core.errors import AimwellError
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.deployment.tracking.address import ADDRESS_VARIABLE, find_base
 from aimwell.engine.secret import SECRET_FILE, SECRET_VARIABLE, load_secret
@@ -52,7 +53,7 @@ def check_programs(settings: Settings) -> Finding:
             "programs",
             title,
             "error",
-            say("Packages are missing: {names}.", names=", ".join(missing)),
+            say("Packages are missing: {names}.", names=join_list(missing)),
             say("Install them: pip install --upgrade aimwell, with [postgresql] for a PostgreSQL store."),
             figures,
         )

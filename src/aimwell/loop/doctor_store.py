@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.engine.audit import verify
 from aimwell.engine.compaction import STEP
@@ -98,7 +99,7 @@ def check_durability(place: Place) -> Finding:
             "durability",
             title,
             "error",
-            say("PostgreSQL may lose what it has confirmed: {names} is not on.", names=", ".join(weak)),
+            say("PostgreSQL may lose what it has confirmed: {names} is not on.", names=join_list(weak)),
             say("Set it to on in postgresql.conf and reload."),
             values,
         )

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from aimwell.core.errors import BadInput, NotReady
 from aimwell.core.estimate import Estimate
+from aimwell.core.lists import join_list
 from aimwell.core.money import show_money
 from aimwell.core.seeds import draw_uniforms
 from aimwell.core.steps import StepResult
@@ -142,7 +143,7 @@ def _read_rows(
     if missing or not experiment.traits or not experiment.arms:
         raise BadInput(
             "loop.unknown_column",
-            say("The customers have no column: {names}.", names=", ".join(missing) or "—"),
+            say("The customers have no column: {names}.", names=join_list(missing) or "—"),
             remedy=say(
                 "Name the columns of the arm, of the outcome, and at least one that was known before."
             ),

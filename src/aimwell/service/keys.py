@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput, Conflict
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.engine.service_tables import API_KEYS
@@ -187,7 +188,7 @@ def _check_scopes(scopes: Collection[str]) -> tuple[Scope, ...]:
     if unknown or not scopes:
         raise BadInput(
             "service.key_scopes",
-            say("A key needs one or more of these scopes: {scopes}.", scopes=", ".join(SCOPES)),
+            say("A key needs one or more of these scopes: {scopes}.", scopes=join_list(SCOPES)),
             remedy=say("Give it what its program needs, and no more."),
             where={"value": ", ".join(unknown)},
         )

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from aimwell.core.errors import AimwellError, BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.money import to_money
 from aimwell.core.tables import CHANNELS, SLOTS
 from aimwell.core.text import Language, Text, say
@@ -160,7 +161,7 @@ def _name_columns(file: str, columns: Sequence[str]) -> dict[str, str]:
 
 def _name_known() -> Text:
     names = (f"{name} ({title.both()['zh']})" for name, title in COLUMNS.items())
-    return say("Its columns are: {names}.", names=", ".join(names))
+    return say("Its columns are: {names}.", names=join_list(names))
 
 
 class _Reader:
@@ -254,7 +255,7 @@ class _Reader:
                 text,
                 say("The channel is not among those of the settings."),
                 say(
-                    "Use one of: {names}. Others are added in aimwell.toml.", names=", ".join(self._channels)
+                    "Use one of: {names}. Others are added in aimwell.toml.", names=join_list(self._channels)
                 ),
             )
         return channel
@@ -265,7 +266,7 @@ class _Reader:
             return None
         slot = self._slot_words.get(_fold(text))
         if slot is None:
-            names = ", ".join(SLOTS)
+            names = join_list(SLOTS)
             self.refuse("slot", text, say("There is no such slot."), say("Use one of: {names}.", names=names))
         return slot
 
@@ -372,7 +373,7 @@ class _Reader:
         try:
             return self._rules.read(text)
         except AimwellError as error:
-            remedy = error.remedy or say("Try the rule with: aimwell segments preview --rule RULE")
+            remedy = error.remedy or say("Try the rule with: aimwell analysis segment preview --rule RULE")
             self.refuse("rule", text, error.message, remedy)
 
 

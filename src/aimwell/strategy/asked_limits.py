@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.engine.rule import ATTRIBUTE
 from aimwell.engine.settings import LimitSettings
@@ -110,7 +111,7 @@ def _find_actions(setting: LimitSettings, actions: Sequence[Action]) -> tuple[st
                 setting,
                 part,
                 say("No action has the {part} '{value}'.", part=part, value=wanted),
-                say("Known are: {names}.", names=", ".join(known) or "-"),
+                say("Known are: {names}.", names=join_list(known) or "-"),
                 wanted,
             )
         found = [action for action in found if _read_part(action, part) == wanted]
@@ -133,7 +134,7 @@ def _read_where(setting: LimitSettings, traits: Mapping[str, tuple[str, ...]]) -
                     setting,
                     column,
                     say("No customer has '{value}' as {column}.", value=value, column=column),
-                    say("The most frequent values are: {names}.", names=", ".join(usual) or "-"),
+                    say("The most frequent values are: {names}.", names=join_list(usual) or "-"),
                     value,
                 )
         found.append((column, values))

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aimwell.core.errors import Conflict
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.strategy.certificate import EPSILON
 from aimwell.strategy.core import limit_customers, limit_rows
@@ -60,7 +61,7 @@ def name_conflict(rows: list[Row]) -> Conflict:
     """The error that names ``rows``."""
     return Conflict(
         "strategy.contradictory_limits",
-        say("No plan can keep these limits together: {names}.", names=", ".join(row.name for row in rows)),
+        say("No plan can keep these limits together: {names}.", names=join_list(row.name for row in rows)),
         remedy=say("Lower a minimum, raise a maximum, or allow more actions or customers."),
         where={"column": rows[0].name if rows else None},
     )

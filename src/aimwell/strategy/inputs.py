@@ -353,6 +353,6 @@ def refuse_effects(name: str) -> BadInput:
             "The effects' column '{name}' cannot be used: a number is missing, infinite or out of range.",
             name=name,
         ),
-        remedy=say("Run the models step again: aimwell models run"),
+        remedy=say("Run the models step again: aimwell models train"),
         where={"table": "effects", "column": name},
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from aimwell.core.errors import BadInput, Conflict
 from aimwell.core.estimate import Estimate
+from aimwell.core.lists import join_list
 from aimwell.core.money import show_money, to_cents
 from aimwell.core.text import Text, say
 from aimwell.strategy.actions import name_channel
@@ -214,7 +215,7 @@ def _refuse_part(inputs: PlanInputs, part: str) -> BadInput:
     return BadInput(
         "strategy.unknown_part",
         say("There is no channel, offer, action or limit '{part}' in this plan.", part=part),
-        remedy=say("Known are: {names}. Actions: aimwell strategy actions", names=", ".join(known)),
+        remedy=say("Known are: {names}. Actions: aimwell strategy actions", names=join_list(known)),
         where={"column": "part", "value": part},
     )
 

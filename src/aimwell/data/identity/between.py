@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.data.findings import ask
 from aimwell.data.identity.clustering import Integers
@@ -69,7 +70,7 @@ def _check(reader: Queryable, between: tuple[str, str]) -> None:
             raise BadInput(
                 "data.identity_unknown_side",
                 say("No customers came from a source '{source}'.", source=source),
-                remedy=say("The sources of customers are: {sources}.", sources=", ".join(listed) or "–"),
+                remedy=say("The sources of customers are: {sources}.", sources=join_list(listed) or "–"),
                 where={"value": source},
             )
     if between[0] == between[1]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.spreadsheet import write_csv
 from aimwell.core.text import LANGUAGES, Text, say
 from aimwell.deployment.channels.event_outbox import make_event, put_events
@@ -195,7 +196,7 @@ def _read_reason(text: str) -> str | None:
 
 
 def _refuse_reason(path: Path, row: SheetRow) -> BadInput:
-    words = ", ".join(title.render() for title in _REASONS.values())
+    words = join_list(_REASONS.values())
     return refuse_cell(
         path, row, "reason", say("this is no reason for a return"), say("Use one of {values}.", values=words)
     )

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput, Conflict
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.deployment.channels.event_outbox import make_event, put_events
 from aimwell.deployment.desk.tasks import CHANNEL, Task, close_task, read_task
@@ -130,7 +131,7 @@ def _check_result(task: Task, result: CallResult, now_ms: int) -> None:
         raise BadInput(
             "deployment.unknown_outcome",
             say("'{outcome}' is no outcome of this task.", outcome=result.outcome),
-            remedy=say("Use one of {values}.", values=", ".join(OUTCOMES)),
+            remedy=say("Use one of {values}.", values=join_list(OUTCOMES)),
             where={"column": "outcome", "value": result.outcome[:100]},
         )
     if len(result.note) > NOTE_LENGTH:

@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.spreadsheet import write_csv
 from aimwell.core.text import LANGUAGES, Text, say
 from aimwell.deployment.desk.outcomes import NOTE_LENGTH
@@ -99,7 +100,7 @@ def _check_row(path: Path, row: SheetRow, known: Mapping[str, Visit]) -> list[Ba
         # A sheet that was sorted in part puts outcomes beside other people.
         problems.append(refuse_cell(path, row, "customer_id", say("this visit is another customer's")))
     if cells["outcome"] and _read_outcome(cells["outcome"]) is None:
-        words = ", ".join(title_visit_outcome(outcome).render() for outcome in VISIT_OUTCOMES)
+        words = join_list(map(title_visit_outcome, VISIT_OUTCOMES))
         problems.append(
             refuse_cell(
                 path, row, "outcome", say("this is no outcome"), say("Use one of {values}.", values=words)

@@ -9,6 +9,7 @@ from datetime import date
 
 from aimwell.core.columns import CHANNELS
 from aimwell.core.errors import AimwellError, BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.tables import Type
 from aimwell.core.text import Text, say
 from aimwell.deployment.journeys.graph import (
@@ -133,7 +134,7 @@ def _check_targets(journey: Journey) -> Iterator[Finding]:
                 "no_target",
                 place,
                 say("'{place}' leads to '{target}', and there is no such node.", place=place, target=target),
-                say("The nodes are: {names}.", names=", ".join(sorted(names)) or "–"),
+                say("The nodes are: {names}.", names=join_list(sorted(names)) or "–"),
             )
     for name in names:
         if not _NAME.fullmatch(name):
@@ -243,7 +244,7 @@ def _check_entry(entry: Entry, place: str, known: Known) -> Iterator[Finding]:
                     "no_segment",
                     place,
                     say("The segment '{name}' that '{place}' names is not known.", name=segment, place=place),
-                    say("Save it first: aimwell analysis segment add, then run the analysis."),
+                    say("Save it first: aimwell analysis segment save, then run the analysis."),
                 )
         case ScheduleEntry():
             yield from _check_schedule(entry, place)
@@ -325,7 +326,7 @@ def _check_action(node: Action, name: str, known: Known) -> Iterator[Finding]:
                 say(
                     "The node '{name}' sends by '{channel}', which is no channel.", name=name, channel=channel
                 ),
-                say("The channels are: {names}.", names=", ".join(known.channels)),
+                say("The channels are: {names}.", names=join_list(known.channels)),
             )
     if known.contents is not None and node.content not in known.contents:
         yield Finding(
@@ -336,7 +337,7 @@ def _check_action(node: Action, name: str, known: Known) -> Iterator[Finding]:
                 name=name,
                 content=node.content,
             ),
-            say("The contents are: {names}.", names=", ".join(sorted(known.contents))),
+            say("The contents are: {names}.", names=join_list(sorted(known.contents))),
         )
     if node.purpose not in ("marketing", "service"):
         yield _bad_value(name, str(node.purpose), say("purpose is marketing or service."))

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 from aimwell.core.errors import BadInput
+from aimwell.core.lists import join_list
 from aimwell.core.text import say
 from aimwell.deployment.journeys.graph import (
     Action,
@@ -140,7 +141,7 @@ def _read_kind(body: object, word: str, kinds: Mapping[str, type[Any]], place: s
         raise BadInput(
             "deployment.journey_kind",
             say("In '{place}' there is nothing of the kind '{kind}'.", place=place, kind=str(kind)[:50]),
-            remedy=say("'{word}' is one of: {kinds}.", word=word, kinds=", ".join(kinds)),
+            remedy=say("'{word}' is one of: {kinds}.", word=word, kinds=join_list(kinds)),
             where={"value": place},
         )
     rest = {name: value for name, value in given.items() if name != word}
@@ -232,7 +233,7 @@ def _take_object(body: object, place: str, known: set[str] | None) -> dict[str, 
         raise BadInput(
             "deployment.journey_field",
             say("In '{place}' there is no field '{name}'.", place=place, name=unknown[0]),
-            remedy=say("The fields are: {names}.", names=", ".join(sorted(known or ()))),
+            remedy=say("The fields are: {names}.", names=join_list(sorted(known or ()))),
             where={"value": place, "column": unknown[0]},
         )
     return body

@@ -221,14 +221,16 @@ def _show_done(frame: Frame, done: Sequence[Text] | None) -> Html:
 
 def _ask_channels(frame: Frame, standing: Standing, topics: Mapping[str, Text]) -> Html:
     options = [_ask_channel(frame, channel, standing, topics) for channel in standing.channels]
-    return tag("fieldset", tag("legend", frame.show(say("By which ways"))), tag("div", *options))
+    return tag("fieldset", tag("legend", frame.show(say("How we may reach you"))), tag("div", *options))
 
 
 def _ask_channel(frame: Frame, channel: str, standing: Standing, topics: Mapping[str, Text]) -> Html:
     on, blocked = standing.channels[channel], channel in standing.blocked
     named = frame.show(say("Marketing by {channel}", channel=name_channel(channel)))
     agreement = say_agreement(frame.business, channel)
-    note = frame.show(say("This way was closed by us. Ask us to open it.") if blocked else agreement)
+    note = frame.show(
+        say("We have switched this off. Contact us to have it again.") if blocked else agreement
+    )
     way = _option("checkbox", "channel", channel, named, checked=on, off=blocked, note=note)
     if not on:
         return way

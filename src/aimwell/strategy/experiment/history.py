@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.core.time import Window
 from aimwell.engine.session import Queryable
@@ -173,7 +174,7 @@ def read_members(queryable: Queryable, segment: str, *, as_of: date) -> frozense
         raise BadInput(
             "strategy.empty_segment",
             say("Nobody is in a segment '{segment}'.", segment=segment),
-            remedy=say("Look at the spelling: aimwell segments list"),
+            remedy=say("Look at the spelling: aimwell analysis segments"),
             where={"value": segment},
         )
     return frozenset(found["customer_id"].to_pylist())
@@ -238,6 +239,6 @@ def _unknown_column(queryable: Queryable, name: str) -> BadInput:
     return BadInput(
         "strategy.unknown_column",
         say("There is no column or tag called '{column}'.", column=name),
-        remedy=say("Customers have: {columns}.", columns=", ".join(columns)),
+        remedy=say("Customers have: {columns}.", columns=join_list(columns)),
         where={"column": name},
     )

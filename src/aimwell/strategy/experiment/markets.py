@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimwell.core.errors import BadInput, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.seeds import draw_uniforms
 from aimwell.core.text import say
 from aimwell.engine.session import Queryable
@@ -96,7 +97,7 @@ def read_panel(queryable: Queryable, by: str, *, as_of: date, days: int) -> Pane
         raise BadInput(
             "strategy.unknown_column",
             say("There is no column or tag called '{column}'.", column=by),
-            remedy=say("Customers have: {columns}.", columns=", ".join(columns)),
+            remedy=say("Customers have: {columns}.", columns=join_list(columns)),
             where={"column": by},
         )
     sql = STORE_SALES_SQL if by == "store" else CUSTOMER_SALES_SQL.format(column=by.replace('"', '""'))

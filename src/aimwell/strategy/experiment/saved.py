@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from aimwell.core.errors import BadInput, Conflict, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.text import Text, say
 from aimwell.engine.session import Queryable
 from aimwell.engine.settings import Settings
@@ -71,7 +72,7 @@ def load_design(workspace: Workspace, name: str) -> SavedDesign:
     """The design of that name. BadInput when there is none, or when a plan cannot be tested by it."""
     latest = workspace.store.load_latest(KIND, name)
     if latest is None:
-        known = ", ".join(sorted(workspace.store.list_definitions(KIND))[:10]) or "–"
+        known = join_list(sorted(workspace.store.list_definitions(KIND))[:10]) or "–"
         raise BadInput(
             "strategy.unknown_design",
             say("There is no design called '{design}'.", design=name),
@@ -175,7 +176,7 @@ def describe_rule(rule: TestRule, start: date) -> Text:
         design=rule.design,
         metric=find_metric(rule.metric).title,
         count=len(days),
-        days=", ".join(days),
+        days=join_list(days),
     )
 
 

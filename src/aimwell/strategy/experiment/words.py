@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from aimwell.core.lists import join_list
 from aimwell.core.money import show_money
 from aimwell.core.text import Text, say
 from aimwell.strategy.experiment.markets import MarketTest
@@ -242,7 +243,7 @@ def _describe_days(design: TestDesign) -> Text:
 
 def _describe_looks(design: TestDesign) -> Text:
     rule = design.stopping
-    limits = ", ".join(f"{limit:.2f}" if math.isfinite(limit) else "∞" for limit in rule.limits)
+    limits = join_list(f"{limit:.2f}" if math.isfinite(limit) else "∞" for limit in rule.limits)
     if len(rule.times) == 1:
         return say("One look, at the end; an effect is shown when |z| is above {limits}.", limits=limits)
     return say(

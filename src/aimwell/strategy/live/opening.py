@@ -20,6 +20,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from aimwell.core.errors import BadInput, Conflict, NotReady
+from aimwell.core.lists import join_list
 from aimwell.core.money import to_cents
 from aimwell.core.text import Text, say
 from aimwell.core.time import find_knowledge_end, zone
@@ -195,7 +196,7 @@ def _read_source(
             say(
                 "The plan {plan} has limits that are not set any more: {names}.",
                 plan=name,
-                names=", ".join(gone),
+                names=join_list(gone),
             ),
             remedy=say("Make a new plan, or open the day with --solve."),
             where={"table": "constraints", "value": name},
