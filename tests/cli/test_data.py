@@ -62,3 +62,14 @@ def test_rejects_of_an_unknown_source_are_no_empty_list(
     assert add(monkeypatch, folder, ODD, "orders.csv") == 0
     assert run(monkeypatch, "-w", folder, "data", "rejects", "--source", "nosuch") == 2
     assert "The sources are: orders." in capsys.readouterr().err
+
+
+def test_orders_that_came_before_under_another_name_are_told_at_once(
+    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "order_id,customer_id,order_date,amount\nO1,C1,2024-01-01,3\nO2,C2,2024-01-02,4\n"
+    assert add(monkeypatch, folder, text, "march.csv") == 0
+    assert "two sources" not in capsys.readouterr().out
+    assert add(monkeypatch, folder, text, "march(1).csv") == 0
+    said = capsys.readouterr().out
+    assert "! 2 of 2 orders were delivered by two sources and count twice." in said and "--source" in said

@@ -130,6 +130,8 @@ def test_blank_separated_text(tmp_path: Path) -> None:
     [
         ("o.xlsx", b"PK\x03\x04", "data.broken_workbook"),
         ("o.csv", b"PK\x03\x04", "data.broken_workbook"),
+        ("o.xls", b"<html><body><table><tr><td>id</td></tr></table></body></html>", "data.web_page"),
+        ("o.xls", "\ufeff<HTML xmlns:x='excel'>".encode("utf-16-le"), "data.web_page"),
         ("o.doc", b"x", "data.unknown_type"),
         ("o.csv", b"", "data.empty_file"),
         ("o.csv", b"\n \n", "data.empty_file"),

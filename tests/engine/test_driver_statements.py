@@ -102,6 +102,33 @@ def test_what_fails_ends_it_and_leaves_the_connection_in_order(store: Store) -> 
     assert read(store) == [5]
 
 
+def test_what_the_driver_forgets_is_forgotten(store: Store) -> None:
+    """The driver prepares what runs often, and lets the server forget all statements when something is undone."""
+    for number in range(8):
+        with store.begin() as connection:
+            connection.execute(sa.select(THINGS).where(THINGS.c.number == number)).all()
+    for change in ("ROLLBACK", "DROP TABLE IF EXISTS nowhere"):
+        with pytest.raises(ZeroDivisionError), store.begin() as connection:
+            connection.execute(sa.select(THINGS)).all()
+            if change != "ROLLBACK":
+                connection.exec_driver_sql(change)
+            raise ZeroDivisionError
+        assert read(store) == []
+        with store.begin() as connection:
+            run_at_end(connection, [Statement("DELETE FROM things WHERE number = :number", {"number": 1})])
+
+
+@pytest.mark.parametrize("value", [b"bytes".decode() + "\x00", object(), "\ud800"])
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+def test_a_value_that_cannot_be_sent_harms_nothing(store: Store, value: object) -> None:
+    with store.begin() as connection:
+        run_all(connection, put(1))
+        with pytest.raises((TypeError, ValueError)):
+            run_all(connection, [*put(2), Statement(PUT, {"number": 3, "name": value})])
+        run_all(connection, put(4))
+    assert read(store) == [1, 4]
+
+
 def test_what_goes_with_the_commit_is_there_after_it_or_not_at_all(store: Store) -> None:
     with store.begin() as connection:
         run_at_end(connection, put(1))

@@ -31,8 +31,7 @@ from aimwell.engine.rule import Compare
 from aimwell.engine.store import Store
 from aimwell.strategy.live.decide import LiveDecider
 from aimwell.strategy.live.opening import open_day
-from aimwell.strategy.live.profiles import make_context, read_profile
-from aimwell.strategy.live.requests import Decision
+from aimwell.strategy.live.requests import Decision, Visit
 from aimwell.strategy.live.status import find_open_plan
 from tests.deployment.journeys.world import World, welcome
 from tests.deployment.scene import compose, fill, intend, open_ledger, open_store
@@ -243,11 +242,9 @@ def test_live_days_follow_one_another_though_one_has_another_length(
         at = plans[1].starts_ms
         decider = LiveDecider(shop.store, plans[1].plan_id, clock=lambda: at / 1000)
         customer = str(read(shop, "SELECT min(customer_id) AS name FROM customers")[0]["name"])
-        profile = read_profile(shop.store, plans[1].plan_id, customer)
         answers = []
         for at in range(plans[1].starts_ms - HALF, plans[1].ends_ms + 2 * HALF, 2 * HALF):
-            context = make_context(plans[1], profile, f"at {at}", {}, at_ms=at)
-            answers.append(decider.decide_together([(customer, context)])[0])
+            answers += decider.meet([(customer, Visit(f"at {at}", {}, at))])
             assert find_open_plan(shop.store, at) == f"{show(at, zone).date()}"
         told = [isinstance(answer, Decision) for answer in answers]
         assert told == [False, *[True] * hours, False], "it decides in every hour of its day, and in no other"

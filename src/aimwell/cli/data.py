@@ -134,7 +134,7 @@ def add(
         duplicates=duplicates,
         progress=show_progress(context),
     )
-    emit_result(context, result, _draw_added(result))
+    emit_result(context, result, _draw_added(context, result))
     if result.summary["rejected"] and not result.summary["accepted"]:
         # The rows are kept for repair, but a script that goes on would work without them.
         raise typer.Exit(1)
@@ -294,7 +294,7 @@ def _draw_mapping(console: Console, proposal: dict[str, Any]) -> None:
         )
 
 
-def _draw_added(result: StepResult) -> Callable[[Console], None]:
+def _draw_added(context: typer.Context, result: StepResult) -> Callable[[Console], None]:
     summary = result.summary
 
     def draw(console: Console) -> None:
@@ -316,8 +316,21 @@ def _draw_added(result: StepResult) -> Callable[[Console], None]:
             console.print(f"• {in_language(notice)}", markup=False)
         if summary["rejected"]:
             console.print(str(say("See what was rejected, and why: aimwell data rejects")), markup=False)
+        for error in _list_errors(context, summary["source"]):
+            console.print(f"! {error}", markup=False)
 
     return draw
+
+
+def _list_errors(context: typer.Context, source: str) -> list[str]:
+    """What the checks call wrong in this source, or in all of them together."""
+    from aimwell.data.findings import EVERYWHERE
+
+    return [
+        f"{in_language(row['finding'])} {in_language(row['remedy'])}"
+        for row in _summarise(context)["quality"]
+        if row["severity"] == "error" and row["source"] in (source, EVERYWHERE)
+    ]
 
 
 def _draw_rejects(console: Console, payload: dict[str, Any]) -> None:

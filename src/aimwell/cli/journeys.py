@@ -356,6 +356,20 @@ def _draw_figures(console: Console, figures: dict[str, Any]) -> None:
         counts = [str(own[key]) for key in ("entered", "waiting", "left", "goal")]
         add_row(table, row["node"], *counts, str(row["holdout"]["entered"]))
     console.print(table)
+    console.print(str(_tell_deliveries(figures["deliveries"])), markup=False)
+
+
+def _tell_deliveries(states: dict[str, int]) -> Text:
+    # Who passed a node need not have got its message: consent, caps or a failure may have stood against it.
+    held = states.get("leased", 0) + states.get("intent", 0)
+    return say(
+        "Messages: {sent} sent, {skipped} skipped, {failed} failed, {doubt} in doubt, {waiting} waiting.",
+        sent=states.get("sent", 0),
+        skipped=states.get("skipped", 0),
+        failed=states.get("failed", 0),
+        doubt=states.get("in_doubt", 0),
+        waiting=states.get("queued", 0) + held,
+    )
 
 
 def _draw_simulated(context: typer.Context, console: Console, payload: dict[str, Any]) -> None:

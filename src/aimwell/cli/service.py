@@ -14,7 +14,7 @@ from rich.console import Console
 from aimwell.cli.help import App
 from aimwell.cli.instants import show_instant
 from aimwell.cli.output import add_row, emit, make_table, state, warn
-from aimwell.core.text import Text, say
+from aimwell.core.text import Text, current_language, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,18 +134,22 @@ def _supervise(context: typer.Context, host: str, port: int, workers: int, *, wi
         signal.signal(number, lambda *_: stop.set())
     with open_socket(host, port) as listener, open_folder() as shared:
         listener.set_inheritable(True)
-        programs = _list_programs(folder, listener.fileno(), workers, shared, with_worker=with_worker)
+        programs = _list_programs(
+            folder, listener.fileno(), workers, shared, with_worker=with_worker, as_json=state(context).json
+        )
         _tell_address(context, name_address(listener))
         Supervisor(programs, _tell_death).run(stop)
 
 
 def _list_programs(
-    folder: str, listener: int, workers: int, shared: Path, *, with_worker: bool
+    folder: str, listener: int, workers: int, shared: Path, *, with_worker: bool, as_json: bool = False
 ) -> list[Program]:
     from aimwell.service.sharing import VARIABLE
     from aimwell.service.supervising import Program, make_command
 
-    ours = make_command("-w", folder)
+    # The children speak as their parent was told to: the variables that they inherit do not know the options.
+    manner = ["--json"] if as_json else []
+    ours = make_command(*manner, "--language", current_language(), "-w", folder)
     variables = {VARIABLE: str(shared)} if workers > 1 else {}
     services = [
         Program(f"service-{number}", [*ours, "service", "--fd", str(listener)], (listener,), variables)

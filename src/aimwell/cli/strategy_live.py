@@ -196,12 +196,13 @@ def _decide(
 ) -> dict[str, Any]:
     from aimwell.core.ids import new_id
     from aimwell.strategy.live.answer import Moment, explain_decision
-    from aimwell.strategy.live.profiles import check_context, make_context, read_profile
+    from aimwell.strategy.live.profiles import check_context, read_profile
+    from aimwell.strategy.live.requests import Visit
 
     decider = _open_decider(workspace, plan)
     profile = read_profile(workspace.store, decider.plan.plan_id, customer)
-    asked = make_context(decider.plan, profile, request or new_id("live"), given, at_ms=_now_ms())
-    answer = decider.decide_together([(customer, asked)])[0]
+    at_ms = _now_ms()
+    answer = decider.meet([(customer, Visit(request or new_id("live"), given, at_ms))])[0]
     if isinstance(answer, AimwellError):
         raise answer
     moment = Moment(
@@ -209,7 +210,7 @@ def _decide(
         profile,
         check_context(decider.plan, given),
         decider.read_used() if answer.repeated else decider.before,
-        asked.at_ms or 0,
+        at_ms,
         workspace.settings.business.currency,
     )
     return explain_decision(workspace.store, decider.plan, moment)

@@ -161,7 +161,7 @@ def _check_archive(path: Path, name: str) -> None:
             raise _locked(name)
         return
     if not zipfile.is_zipfile(path):
-        raise _broken(name)
+        raise _web_page(name) if _looks_like_page(path) else _broken(name)
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
         encrypted = any(entry.flag_bits & 1 for entry in archive.infolist())
@@ -182,6 +182,13 @@ def _check_archive(path: Path, name: str) -> None:
             remedy=say("In Excel or WPS choose 'Save as' and 'CSV UTF-8', and add that file."),
             where={"file": name},
         )
+
+
+def _looks_like_page(path: Path) -> bool:
+    """Whether this is HTML with a workbook's ending, as many shop and till systems export it."""
+    with path.open("rb") as stream:
+        start = stream.read(4096).replace(b"\0", b"").lower()
+    return any(mark in start for mark in (b"<html", b"<table", b"<!doctype html"))
 
 
 def _mentions_password(path: Path) -> bool:
@@ -311,5 +318,16 @@ def _broken(name: str) -> BadInput:
         "data.broken_workbook",
         say("'{file}' cannot be read as a workbook: it is damaged or of another type.", file=name),
         remedy=say("Open it in Excel or WPS and save it again, or save it as 'CSV UTF-8'."),
+        where={"file": name},
+    )
+
+
+def _web_page(name: str) -> BadInput:
+    return BadInput(
+        "data.web_page",
+        say("'{file}' is a web page that is named like a workbook.", file=name),
+        remedy=say(
+            "Open it in Excel or WPS, choose 'Save as' and 'Excel workbook (.xlsx)', and add that file."
+        ),
         where={"file": name},
     )

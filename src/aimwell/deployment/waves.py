@@ -26,6 +26,7 @@ from aimwell.deployment.content import (
     load_all,
     load_library,
 )
+from aimwell.deployment.journeys.following import RecordFollower
 from aimwell.deployment.policy import Candidate
 from aimwell.deployment.tracking.message import Tracker
 from aimwell.deployment.unsubscribe import load_secret
@@ -72,9 +73,14 @@ class WaveComposer:
 
     composer: Composer
     maker: MessageMaker = field(repr=False)
+    follower: RecordFollower = field(repr=False)
 
     def prepare(self, candidates: Sequence[Candidate]) -> None:
-        """Read coupons and attributes that the messages of these need."""
+        """Read coupons and attributes that the messages of these need; records that were joined since are followed.
+
+        What is queued again by that is not this worker's any more, whatever is made of it.
+        """
+        self.follower.follow(candidates)
         self.maker.prepare(candidates)
 
     def compose(self, candidate: Candidate) -> Message:
@@ -101,7 +107,7 @@ def build_composer(
         maker=maker,
         further=further or {},
     )
-    return WaveComposer(composer, maker)
+    return WaveComposer(composer, maker, RecordFollower(workspace))
 
 
 class CampaignComposer:
@@ -114,16 +120,20 @@ class CampaignComposer:
         self._workspace = workspace
         self._made: dict[str, tuple[float, WaveComposer]] = {}
         self._turn = Lock()
+        self._follower = RecordFollower(workspace)
 
     def prepare(self, candidates: Sequence[Candidate]) -> None:
         """Read the plans of these, where that was long ago, and what their messages need."""
+        moved = self._follower.follow(candidates)
+        stale = {candidate.plan_id for candidate in candidates if candidate.delivery_id in moved}
         for source in dict.fromkeys(candidate.plan_id for candidate in candidates):
             with self._turn:
                 made, composer = self._made.get(source, (-math.inf, None))
-                if time.monotonic() - made > _KEPT_SECONDS:
+                # People have other addresses where records were joined.
+                if source in stale or time.monotonic() - made > _KEPT_SECONDS:
                     composer = self._make(source)
             if composer is not None:
-                composer.prepare([row for row in candidates if row.plan_id == source])
+                composer.maker.prepare([row for row in candidates if row.plan_id == source])
 
     def compose(self, candidate: Candidate) -> Message:
         """The message of a reserved delivery; LookupError or ValueError when it cannot be made."""

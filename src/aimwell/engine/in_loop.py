@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -18,7 +18,11 @@ Result = TypeVar("Result")
 @cache
 def can_run_in_loop() -> bool:
     """Whether what it takes is installed (with ``aimwell[postgresql]`` it is)."""
-    return find_spec("greenlet") is not None
+    try:
+        import_module("greenlet")
+    except ImportError:
+        return False
+    return True
 
 
 async def run_in_loop(work: Callable[[], Result]) -> Result:

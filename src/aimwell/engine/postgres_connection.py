@@ -19,6 +19,8 @@ import sqlalchemy as sa
 
 from aimwell.engine.in_loop import is_in_loop, wait_here
 
+_LOOK = 0.1
+"""Seconds between two looks whether the server is silent for too long."""
 IDLE = 300
 """Seconds after which a transaction whose client does nothing is ended: a process that was stopped must not keep all
 others from writing for ever."""
@@ -58,9 +60,20 @@ def _make_patient() -> Any:
         numbers: Iterator[int]
 
         def wait(self, gen: Steps, *arguments: Any, **values: Any) -> Any:
-            if is_in_loop():
-                return wait_here(psycopg.waiting.wait_async(self._listen(gen), self.pgconn.socket, 0.1))
-            return super().wait(self._listen(gen), *arguments, **values)
+            if not is_in_loop():
+                return super().wait(self._listen(gen), *arguments, **values)
+            steps = self._listen(gen)
+            try:
+                return wait_here(psycopg.waiting.wait_async(steps, self.pgconn.socket, _LOOK))
+            finally:
+                # Who is called off in the middle must know it: the connection may be of no use any more.
+                steps.close()
+
+        def _deallocate(self, name: bytes | None) -> Steps:
+            yield from super()._deallocate(name)
+            if name is None:
+                # When it was undone, the driver makes the server forget all statements, ours with its own.
+                self.prepared.clear()
 
         def _listen(self, gen: Steps) -> Steps:
             since = time.monotonic()
@@ -88,7 +101,7 @@ def end_idle(engine: sa.Engine) -> None:
     """
     import psycopg
 
-    failures = (sa.exc.SQLAlchemyError, psycopg.OperationalError)
+    failures = (sa.exc.SQLAlchemyError, psycopg.Error)
     with suppress(*failures), closing(engine.raw_connection()) as connection:
         connection.cursor().execute(_END_IDLE, (IDLE,))
         connection.commit()

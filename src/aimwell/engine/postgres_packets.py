@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from aimwell.engine.postgres_connection import Steps
 
@@ -20,6 +20,7 @@ Values: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | tuple[Any,
 Statements: TypeAlias = Sequence[tuple[str, Values]]
 _NAME = re.compile(r"(?<!:):([a-z_]+)")
 _TEXT, _BINARY = 0, 1
+_UNKNOWN = "26000"
 
 
 def exchange(driver: Any, statements: Statements, *, ends: bool = False) -> list[Rows]:
@@ -39,11 +40,14 @@ def exchange(driver: Any, statements: Statements, *, ends: bool = False) -> list
 def _exchange(driver: Any, statements: Statements, ends: bool) -> Steps:
     from psycopg import pq, waiting
 
-    server, known = driver.pgconn, dict(driver.prepared)
+    server = driver.pgconn
+    # Before anything is under way: a value that cannot be sent costs nothing but itself.
+    parts = [_prepare(driver, text, values) for text, values in statements]
     server.enter_pipeline_mode()
     try:
         before = _start(driver)
-        counts = [_send(driver, text, values) for text, values in statements]
+        for part in parts:
+            _send(server, part)
         after = _send_plain(server, b"COMMIT") if ends else 0
         server.pipeline_sync()
         while server.flush():
@@ -65,9 +69,34 @@ def _exchange(driver: Any, statements: Statements, ends: bool) -> Steps:
         server.finish()
         raise
     server.exit_pipeline_mode()
-    _raise_first(driver, results, known)
+    _raise_first(driver, results)
+    driver.prepared.update({part.key: part.name for part in parts if part.is_new})
     places = iter(results[before : len(results) - after])
-    return [[next(places) for _ in range(count)][-executed:] for count, executed in counts]
+    return [[next(places) for _ in range(part.is_new + len(part.values))][part.is_new :] for part in parts]
+
+
+class _Part(NamedTuple):
+    """One statement as it is sent: each of ``values`` with its formats, one execution."""
+
+    key: str
+    name: bytes
+    text: bytes
+    is_new: bool
+    values: list[tuple[list[bytes | None], list[int]]]
+
+
+def _prepare(driver: Any, text: str, values: Values) -> _Part:
+    spelt, names = _spell(text)
+    many: list[Any] = values if isinstance(values, list) else [values]
+    told = [
+        (
+            [_dump(one[place]) for place in names],
+            [_BINARY if isinstance(one[place], bytes) else _TEXT for place in names],
+        )
+        for one in many
+    ]
+    known = driver.prepared.get(text)
+    return _Part(text, known or b"aimwell_%d" % next(driver.numbers), spelt, known is None, told)
 
 
 def _start(driver: Any) -> int:
@@ -82,30 +111,23 @@ def _send_plain(server: Any, text: bytes) -> int:
     return 1
 
 
-def _send(driver: Any, text: str, values: Values) -> tuple[int, int]:
-    """How many answers there will be, and of how many of them the last are its own."""
-    server, (spelt, names) = driver.pgconn, _spell(text)
-    name, preparing = driver.prepared.get(text), 0
-    if name is None:
-        name = driver.prepared[text] = b"aimwell_%d" % next(driver.numbers)
-        server.send_prepare(name, spelt)
-        preparing = 1
-    many: list[Any] = values if isinstance(values, list) else [values]
-    for one in many:
-        dumped = [_dump(one[place]) for place in names]
-        formats = [_BINARY if isinstance(one[place], bytes) else _TEXT for place in names]
-        server.send_query_prepared(name, dumped, formats)
-    return preparing + len(many), len(many)
+def _send(server: Any, part: _Part) -> None:
+    if part.is_new:
+        server.send_prepare(part.name, part.text)
+    for dumped, formats in part.values:
+        server.send_query_prepared(part.name, dumped, formats)
 
 
-def _raise_first(driver: Any, results: Sequence[Any], known: Mapping[str, bytes]) -> None:
+def _raise_first(driver: Any, results: Sequence[Any]) -> None:
     from psycopg import errors, pq
 
     for result in results:
         if result.status == pq.ExecStatus.FATAL_ERROR:
-            # Which of the new statements the server knows by now is not told.
-            driver.prepared = dict(known)
-            raise errors.error_from_result(result)
+            error = errors.error_from_result(result)
+            if error.sqlstate == _UNKNOWN:
+                # Of a name that the server does not know, it knows none.
+                driver.prepared.clear()
+            raise error
 
 
 def _read(driver: Any, result: Any) -> Rows:
@@ -125,9 +147,13 @@ def _dump(value: Any) -> bytes | None:
         return value
     if isinstance(value, bool):
         return b"true" if value else b"false"
-    if isinstance(value, str | int | float):
-        return str(value).encode()
-    raise TypeError(type(value).__name__)
+    if not isinstance(value, str | int | float):
+        raise TypeError(type(value).__name__)
+    told = str(value).encode()
+    if b"\0" in told:
+        # The server would take what stands before it.
+        raise ValueError("text with a NUL")
+    return told
 
 
 @cache

@@ -32,6 +32,7 @@ from aimwell.engine.settings import Settings
 from aimwell.engine.store_engine import (
     FIRST,
     GATED,
+    MOST_CONNECTIONS,
     PATIENCE,
     READS_ONLY,
     WAITS_NOT,
@@ -74,6 +75,12 @@ class Store:
     def is_sqlite(self) -> bool:
         """Whether it is a file, of which whoever uses it must move the log."""
         return self.engine.dialect.name == "sqlite"
+
+    @property
+    def has_connection(self) -> bool:
+        """Whether a transaction would not wait for another one of this process to give its connection back."""
+        pool = self.engine.pool
+        return not isinstance(pool, sa.QueuePool) or pool.checkedout() < MOST_CONNECTIONS
 
     @contextmanager
     def begin(self, *, gated: bool = False, wait: bool = True) -> Iterator[sa.Connection]:

@@ -35,6 +35,8 @@ _POLL = (0.00025, 0.001)
 _EAGER = 20
 _SILENCE = 300
 """Seconds without a word of the server after which it counts as unreachable."""
+_KEPT_CONNECTIONS, MOST_CONNECTIONS = 5, 25
+"""Of one process to a server: those that stay open, and all that it may have at once."""
 _CONNECT = 10
 """Seconds within which the server must answer."""
 _RECENT = 0.2
@@ -105,7 +107,12 @@ def _open_postgres(url: sa.URL, schema: str | None) -> sa.Engine:
     }
     try:
         engine = sa.create_engine(
-            url, hide_parameters=True, pool_pre_ping=True, max_overflow=20, connect_args=arguments
+            url,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            pool_size=_KEPT_CONNECTIONS,
+            max_overflow=MOST_CONNECTIONS - _KEPT_CONNECTIONS,
+            connect_args=arguments,
         )
     except ImportError as error:
         raise BadInput(

@@ -63,7 +63,7 @@ def create_app(
             yield
             looking.cancel()
             # Nobody asks any more; what waits is decided and written before the process ends.
-            await asyncio.to_thread(decisions.close)
+            await decisions.close()
 
     endpoints = {path: Endpoint(doors, path, methods) for path, methods in routes.items()}
     app = Starlette(routes=[Route(path, endpoint) for path, endpoint in endpoints.items()], lifespan=live)

@@ -77,9 +77,10 @@ class Decisions:
         """For once a second: what no question should wait for."""
         await asyncio.get_running_loop().run_in_executor(self._executor, self._day.look_after)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for what is under way."""
-        self._executor.shutdown()
+        await self._questions.finish()
+        await asyncio.to_thread(self._executor.shutdown)
 
     async def decide(self, asked: Asked) -> Answer:
         """One decision."""

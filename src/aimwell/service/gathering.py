@@ -57,6 +57,11 @@ class Gathering(Generic[Question, Answer]):
             loop.call_soon(self._gather, loop, 1)
         return answer
 
+    async def finish(self) -> None:
+        """Wait for what is under way in the loop; for when nobody asks any more."""
+        while self._under_way is not None and not self._under_way.done():
+            await asyncio.wait([self._under_way])
+
     def _gather(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
         """Begin once the loop brings nobody more at the moment, and who was answered has his answer.
 

@@ -16,7 +16,7 @@ from aimwell.engine.in_loop import can_run_in_loop, run_in_loop
 from aimwell.engine.store_errors import BUSY
 from aimwell.engine.workspace import Workspace
 from aimwell.strategy.live.answer import Moment, explain_decision
-from aimwell.strategy.live.decide import LiveDecider
+from aimwell.strategy.live.decide import LiveDecider, Taken
 from aimwell.strategy.live.profiles import check_context, read_profile
 from aimwell.strategy.live.requests import Decision, Visit
 from aimwell.strategy.live.settle import Outcome, Settlement
@@ -63,18 +63,25 @@ class LiveDay:
         """
         if any(one.explain or one.plan_id for one in questions):
             return None
-        if self._workspace.store.is_sqlite:
+        store = self._workspace.store
+        if store.is_sqlite:
             return self._decide_at_once(questions)
-        return await run_in_loop(lambda: self._decide_at_once(questions)) if can_run_in_loop() else None
+        if not can_run_in_loop() or not store.has_connection:
+            return None
+        return await run_in_loop(lambda: self._decide_at_once(questions))
 
     def _decide_at_once(self, questions: Sequence[Question]) -> list[Decided | Exception] | None:
         at, opened = self._clock(), self._open
         if opened is None or not self._is_open(opened, at, MOST_SECONDS):
             return None
+        decider = self._deciders.get(opened[1])
         try:
-            return self._decide_by(self._deciders[opened[1]], questions, wait=False)
+            return None if decider is None else self._decide_by(decider, questions, wait=False)
+        except Taken:
+            return None
         except NotReady as problem:
-            if problem.code != BUSY:
+            # On a server the lock was waited for already.
+            if problem.code != BUSY or not self._workspace.store.is_sqlite:
                 raise
             return None
 
@@ -178,8 +185,11 @@ class LiveDay:
         """The plan of the open day; a question to the store once a second."""
         at, opened = self._clock(), self._open
         if opened is None or not self._is_open(opened, at, FRESH_SECONDS):
-            self._open = None
-            opened = self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
+            try:
+                opened = self._open = (at, find_open_plan(self._workspace.store, int(at * 1000)))
+            except NotReady:
+                self._open = None
+                raise
         return opened[1]
 
     def _is_open(self, opened: tuple[float, str], at: float, seconds: float) -> bool:

@@ -494,3 +494,20 @@ def test_one_customers_page_shows_and_changes_nothing_of_another(store: Store) -
 def test_a_request_without_anything_is_answered(store: Store) -> None:
     token = sign_preferences_token(RING, customer_id="nobody")
     assert open_tracking(store).show_preferences(token, Hit(at_ms=AT)).status == 200
+
+
+def test_who_reads_the_page_in_another_language_may_choose_that_language(store: Store) -> None:
+    permit(store, "c1", "email")
+    token = sign_preferences_token(RING, customer_id="c1", language="zh")
+    service = open_tracking(store)
+    shown = service.show_preferences(token, ask(query={"lang": "en"}))
+    assert "What you receive" in shown.body.decode()
+    # The messages come in Chinese, and the page says so; saving it untouched changes nothing.
+    assert re.findall(r'name="language" value="(..)"(?= checked)', shown.body.decode()) == ["zh"]
+    fields = {"action": "save", "ticket": find_ticket(shown), "channel": ["email"], "lang": "en"}
+    service.post_preferences(token, ask(AT + 1, "POST"), {**fields, "language": "zh"})
+    with store.begin() as connection:
+        assert read_standing(connection, "c1", AT + 2).language is None
+    service.post_preferences(token, ask(AT + 2, "POST"), {**fields, "language": "en"})
+    with store.begin() as connection:
+        assert read_standing(connection, "c1", AT + 3).language == "en"

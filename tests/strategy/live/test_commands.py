@@ -113,6 +113,7 @@ def test_what_cannot_be_done_says_why(shop: Workspace) -> None:
     assert fail(shop, "decide", "nobody") == "strategy.unknown_live_customer"
     assert fail(shop, "decide", "c5", "--context", "[]") == "cli.bad_context"
     assert fail(shop, "decide", "c5", "--context", '{"x": 1}') == "strategy.bad_live_context"
+    assert fail(shop, "decide", "c5", "--request", "r" * 129) == "strategy.bad_live_request"
     assert fail(shop, "decide", "c5", "--plan", "none") == "strategy.no_live_plan"
     assert fail(shop, "confirm", "never") == "strategy.unknown_request"
     call(shop, "decide", "c0", "--request", "none")

@@ -22,8 +22,8 @@ from aimwell.engine.workspace import Workspace
 from aimwell.strategy.live.decide import LiveDecider
 from aimwell.strategy.live.opening import Opened, open_day, read_rhythm
 from aimwell.strategy.live.plan import close_plan
-from aimwell.strategy.live.profiles import make_context, read_profile
-from aimwell.strategy.live.requests import Decision
+from aimwell.strategy.live.profiles import list_pairs, read_profile
+from aimwell.strategy.live.requests import Decision, Visit
 from aimwell.strategy.live.settle import Outcome
 from tests.strategy.live.shop import DAY, NOW_MS, PLAN, make_shop, read
 
@@ -38,12 +38,8 @@ def open_decider(shop: Workspace, opened: Opened) -> LiveDecider:
     return LiveDecider(shop.store, opened.plan.plan_id, clock=lambda: NOW_MS / 1000)
 
 
-def decide(
-    shop: Workspace, decider: LiveDecider, customer: str, request: str | None = None, **given: Any
-) -> Decision:
-    profile = read_profile(shop.store, decider.plan.plan_id, customer)
-    context = make_context(decider.plan, profile, request or f"for {customer}", given, at_ms=NOW_MS)
-    answer = decider.decide_together([(customer, context)])[0]
+def decide(decider: LiveDecider, customer: str, request: str | None = None, **given: Any) -> Decision:
+    answer = decider.meet([(customer, Visit(request or f"for {customer}", given, NOW_MS))])[0]
     assert isinstance(answer, Decision)
     return answer
 
@@ -108,7 +104,7 @@ def keep_deliveries(shop: Workspace, items: list[dict[str, Any]], state: str) ->
 def test_what_live_days_used_is_gone_once_they_are_closed(shop: Workspace) -> None:
     first = open_day(shop, day=DAY, budget=Decimal("20"), share=1.0)
     decider = open_decider(shop, first)
-    answers = [decide(shop, decider, f"c{n}") for n in range(3, 20)]
+    answers = [decide(decider, f"c{n}") for n in range(3, 20)]
     decider.settle([Outcome(answer.request_id, True) for answer in answers if answer.action_id])
     spent = sum(answer.cost_cents for answer in answers)
     assert spent > 0
@@ -130,11 +126,11 @@ def test_customers_get_what_the_tables_say_of_them(shop: Workspace) -> None:
         if row["action_id"] in profile.pairs:
             pair = profile.pairs[row["action_id"]]
             assert pair.profit == pytest.approx(row["estimate"] - costs[row["action_id"]], abs=1e-5)
-    assert decide(shop, decider, "c7").action_id in profile.pairs
+    assert decide(decider, "c7").action_id in profile.pairs
     # c0 withdrew, c2 was contacted as often as allowed: nothing is possible.
     assert not read_profile(shop.store, opened.plan.plan_id, "c0").pairs
     assert not read_profile(shop.store, opened.plan.plan_id, "c2").pairs
-    assert decide(shop, decider, "c0").action_id is None
+    assert decide(decider, "c0").action_id is None
     with pytest.raises(BadInput) as caught:
         read_profile(shop.store, opened.plan.plan_id, "nobody")
     assert caught.value.code == "strategy.unknown_live_customer"
@@ -145,16 +141,16 @@ def test_customers_get_what_the_tables_say_of_them(shop: Workspace) -> None:
 
 def test_what_changes_after_opening_is_seen(shop: Workspace) -> None:
     decider = open_decider(shop, open_day(shop, day=DAY, share=1.0))
-    able = [f"c{n}" for n in range(3, 9) if decide(shop, decider, f"c{n}", f"try {n}", profit=RICH).action_id]
+    able = [f"c{n}" for n in range(3, 9) if decide(decider, f"c{n}", f"try {n}", profit=RICH).action_id]
     with shop.store.begin() as connection:
         refused = [ConsentState(able[0], channel, False, NOW_MS) for channel in ("email", "call")]
         remember_consents(connection, refused)
     suppress_customers(shop.store, [able[1]])
-    assert decide(shop, decider, able[0], profit=RICH).reason == "forbidden"
-    assert decide(shop, decider, able[1], profit=RICH).reason == "forbidden"
-    assert decide(shop, decider, able[2], profit=RICH).action_id is not None
+    assert decide(decider, able[0], profit=RICH).reason == "forbidden"
+    assert decide(decider, able[1], profit=RICH).reason == "forbidden"
+    assert decide(decider, able[2], profit=RICH).action_id is not None
     # Two contacts in 28 days are allowed.
-    assert decide(shop, decider, able[2], "third", profit=RICH).reason == "cap"
+    assert decide(decider, able[2], "third", profit=RICH).reason == "cap"
 
 
 RICH = {"everything_10:email": 900.0}
@@ -170,31 +166,32 @@ def test_contacts_by_other_systems_count(shop: Workspace) -> None:
         )
     decider = open_decider(shop, open_day(shop, day=DAY, share=1.0))
     assert read_profile(shop.store, decider.plan.plan_id, "c9").prior_contacts == 1
-    reasons = [decide(shop, decider, "c9", f"r{n}", profit=RICH).reason for n in range(2)]
+    reasons = [decide(decider, "c9", f"r{n}", profit=RICH).reason for n in range(2)]
     assert reasons[1] in ("cap", "holdout") and reasons[0] != "cap"
 
 
 def test_the_context_says_what_is_known_now(shop: Workspace) -> None:
     opened = open_day(shop, day=DAY, share=1.0)
     decider = open_decider(shop, opened)
-    who = next(
-        f"c{n}" for n in range(3, 60) if decide(shop, decider, f"c{n}", profit=RICH).reason == "chosen"
-    )
-    assert decide(shop, decider, who, "mail", actions=["everything_10:email"], profit=RICH).action_id == (
+    who = next(f"c{n}" for n in range(3, 60) if decide(decider, f"c{n}", profit=RICH).reason == "chosen")
+    assert decide(decider, who, "mail", actions=["everything_10:email"], profit=RICH).action_id == (
         "everything_10:email"
     )
     profile = read_profile(shop.store, opened.plan.plan_id, "c11")
-    called = make_context(opened.plan, profile, "x", {"channels": ["call"]})
-    possible = {opened.plan.channels[a] for a in np.flatnonzero(np.isfinite(called.values))}
+    called = list_pairs(opened.plan, profile, {"channels": ["call"]})
+    possible = {
+        channel
+        for channel, pair in zip(opened.plan.channels, called, strict=True)
+        if math.isfinite(pair.profit)
+    }
     assert possible <= {"call"}
     for wrong in (
         {"colour": 1}, {"channels": "call"}, {"channels": ["pigeon"]}, {"actions": [1]}, {"profit": [1]},
         {"profit": {"nothing": 1.0}}, {"profit": {"everything_10:email": "much"}},
         {"profit": {"everything_10:email": float("nan")}}, {"profit": {"everything_10:email": True}},
     ):  # fmt: skip
-        with pytest.raises(BadInput) as caught:
-            make_context(opened.plan, profile, "x", wrong)
-        assert caught.value.code == "strategy.bad_live_context"
+        refused = decider.meet([("c11", Visit("x", wrong, NOW_MS))])[0]
+        assert isinstance(refused, BadInput) and refused.code == "strategy.bad_live_context"
 
 
 def test_without_a_plan_prices_are_solved_and_without_effects_nothing_opens(tmp_path: Path) -> None:
@@ -210,7 +207,7 @@ def test_without_a_plan_prices_are_solved_and_without_effects_nothing_opens(tmp_
         assert missing.value.code == "strategy.no_optimised_plan"
         opened = open_day(shop, day=DAY)
         assert opened.plan.source is None and opened.share == 1.0
-        assert decide(shop, open_decider(shop, opened), "c5", profit=RICH).reason in (
+        assert decide(open_decider(shop, opened), "c5", profit=RICH).reason in (
             "chosen",
             "explored",
             "holdout",

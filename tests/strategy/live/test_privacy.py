@@ -17,8 +17,7 @@ from aimwell.engine.workspace import Workspace
 from aimwell.strategy.live.decide import LiveDecider
 from aimwell.strategy.live.exposures import publish_exposures
 from aimwell.strategy.live.opening import open_day
-from aimwell.strategy.live.profiles import make_context, read_profile
-from aimwell.strategy.live.requests import Decision
+from aimwell.strategy.live.requests import Decision, Visit
 from aimwell.strategy.live.settle import Outcome
 from tests.strategy.live.shop import DAY, NOW_MS, make_shop, read
 
@@ -27,12 +26,9 @@ def decide_some(shop: Workspace) -> tuple[LiveDecider, str, str]:
     """A day on which many came; the customer whose action was shown, and another."""
     opened = open_day(shop, day=DAY, share=1.0)
     decider = LiveDecider(shop.store, opened.plan.plan_id, clock=lambda: NOW_MS / 1000)
-    requests = []
-    for number in range(3, 40):
-        customer = f"c{number}"
-        profile = read_profile(shop.store, opened.plan.plan_id, customer)
-        requests.append((customer, make_context(opened.plan, profile, f"visit of {customer}", at_ms=NOW_MS)))
-    answers = [answer for answer in decider.decide_together(requests) if isinstance(answer, Decision)]
+    people = [f"c{number}" for number in range(3, 40)]
+    visits = [(customer, Visit(f"visit of {customer}", {}, NOW_MS)) for customer in people]
+    answers = [answer for answer in decider.meet(visits) if isinstance(answer, Decision)]
     acted = [answer for answer in answers if answer.action_id is not None]
     decider.settle([Outcome(acted[0].request_id, True), Outcome(acted[1].request_id, False)])
     publish_exposures(shop, opened.plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from aimwell.engine.permissions import go_on, halt
 from aimwell.engine.store import Store
 from aimwell.strategy.live.decide import LiveDecider
 from aimwell.strategy.live.plan import LivePlan, close_plan
-from aimwell.strategy.live.requests import Decision
+from aimwell.strategy.live.requests import Decision, Request
 from aimwell.strategy.live.settle import Outcome, Settled, Settlement
+from tests.postgres import Server, postgres  # noqa: F401 (a fixture)
 from tests.strategy.live.world import (
     ask,
     check_books,
@@ -206,9 +207,7 @@ STEPS = st.lists(
 def test_whatever_happens_the_books_are_right_and_no_limit_is_broken(
     shared: Store, steps: list[tuple[str, int]], cap: int
 ) -> None:
-    with shared.begin() as connection:
-        for table in (LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS):
-            connection.execute(sa.delete(table))
+    clear(shared)
     clock = Clock()
     plan = make_plan(
         limits=(make_limit("budget", [1, 1, 1], 30, of_cost=True), make_limit("stock", [1, 0, 0], 2)),
@@ -227,6 +226,12 @@ def test_whatever_happens_the_books_are_right_and_no_limit_is_broken(
         check_step(shared, plan)
 
 
+def clear(store: Store) -> None:
+    with store.begin() as connection:
+        for table in (LIVE_DECISIONS, LIVE_LIMITS, LIVE_PLANS, LIVE_TURNS):
+            connection.execute(sa.delete(table))
+
+
 def check_step(store: Store, plan: LivePlan) -> None:
     log = check_books(store, plan)
     held = [row["customer_id"] for row in log if row["state"] in ("reserved", "confirmed")]
@@ -237,3 +242,94 @@ def test_a_settlement_says_what_stands(store: Store) -> None:
     decider = start(store)
     decider.decide_together([ask("r1", "c1")])
     assert decider.settle([Outcome("r1", True)]) == [Settlement("r1", "c1", "sms", "confirmed")]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Both databases, one after the other."""
+    if request.param == "sqlite":
+        with open_store(tmp_path_factory.mktemp("either")) as store:
+            yield store
+        return
+    server: Server = request.getfixturevalue("postgres")
+    server.run("DROP DATABASE IF EXISTS settling", "CREATE DATABASE settling")
+    store = Store(server.address("settling"))
+    store.migrate()
+    yield store
+    store.close()
+
+
+# Two that ended before anybody spoke, two that wait, one without an action, one of another plan, one whose customer was
+# erased, one that nobody asked.
+EARLY, LATE, NOTHING = ("it's", "a,b],["), ('with "quotes"', "准星 \\ 100%"), "nothing"
+OF_OTHER, ERASED, NEVER = "of another plan", ":places", "never"
+SAID = st.lists(
+    st.builds(
+        Outcome, st.sampled_from([*EARLY, *LATE, NOTHING, OF_OTHER, ERASED, NEVER]), st.booleans()
+    ),
+    max_size=14,
+)  # fmt: skip
+
+
+def have_day(store: Store) -> LiveDecider:
+    """A day on which there is something of everything, and too little stock for all who come late."""
+    clear(store)
+    clock = Clock()
+    decider = start(store, clock, cap=1, cap_days=2)
+    decider.decide_together([ask(name, f"c {name}") for name in EARLY])
+    clock.seconds += 61
+    decider.release_expired()
+    requests: list[Request] = [ask(LATE[0], f"c {EARLY[1]}"), ask(LATE[1], LATE[1]), ask(ERASED, ERASED)]
+    decider.decide_together([*requests, ask(NOTHING, "idle", [-1.0, -1.0, -1.0])])
+    keep(store, make_plan("other"))
+    LiveDecider(store, "other", clock=clock).decide_together([ask(OF_OTHER, "else")])
+    with store.begin() as connection:
+        connection.execute(sa.delete(LIVE_DECISIONS).where(LIVE_DECISIONS.c.request_id == ERASED))
+    return decider
+
+
+def read_all(store: Store, answers: Sequence[Settled]) -> tuple[list[Any], list[str | None], dict[str, Any]]:
+    """What was answered, and what stands then."""
+    told = [
+        (answer.code, dict(answer.where)) if isinstance(answer, AimwellError) else answer
+        for answer in answers
+    ]
+    return told, [row["state"] for row in read_log(store)], read_counters(store)
+
+
+@settings(max_examples=25)
+@given(SAID)
+def test_many_outcomes_together_end_as_they_do_one_by_one(either: Store, said: list[Outcome]) -> None:
+    decider = have_day(either)
+    single = read_all(either, [decider.settle([outcome])[0] for outcome in said])
+    assert read_all(either, have_day(either).settle(said)) == single
+
+
+def test_everything_that_can_be_said_is_answered_in_its_order(either: Store) -> None:
+    said = [
+        Outcome(name, True)
+        for name in (NEVER, LATE[1], ERASED, LATE[1], EARLY[1], OF_OTHER, NOTHING, EARLY[0])
+    ]
+    assert tell(have_day(either).settle([*said, Outcome(LATE[1], False)])) == [
+        "strategy.unknown_request",
+        "confirmed",
+        "strategy.decision_erased",
+        "confirmed!",
+        "strategy.reservation_expired",
+        "strategy.other_live_plan",
+        "strategy.nothing_reserved",
+        "strategy.reservation_expired",
+        "strategy.outcome_contradicts",
+    ]
+    assert have_day(either).settle([]) == []
+
+
+def test_however_many_outcomes_the_log_is_asked_once(store: Store) -> None:
+    decider = start(store)
+    decider.decide_together([ask(f"r{place}", f"c{place}") for place in range(40)])
+    asked: list[str] = []
+    with store.begin() as connection:
+        connection.connection.driver_connection.set_trace_callback(asked.append)  # type: ignore[union-attr]
+    decider.settle([Outcome(f"r{place}", place % 2 == 0) for place in range(40)])
+    assert sum("SELECT" in text and "live_decisions" in text for text in asked) == 1
+    assert sum(text.startswith("UPDATE live_decisions") for text in asked) > 1

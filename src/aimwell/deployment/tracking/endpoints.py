@@ -11,13 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from aimwell.core.errors import AimwellError, BadInput
-from aimwell.core.text import Language, Text, say
+from aimwell.core.text import Language, Text, match_language, say
 from aimwell.deployment.composing import choose_language as choose_market_language
 from aimwell.deployment.tracking.agents import classify_agent
 from aimwell.deployment.tracking.answers import (
@@ -302,6 +302,8 @@ class Tracking:
         self, who: Unsubscribe, standing: Standing, hit: Hit, form: Form, done: list[Text] | None
     ) -> Answer:
         frame = self._frame(hit, form, who, standing)
+        # Until the customer chooses, messages come in the language of the one that led here, whatever the page is in.
+        standing = replace(standing, language=standing.language or match_language(who.language))
         ticket = show_to(who.customer_id, standing, frame.language, hit.at_ms).seal(self._keys)
         page = show_preferences(frame, standing, self._manner.topics, ticket=ticket, done=done)
         return answer_page(hit, frame.language, page)

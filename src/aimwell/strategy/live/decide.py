@@ -30,7 +30,6 @@ from aimwell.engine.driver_statements import run_at_end
 from aimwell.engine.live_contacts import note_contacts
 from aimwell.engine.permissions import NEXT_TURN, read_turn, take_turn
 from aimwell.engine.store import Store
-from aimwell.engine.store_errors import busy
 from aimwell.strategy.live.kernels import (
     CHOSEN,
     FORBIDDEN,
@@ -75,6 +74,10 @@ from aimwell.strategy.problem import Integers, Reals
 Asking = TypeVar("Asking", Context, Visit)
 SWEEP_MS = 1_000
 """How often a process that decides looks for reservations that nobody confirmed."""
+
+
+class Taken(Exception):
+    """Another thread decides by the plan just now, and nobody was to wait for it."""
 
 
 class LiveDecider:
@@ -140,8 +143,9 @@ class LiveDecider:
     def meet(self, visits: Sequence[Meeting], *, wait: bool = True) -> list[Answer]:
         """The same by the profiles of the day, which its transaction reads.
 
-        Where the day knows nobody at all, every answer is NotReady. Without ``wait`` NotReady (``store_errors.BUSY``)
-        is raised, and nothing decided, where somebody else's turn it is just now; and ``release_some`` is for others.
+        Where the day knows nobody at all, every answer is NotReady. Without ``wait`` nothing is decided, and Taken or
+        NotReady (``store_errors.BUSY``) raised, where somebody else's turn it is just now in this process, or at the
+        store (as ``Store.begin`` has it); and ``release_some`` is for others.
         """
         now_ms = int(self._clock() * 1000)
         own, own_number = _leave_out_twins(visits, now_ms)
@@ -171,7 +175,7 @@ class LiveDecider:
                 turn = take_turn(connection)
                 self._memory.catch_up(connection, turn)
                 found = Settling(connection, self.plan, self._memory, int(self._clock() * 1000))
-                answers = [found.settle(outcome) for outcome in outcomes]
+                answers = found.settle(outcomes)
                 found.write(turn)
             self._memory.remember(turn, NONE, found.contacts, found.released)
         return answers
@@ -213,7 +217,7 @@ class LiveDecider:
     def _alone(self, wait: bool) -> Iterator[None]:
         """No other thread of this process begins a transaction by this plan until the last one is remembered."""
         if not self._lock.acquire(blocking=wait):
-            raise busy()
+            raise Taken
         try:
             yield
         finally:

@@ -22,7 +22,7 @@ from aimwell.engine.store import Store
 from aimwell.strategy.inputs import PlanInputs
 from aimwell.strategy.live.asking import Asked
 from aimwell.strategy.live.plan import LivePlan
-from aimwell.strategy.live.requests import Answer, Batch, Columns, Context, Meeting, arrange
+from aimwell.strategy.live.requests import Answer, Batch, Columns, Meeting, arrange, check_ids
 
 _CHUNK = 1_000
 _KEYS = ("channels", "actions", "profit")
@@ -104,7 +104,7 @@ def meet(
 ) -> Batch | None:
     """The visits with their customers' numbers; what is wrong with one goes into ``answers``. None when none are left.
 
-    As ``make_context`` and ``requests.prepare`` do it, for all of them in one go.
+    As ``requests.prepare`` does it of contexts, for all of them in one go.
     """
     places: list[int] = []
     met: list[Profile] = []
@@ -114,10 +114,12 @@ def meet(
         try:
             if profile is None:
                 raise refuse_unknown(customer)
-            pairs += list_pairs(plan, profile, visit.given)
+            theirs = list_pairs(plan, profile, visit.given)
+            check_ids(customer, visit.request_id)
         except BadInput as problem:
             answers[place] = problem
             continue
+        pairs += theirs
         places.append(place)
         met.append(profile)
     if not places:
@@ -176,30 +178,6 @@ def refuse_empty(plan_id: str) -> NotReady:
     )
 
 
-def make_context(
-    plan: LivePlan,
-    profile: Profile,
-    request_id: str,
-    given: Mapping[str, Any] | None = None,
-    *,
-    at_ms: int | None = None,
-) -> Context:
-    """The customer's numbers as ``decide`` takes them.
-
-    ``given`` may say what is known only now: ``channels`` and ``actions`` (lists: no others are possible), ``profit``
-    (action → expected profit, money, in place of the profile's). BadInput for anything else.
-    """
-    pairs = list_pairs(plan, profile, given or {})
-    return Context(
-        request_id,
-        np.array([pair[0] - pair[3] for pair in pairs], dtype=np.float64),
-        np.array([pair[2] for pair in pairs], dtype=np.int64),
-        profile.segment,
-        at_ms,
-        profile.prior_contacts,
-    )
-
-
 def list_pairs(plan: LivePlan, profile: Profile, given: Mapping[str, Any]) -> list[Pair]:
     """What each action of the plan is worth for the customer now; BadInput where ``given`` cannot be read."""
     known = profile.pairs.get
@@ -235,7 +213,11 @@ class Told:
 
 
 def check_context(plan: LivePlan, given: Mapping[str, Any]) -> Told:
-    """``given`` as ``make_context`` reads it."""
+    """What is known only now, checked; BadInput where it cannot be read.
+
+    ``channels`` and ``actions`` (lists: no others are possible), ``profit`` (action → expected profit, money, in place
+    of the profile's).
+    """
     for key in given:
         if key not in _KEYS:
             raise _refuse(str(key), say("The context has no '{key}'.", key=str(key)))

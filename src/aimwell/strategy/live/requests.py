@@ -145,9 +145,17 @@ def check_request(plan: LivePlan, customer_id: str, context: Context) -> Aimwell
         return _refuse("values", say("A live decision needs one value for each action of its plan."))
     if not (isinstance(costs, np.ndarray) and costs.shape == shape and costs.dtype.kind == "i"):
         return _refuse("costs", say("A live decision needs one cost in whole cents for each action."))
-    if not 0 < len(context.request_id) <= _LONGEST_REQUEST or not 0 < len(customer_id) <= _LONGEST_CUSTOMER:
-        return _refuse("request_id", say("A live decision needs ids of usual length."))
+    try:
+        check_ids(customer_id, context.request_id)
+    except BadInput as problem:
+        return problem
     return None
+
+
+def check_ids(customer_id: str, request_id: str) -> None:
+    """BadInput where the ids of a request are empty or longer than the store keeps."""
+    if not 0 < len(request_id) <= _LONGEST_REQUEST or not 0 < len(customer_id) <= _LONGEST_CUSTOMER:
+        raise _refuse("request_id", say("A live decision needs ids of usual length."))
 
 
 def prepare(plan: LivePlan, requests: Sequence[Request], answers: list[Answer | None]) -> Batch | None:

@@ -11,10 +11,11 @@ Reads and writes the store's ``live_decisions``, ``live_limits``, ``live_plans``
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 import sqlalchemy as sa
 
@@ -24,6 +25,7 @@ from aimwell.engine.driver_statements import run_all
 from aimwell.engine.live_contacts import note_contacts
 from aimwell.engine.live_tables import LIVE_DECISIONS, LIVE_PLANS, LIVE_PROFILES, LIVE_TURNS
 from aimwell.engine.seen_ids import Digests, digest_ids
+from aimwell.strategy.live.asking import Asked, ask
 from aimwell.strategy.live.ledger import (
     CANCELLED,
     CONFIRMED,
@@ -74,6 +76,7 @@ class _Row:
 
     batch: int
     place: int
+    plan_id: str
     request_id: str
     customer_id: str
     action_id: str
@@ -104,14 +107,10 @@ class Settling:
         """Whose contact did not happen."""
         return self._note(self._released)
 
-    def settle(self, outcome: Outcome) -> Settled:
-        """Take one outcome down."""
-        row = self._find(outcome.request_id)
-        if isinstance(row, AimwellError):
-            return row
-        if outcome.shown:
-            return self._confirm(row)
-        return self._cancel(row)
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Settled]:
+        """Take outcomes down, one after the other."""
+        found = self._read([outcome.request_id for outcome in outcomes])
+        return [self._settle(outcome, found) for outcome in outcomes]
 
     def release_due(self, until_ms: int) -> int:
         """Give back what was decided up to ``until_ms`` and still waits; how many decisions that were."""
@@ -128,13 +127,9 @@ class Settling:
 
     def find_reserved(self, request_ids: Sequence[str]) -> frozenset[str]:
         """Those that wait for the word, of this plan."""
-        numbers = self._memory.find_requests(digest_ids(list(request_ids)))
-        batches = sorted({split_number(number)[0] for number in numbers.tolist() if number >= 0})
-        which = _LOG.batch.in_(batches) & (_LOG.plan_id == self._plan.plan_id) & (_LOG.state == RESERVED)
-        asked = frozenset(request_ids)
-        for row in self._connection.execute(_select(which)):
-            if row.request_id in asked:
-                self._reserved[row.request_id] = _Row(*row)
+        for request_id, row in self._read(request_ids).items():
+            if row and row["plan_id"] == self._plan.plan_id and row["state"] == RESERVED:
+                self._reserved[request_id] = _Row(**row)
         return frozenset(self._reserved)
 
     def hand_over(self, request_ids: Collection[str]) -> None:
@@ -167,22 +162,42 @@ class Settling:
         channels = [self._plan.find_channel(self._plan.actions.index(row.action_id)) for row in rows]
         return note_contacts(digest_ids([row.customer_id for row in rows]), channels)
 
-    def _find(self, request_id: str) -> _Row | AimwellError:
-        number = int(self._memory.find_requests(digest_ids([request_id]))[0])
-        if number < 0:
+    def _read(self, request_ids: Sequence[str]) -> dict[str, Mapping[str, Any] | None]:
+        """The rows of requests that are remembered, all in one query; None where the log has it no more."""
+        numbers = self._memory.find_requests(digest_ids(list(request_ids))).tolist()
+        places = {
+            name: split_number(number)
+            for name, number in zip(request_ids, numbers, strict=True)
+            if number >= 0
+        }
+        if not places:
+            return {}
+        asked = _LOGGED[self._connection.dialect.name == "sqlite"]
+        told = ask(self._connection, (), asked, places=msgspec.json.encode(list(places.values())).decode())[0]
+        rows = {(row[0], row[1]): dict(zip(_NAMES, row, strict=True)) for row in msgspec.json.decode(told)}
+        return {name: rows.get(place) for name, place in places.items()}
+
+    def _settle(self, outcome: Outcome, found: Mapping[str, Mapping[str, Any] | None]) -> Settled:
+        row = self._find(outcome.request_id, found)
+        if isinstance(row, AimwellError):
+            return row
+        if outcome.shown:
+            return self._confirm(row)
+        return self._cancel(row)
+
+    def _find(self, request_id: str, found: Mapping[str, Mapping[str, Any] | None]) -> _Row | AimwellError:
+        if request_id not in found:
             return _refuse_unknown(request_id)
-        batch, place = split_number(number)
-        columns = (*_COLUMNS, _LOG.plan_id)
-        query = sa.select(*columns).where(_LOG.batch == batch, _LOG.place == place)
-        found = self._connection.execute(query).first()
-        if found is None:
+        row = found[request_id]
+        if row is None:
             return refuse_erased()
-        if found.plan_id != self._plan.plan_id:
-            return _refuse_plan(found.plan_id)
-        if found.action_id is None:
+        if row["plan_id"] != self._plan.plan_id:
+            return _refuse_plan(row["plan_id"])
+        if row["action_id"] is None:
             return _refuse_nothing(request_id)
-        row = _Row(*found[:-1])
-        return _Row(**{**vars(row), "state": self._states.get((batch, place), row.state)})
+        # What the same transaction has said of it before stands.
+        state = self._states.get((row["batch"], row["place"]), row["state"])
+        return _Row(**{**row, "state": state})
 
     def _confirm(self, row: _Row) -> Settled:
         if row.state == CANCELLED:
@@ -286,7 +301,26 @@ def find_due(connection: sa.Connection, plan: LivePlan, until_ms: int) -> tuple[
     return None if last is None else (int(swept), last)
 
 
-_COLUMNS: tuple[sa.Column[Any], ...] = tuple(_LOG[name] for name in _Row.__dataclass_fields__)
+_NAMES = tuple(_Row.__dataclass_fields__)
+_COLUMNS: tuple[sa.Column[Any], ...] = tuple(_LOG[name] for name in _NAMES)
+_LOGGED = {
+    True: Asked(
+        "live_decisions",
+        _NAMES,
+        "(batch, place) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:places))",
+        of_people=False,
+    ),
+    # One by one by the key: a plan that was made while the log was small would read all of it when it is large.
+    False: Asked(
+        "json_array_elements(CAST(:places AS JSON)) AS sought CROSS JOIN LATERAL ("
+        f"SELECT {', '.join(_NAMES)} FROM live_decisions"
+        " WHERE batch = CAST(value ->> 0 AS BIGINT) AND place = CAST(value ->> 1 AS INTEGER) OFFSET 0) AS logged",
+        _NAMES,
+        "TRUE",
+        of_people=False,
+    ),
+}
+"""What asks for decisions by their places in the log."""
 
 
 def _select(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
