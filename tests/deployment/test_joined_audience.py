@@ -18,7 +18,7 @@ from aimwell.deployment.journeys.advance import advance, find_due
 from aimwell.deployment.ledger import Reservation
 from aimwell.deployment.sink import Sink
 from aimwell.deployment.step import describe_wave, launch
-from aimwell.deployment.waves import build_composer, load_wave
+from aimwell.deployment.waves import CampaignComposer, build_composer, load_wave
 from aimwell.deployment.ways import open_ledger
 from aimwell.engine.workspace import Workspace
 from tests.deployment.scene import DAY, SENDER, build_workspace, consent, keep
@@ -152,6 +152,31 @@ def test_who_was_reserved_before_the_join_is_judged_again(workspace: Workspace, 
     assert [composer.compose(row).customer_id for row in again.rows] == ["c00"]
     composer.prepare(again.rows)
     assert len(_intend(ledger, again)) == 1
+
+
+@pytest.mark.parametrize("worker", [False, True], ids=["launch", "worker"])
+@pytest.mark.parametrize("followed", [False, True], ids=["while it is sent", "somebody looked"])
+def test_whoever_knew_the_records_address_asks_again(
+    workspace: Workspace, sink: Sink, worker: bool, followed: bool
+) -> None:
+    start(workspace, sink, only_queue=True)
+    ledger = open_ledger(workspace, clock=lambda: NOON)
+    composer = (
+        CampaignComposer(workspace) if worker else build_composer(workspace, load_wave(workspace, "p1"))
+    )
+    taken = ledger.reserve("p1", "email", limit=9)
+    composer.prepare(taken.rows)
+    join(workspace, "c03", "c02")
+    if followed:
+        advance(workspace, int(NOON * 1000))
+    else:
+        composer.prepare(taken.rows)
+    ledger.release(taken.fence, [row.delivery_id for row in taken.rows])
+    again = ledger.reserve("p1", "email", limit=9)
+    composer.prepare(again.rows)
+    told = {row.customer_id: composer.compose(row).recipient for row in again.rows}
+    assert sorted(told) == ["c00", "c03", "c04", "c06", "c08"]
+    assert {recipient.partition("@")[0] for recipient in told.values()} == set(told)
 
 
 def _intend(ledger: Any, taken: Reservation) -> Sequence[str]:

@@ -135,6 +135,9 @@ def test_units_are_well_formed_and_start_what_there_is(path: Path) -> None:
     assert check_command(words[1:]) is None
     assert unit["Service"]["User"] not in ("root", "0")
     assert unit["Service"]["ProtectSystem"] == "strict"
+    # With a path of its own, a credential that is not there keeps the unit from starting: SQLite needs no password.
+    given = re.findall(r"^LoadCredential=(.*)$", path.read_text("utf-8"), re.MULTILINE)
+    assert given and {name.upper() for name in given} <= list_variables()
     # All that it writes is allowed to it.
     written = unit["Service"]["ReadWritePaths"].split()
     for word in words[1:]:

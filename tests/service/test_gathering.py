@@ -98,8 +98,13 @@ def test_the_loop_goes_on_while_answers_in_it_wait_for_something() -> None:
                 await asyncio.sleep(0)
             others = [gathering.ask(number) for number in (2, 3)]
             assert not first.done()
+            ending = asyncio.create_task(gathering.finish())
+            await asyncio.sleep(0)
+            assert not ending.done()
             came.set()
-            return await asyncio.gather(first, *others)
+            told = await asyncio.gather(first, *others)
+            await ending
+            return told
 
     assert asyncio.run(act()) == [10, 20, 30]
     assert rounds == [[1], [2, 3]]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from aimwell.core.errors import NotReady
+from aimwell.engine import store, store_engine
+from aimwell.engine.store_errors import BUSY
 from aimwell.engine.workspace import Workspace
 from aimwell.service.live_day import MOST_SECONDS, Decided, LiveDay, Question
 from aimwell.strategy.live.settle import Outcome
@@ -98,3 +101,29 @@ def test_what_nobody_confirmed_is_given_back_though_nobody_asks(made: Workspace)
     clock.ahead = 901
     day.look_after()
     assert read_used(made.store) == 10
+
+
+@pytest.mark.parametrize("made", ["postgresql"], indirect=True)
+def test_a_lock_that_was_waited_for_in_vain_is_told(made: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_today(made.store)
+    monkeypatch.setattr(store_engine, "PATIENCE", 0.5)
+    impatient = Workspace.open(made.path)
+    day = LiveDay(impatient)
+    day.look_after()
+    # A thread would only wait once more.
+    with made.store.begin(), pytest.raises(NotReady) as problem:
+        asyncio.run(day.decide_in_loop(QUESTIONS))
+    assert problem.value.code == BUSY
+    assert asyncio.run(day.decide_in_loop(QUESTIONS)) is not None
+    impatient.close()
+
+
+@pytest.mark.parametrize("made", ["postgresql"], indirect=True)
+def test_the_loop_waits_for_no_connection_of_others(made: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_today(made.store)
+    day = LiveDay(made)
+    day.look_after()
+    monkeypatch.setattr(store, "MOST_CONNECTIONS", 1)
+    with made.store.snapshot():
+        assert asyncio.run(day.decide_in_loop(QUESTIONS)) is None
+    assert asyncio.run(day.decide_in_loop(QUESTIONS)) is not None

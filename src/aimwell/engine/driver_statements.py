@@ -37,7 +37,7 @@ class Statement(NamedTuple):
 
 def run_all(connection: sa.Connection, statements: Sequence[Statement]) -> list[Rows]:
     """The rows of each, which run one after the other; the first that fails ends it."""
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     if not statements:
         return []
     with _raising(connection, driver, statements):
@@ -58,7 +58,7 @@ def run_with_commit(connection: sa.Connection) -> None:
     """Send COMMIT to a server with what was kept for it; the driver's own, afterwards, has nothing left to do."""
     kept = connection.info.pop(_AT_END, ())
     if kept:
-        driver: Any = connection.connection.driver_connection
+        driver: Any = connection.connection.dbapi_connection
         with _raising(connection, driver, kept):
             exchange(driver, kept, ends=True)
 

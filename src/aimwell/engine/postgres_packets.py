@@ -27,7 +27,8 @@ def exchange(driver: Any, statements: Statements, *, ends: bool = False) -> list
     """The rows of each statement, and the end of the transaction if it ``ends`` here; the driver's error of the first
     that fails, and nothing after it ran.
 
-    A transaction is begun where there is none. One with several values runs once for each, and has no rows.
+    A transaction is begun where there is none, unless the connection commits by itself. A statement with several values
+    runs once for each, and has no rows.
     """
     with driver.lock:
         found = driver.wait(_exchange(driver, statements, ends))
@@ -103,7 +104,7 @@ def _start(driver: Any) -> int:
     from psycopg import pq
 
     idle = driver.pgconn.transaction_status == pq.TransactionStatus.IDLE
-    return _send_plain(driver.pgconn, b"BEGIN") if idle else 0
+    return _send_plain(driver.pgconn, b"BEGIN") if idle and not driver.autocommit else 0
 
 
 def _send_plain(server: Any, text: bytes) -> int:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aimwell.deployment.channels.channel import Outcome, Promise, Receipt
+from aimwell.deployment.journeys import readdressing
 from aimwell.deployment.journeys.knowledge import Joined
 from aimwell.deployment.ledger import Ledger
 from aimwell.deployment.ledger_rows import Intended
@@ -120,6 +121,38 @@ def test_a_worker_that_holds_it_loses_it_and_what_is_being_said_is_followed(worl
     world.step(START)
     assert send(ledger) in ([], ["ann"])
     assert Counter(row[2] for row in list_states(world))["merged"] == 2
+
+
+def test_what_a_worker_holds_for_one_person_it_loses_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As many steps as messages: what a later step would look at is the person's since the first.
+    monkeypatch.setattr(readdressing, "_CHUNK", 1)
+    for plan, record in {"p1": "v1", "p2": "v2", "p3": "ann", "p4": "bob"}.items():
+        queue(world, record, plan=plan)
+    suppress_customers(world.store, ["v3"])
+    ledger = open_ledger(world)
+    taken = ledger.reserve(None, "email", limit=9)
+    join(world, v1="ann", v2="ann", v3="ann")
+    held = ledger.advance(taken.fence, intended=[row.delivery_id for row in taken.rows])
+    assert [row.customer_id for row in taken.rows if row.delivery_id in held] == ["bob"]
+    assert send(ledger) == []
+    assert list_states(world)[:3] == [("ann", "skipped", "suppressed")] * 3
+
+
+def test_what_is_being_said_to_a_record_waits_as_the_persons_where_it_did_not_arrive(world: World) -> None:
+    world.people.zones = {"ann": "Asia/Tokyo"}
+    queue(world, "v1", plan="p1")
+    queue(world, "v2", plan="p2")
+    ledger = open_ledger(world)
+    taken = ledger.reserve(None, "email", limit=9)
+    [said] = [row.delivery_id for row in taken.rows if row.customer_id == "v1"]
+    assert ledger.advance(taken.fence, intended=[said]) == {said}
+    join(world, v1="ann", v2="ann")
+    assert sorted(row[:2] for row in list_states(world)) == [("ann", "intent"), ("ann", "queued")]
+    ledger.advance(taken.fence, settled=[(said, FAILED)], promise=Promise.BLIND)
+    assert [row["zone"] for row in world.deliveries()] == ["Asia/Tokyo"] * 2
+    assert send(ledger) == ["ann"] * 2
 
 
 NAMES = ("a", "b", "c")

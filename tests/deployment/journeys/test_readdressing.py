@@ -14,6 +14,7 @@ from aimwell.core.tables import TABLES
 from aimwell.deployment.channels.channel import Outcome, Promise, Receipt
 from aimwell.deployment.channels.smtp import Server, SmtpChannel
 from aimwell.deployment.dispatch import dispatch
+from aimwell.deployment.journeys import readdressing
 from aimwell.deployment.journeys.advance import advance, find_due
 from aimwell.deployment.journeys.composing import JourneyComposers
 from aimwell.deployment.journeys.graph import Action, EventEntry, EventIs
@@ -97,6 +98,21 @@ def test_what_any_record_got_counts_towards_the_persons_cap(world: World) -> Non
     assert list_states(world)[1] == ("ann", "skipped", "contact_cap")
 
 
+def test_several_people_are_followed_at_once(world: World) -> None:
+    queue(world, "v1", "v2")
+    assert sorted(send(open_ledger(world, cap=1))) == ["v1", "v2"]
+    world.start(welcome(**HELLO, name="second"))
+    for number, record in enumerate(("v3", "v4")):
+        world.post((record, "Signed Up"), at_ms=START + number)
+    world.step(START + 1)
+    join(world, v1="ann", v2="bob", v3="ann", v4="bob")
+    assert send(open_ledger(world, cap=1)) == []
+    capped = [
+        who for who, state, reason in list_states(world) if (state, reason) == ("skipped", "contact_cap")
+    ]
+    assert sorted(capped) == ["ann", "bob"]
+
+
 def test_of_two_records_in_one_journey_one_gets_it(world: World) -> None:
     queue(world, "v1", "v2")
     join(world, v1="ann", v2="ann")
@@ -165,3 +181,22 @@ def test_the_mail_arrives_at_the_persons_address(shop: Workspace, tmp_path: Path
             dispatch(shop, {"email": channel}, composers, clock=lambda: START / 1000 + 3600)
         mails = [path.read_text() for path in sorted((tmp_path / "mails").glob("*.eml"))]
     assert [("To: ann@x.example" in mail or "<ann@x.example>" in mail) for mail in mails] == [True]
+
+
+def test_none_of_a_persons_messages_fails_while_they_follow_one_by_one(
+    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readdressing, "_CHUNK", 1)
+    for name in ("first", "second"):
+        start(shop, **HELLO, name=name)
+    sign_up(shop, "bob")
+    advance(shop, START)
+    join_records(shop, ["bob"], "ann")
+    with Sink(tmp_path / "mails") as sink:
+        channel = SmtpChannel(Server("127.0.0.1", sink.port, "Shop <shop@example.com>"))
+        # A worker holds them all already when it learns whose they are.
+        dispatch(
+            shop, {"email": channel}, {"journey:": JourneyComposers(shop)}, clock=lambda: START / 1000 + 3600
+        )
+        mails = [path.read_text() for path in sorted((tmp_path / "mails").glob("*.eml"))]
+    assert [("To: ann@x.example" in mail or "<ann@x.example>" in mail) for mail in mails] == [True] * 2

@@ -27,18 +27,24 @@ class RecordFollower:
     def follow(self, candidates: Sequence[Candidate]) -> set[str]:
         """Which of these deliveries their worker does not hold any more: they are judged as the person's first."""
         joined = self._facts.read_joined()
-        renamed = [(row.delivery_id, row.customer_id) for row in candidates
-                   if row.customer_id in joined.customers]  # fmt: skip
-        own = [row.delivery_id for row in candidates if row.customer_id in joined.records]
-        if own and not self._is_unjudged(joined):
-            own = []
-        if renamed or own:
+        whose = {row.delivery_id: row.customer_id for row in candidates}
+        moved = {delivery: name for delivery, name in whose.items() if name in joined.customers}
+        own = {delivery: name for delivery, name in whose.items() if name in joined.records}
+        if own and self._is_unjudged(joined):
+            moved |= own
+        if moved:
             at_ms = int(now().timestamp() * 1000)
-            open_advancer(self._workspace).follow_records(at_ms)
-            give_back(self._workspace.store, own)
+            _, joined = open_advancer(self._workspace).follow_records(at_ms)
+            give_back(self._workspace.store, list(moved))
             # What was on its way out then, and came back.
-            readdress(self._workspace.store, self._facts, joined, renamed, at_ms)
-        return {delivery for delivery, _ in renamed} | set(own)
+            late = [(delivery, name) for delivery, name in moved.items() if name in joined.customers]
+            readdress(self._workspace.store, self._facts, joined, late, at_ms)
+        return set(moved)
+
+    @property
+    def version(self) -> int:
+        """As of which version of ``identities`` messages were followed here."""
+        return self._facts.read_joined().version
 
     def follow_source(self, source: str, known_until: datetime) -> None:
         """What a source has just queued goes to the persons, as far as they were known by then."""

@@ -40,6 +40,7 @@ _CHUNK = 1_000
 _D = DELIVERIES.c
 _UNTOLD = ("queued", "leased")
 """Of a message of which nothing was said to a provider yet."""
+_TOLD = tuple(state for state in CONTACT_STATES if state not in _UNTOLD)
 _POSTPONED = ("quiet_hours", "outranked")
 """Why a message waits whose customer's hours or other messages are in the way."""
 
@@ -62,9 +63,12 @@ def follow_messages(store: Store, facts: Facts, joined: Joined, now_ms: int) -> 
     with store.snapshot() as connection:
         if not is_behind(connection, joined.version):
             return 0
-        found, speaking = _list_concerned(connection, joined, WAITING | HELD, now_ms)
-        if not is_unjudged(connection, joined.version):
-            # Once is enough, however long something is being said to a record.
+        found, speaking = _list_concerned(connection, joined, HELD, now_ms)
+        fresh = is_unjudged(connection, joined.version)
+        # All that waits is looked through once, and again at the end, however long something is said to a record.
+        if fresh or not speaking:
+            found += _list_concerned(connection, joined, WAITING, now_ms)[0]
+        if not fresh:
             found = [one for one in found if one[1] in joined.customers]
     moved = _follow(store, facts, joined, found, now_ms)
     with store.begin() as connection:
@@ -84,7 +88,10 @@ def follow_source(store: Store, facts: Facts, joined: Joined, source: str, now_m
 def readdress(
     store: Store, facts: Facts, joined: Joined, found: Sequence[tuple[str, str]], now_ms: int
 ) -> int:
-    """Queue these messages (delivery, under which id) for the customers whose they are; how many were not told yet."""
+    """Queue these messages (delivery, under which id) for the customers whose they are; how many were not told yet.
+
+    With them everything that waits or is held under a record of theirs: the person's messages are judged together.
+    """
     if not found:
         return 0
     customers = frozenset(joined.find(record) for _, record in found)
@@ -95,16 +102,22 @@ def readdress(
         if known.consents:
             remember_consents(connection, known.consents)
         known_as = dict(found)
-        mine = among(connection, _D.delivery_id, list(known_as))
-        query = sa.select(DELIVERIES).where(mine, _D.state.in_(_UNTOLD))
-        # Somebody else may have done it meanwhile.
+        mine = among(connection, _D.customer_id, [*_list_records(joined, customers), *customers])
+        query = sa.select(DELIVERIES).where(mine, _D.state.in_((*_UNTOLD, "intent")), _D.purpose != "test")
+        # Not those of the customer's own that nobody asked for, or that somebody else has looked at meanwhile.
         rows = [
-            row for row in connection.execute(query).all() if row.customer_id == known_as[row.delivery_id]
+            row
+            for row in connection.execute(query).all()
+            if row.customer_id in joined.customers or row.customer_id == known_as.get(row.delivery_id)
         ]
-        if rows:
-            connection.execute(_READDRESS, [_describe(row, joined, known) for row in rows])
+        untold = [_describe(row, joined, known) | _wait(row) for row in rows if row.state in _UNTOLD]
+        spoken = [_describe(row, joined, known) for row in rows if row.state == "intent"]
+        if untold:
+            connection.execute(_READDRESS, untold)
+        if spoken:
+            connection.execute(_RENAME, spoken)
         _unite(connection, joined, customers, now_ms)
-    return len(rows)
+    return len(untold)
 
 
 def give_back(store: Store, deliveries: Sequence[str]) -> None:
@@ -244,13 +257,13 @@ def _is_of(row: Any, record: str) -> bool:
 def _bring_contacts(connection: sa.Connection, joined: Joined, customers: Collection[str]) -> None:
     """What the records got is what the person got: it counts towards the person's caps."""
     mine = among(connection, _D.customer_id, _list_records(joined, customers))
-    query = sa.select(_D.customer_id).where(mine, _D.state.in_(CONTACT_STATES)).distinct()
+    query = sa.select(_D.customer_id).where(mine, _D.state.in_(_TOLD)).distinct()
     rows = [{"which": one, "whose": joined.find(one)} for one in connection.execute(query).scalars()]
     if rows:
         connection.execute(_BRING, rows)
 
 
-def _describe(row: Any, joined: Joined, known: Knowledge) -> Mapping[str, Any]:
+def _describe(row: Any, joined: Joined, known: Knowledge) -> dict[str, Any]:
     """The message as the customer's."""
     customer = joined.find(row.customer_id)
     contact = known.contacts.get(customer, Contact(frozenset()))
@@ -261,30 +274,32 @@ def _describe(row: Any, joined: Joined, known: Knowledge) -> Mapping[str, Any]:
         "ways": [way for way in row.fallback or () if way in contact.channels] or None,
         "prior": max(contact.prior, row.prior_contacts),
         "place": known.zones.get(customer),
-        "from_ms": 0 if row.reason in _POSTPONED else row.not_before_ms,
     }
 
 
-_READDRESS = (
+def _wait(row: Any) -> dict[str, int]:
+    return {"from_ms": 0 if row.reason in _POSTPONED else row.not_before_ms}
+
+
+_RENAME = (
     sa.update(DELIVERIES)
     .where(_D.delivery_id == sa.bindparam("which"))
     .values(
-        state="queued",
-        reason=None,
         customer_id=sa.bindparam("whose"),
         reachable=sa.bindparam("reached"),
         fallback=sa.bindparam("ways"),
         prior_contacts=sa.bindparam("prior"),
         zone=sa.bindparam("place"),
-        not_before_ms=sa.bindparam("from_ms"),
     )
 )
+"""Of what is just being said to a provider, who may not be reached: then it waits as the person's."""
+_READDRESS = _RENAME.values(state="queued", reason=None, not_before_ms=sa.bindparam("from_ms"))
 _BRING = (
     sa.update(DELIVERIES)
     # Written out: a list that is a parameter cannot be one of many changes at once.
     .where(
         _D.customer_id == sa.bindparam("which"),
-        _D.state.in_([sa.literal_column(f"'{state}'") for state in CONTACT_STATES]),
+        _D.state.in_([sa.literal_column(f"'{state}'") for state in _TOLD]),
     )
     .values(customer_id=sa.bindparam("whose"))
 )
