@@ -108,6 +108,14 @@ def test_what_any_record_got_counts_towards_the_persons_cap(world: World) -> Non
     assert [row[2] for row in list_states(world)] == ["", "contact_cap", "contact_cap"]
 
 
+def test_and_so_it_does_for_what_is_queued_later(world: World) -> None:
+    queue(world, "v1", plan="p1")
+    assert send(open_ledger(world, cap=1)) == ["v1"]
+    join(world, v1="ann", v2="bob")
+    queue(world, "ann", "bob", plan="p2")
+    assert send(open_ledger(world, cap=1)) == ["bob"]
+
+
 def test_a_worker_that_holds_it_loses_it_and_what_is_being_said_is_followed(world: World) -> None:
     queue(world, "v1", "v2", "ann")
     ledger = open_ledger(world)

@@ -71,10 +71,13 @@ def follow_messages(store: Store, facts: Facts, joined: Joined, now_ms: int) -> 
         if not fresh:
             found = [one for one in found if one[1] in joined.customers]
     moved = _follow(store, facts, joined, found, now_ms)
-    with store.begin() as connection:
-        write_position(connection, JUDGED, joined.version)
-        if not speaking:
-            write_position(connection, FOLLOWED, joined.version)
+    if not speaking:
+        _bring_all_contacts(store, joined)
+    if fresh or not speaking:
+        with store.begin() as connection:
+            write_position(connection, JUDGED, joined.version)
+            if not speaking:
+                write_position(connection, FOLLOWED, joined.version)
     return moved
 
 
@@ -199,7 +202,7 @@ def _unite(connection: sa.Connection, joined: Joined, customers: Collection[str]
     mine = among(connection, CONSENT_STATES.c.customer_id, records)
     states = [ConsentState(*row) for row in connection.execute(sa.select(*columns).where(mine))]
     remember_consents(connection, [one._replace(customer_id=joined.find(one.customer_id)) for one in states])
-    _bring_contacts(connection, joined, customers)
+    _bring_contacts(connection, joined, records)
     _skip_doubles(connection, joined, customers, now_ms)
 
 
@@ -254,13 +257,31 @@ def _is_of(row: Any, record: str) -> bool:
     return bool(row.delivery_id == identify_delivery(row.plan_id, record, row.action_id))
 
 
-def _bring_contacts(connection: sa.Connection, joined: Joined, customers: Collection[str]) -> None:
+def _bring_all_contacts(store: Store, joined: Joined) -> None:
+    """Of people for whom nothing waits as well: their caps hold for what is queued later."""
+    records = sorted(joined.customers)
+    for start in range(0, len(records), _CHUNK):
+        with store.snapshot() as connection:
+            found = _list_reached(connection, records[start : start + _CHUNK])
+        if found:
+            with store.begin() as connection:
+                take_turn(connection)
+                _bring_contacts(connection, joined, found)
+
+
+def _bring_contacts(connection: sa.Connection, joined: Joined, records: Sequence[str]) -> None:
     """What the records got is what the person got: it counts towards the person's caps."""
-    mine = among(connection, _D.customer_id, _list_records(joined, customers))
-    query = sa.select(_D.customer_id).where(mine, _D.state.in_(_TOLD)).distinct()
-    rows = [{"which": one, "whose": joined.find(one)} for one in connection.execute(query).scalars()]
+    rows = [{"which": one, "whose": joined.find(one)} for one in _list_reached(connection, records)]
     if rows:
         connection.execute(_BRING, rows)
+
+
+def _list_reached(connection: sa.Connection, records: Sequence[str]) -> list[str]:
+    """Those of the records that got something, or are about to."""
+    mine = among(connection, _D.customer_id, records)
+    return list(
+        connection.execute(sa.select(_D.customer_id).where(mine, _D.state.in_(_TOLD)).distinct()).scalars()
+    )
 
 
 def _describe(row: Any, joined: Joined, known: Knowledge) -> dict[str, Any]:
