@@ -36,7 +36,7 @@ from aimwell.deployment.unsubscribe import require_address
 from aimwell.deployment.waves import LoadedWave, WaveComposer, build_composer, load_wave
 from aimwell.deployment.ways import build_channels, locate_outbox, open_ledger
 from aimwell.engine.audit import name_actor
-from aimwell.engine.carried_suppressions import carry_suppressions
+from aimwell.engine.carried_records import carry_over
 from aimwell.engine.erased import load_erased
 from aimwell.engine.permissions import suppress_customers
 from aimwell.engine.workspace import Workspace
@@ -91,7 +91,7 @@ def launch(
     seeds = {} if timing.replayed else send_seeds(workspace, wave, ways)
     ledger = open_ledger(workspace, terms=terms, at_any_hour=timing.replayed, clock=clock)
     ledger.remember_consents(consents)
-    carry_suppressions(workspace)
+    carry_over(workspace, as_of)
     ledger.enqueue([_intend(item, timing, prior, ways, wave) for item in addressees])
     composer = build_composer(workspace, wave, track=Tracker.open(workspace).track)
     composer.follower.follow_source(plan_id, find_knowledge_end(as_of, zone_name))

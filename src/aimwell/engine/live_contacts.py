@@ -2,12 +2,13 @@
 
 A contact is the customer's digest; where its channel is known, that digest marked with the channel stands beside it.
 Read from the store's ``live_turns``, once and then as far as others have written; whoever counts has taken the contact
-gate's turn before (``engine.permissions``), so that nobody contacts between counting and reserving. Writes nothing.
+gate's turn before (``engine.permissions``), so that nobody contacts between counting and reserving. Writes
+``live_turns`` where records were joined (``bring_contacts``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING
@@ -17,12 +18,14 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aimwell.engine.live_tables import LIVE_TURNS
-from aimwell.engine.seen_ids import Digests, digest_ids, unpack_digests
+from aimwell.engine.permissions import take_turn
+from aimwell.engine.seen_ids import Digests, digest_ids, pack_digests, unpack_digests
 
 if TYPE_CHECKING:
     from aimwell.engine.digest_table import DigestTable
 
 _TURNS = LIVE_TURNS.c
+_UNMARKED: Digests = np.zeros((1, 2), dtype=np.uint64)
 
 
 def note_contacts(people: Digests, channels: Sequence[str | None]) -> Digests:
@@ -38,6 +41,57 @@ def list_digests(customer_id: str, channels: Sequence[str]) -> Digests:
     """Every digest that a contact with the customer may stand as."""
     own = digest_ids([customer_id])
     return np.concatenate([own, *(own ^ _mark(channel) for channel in channels)])
+
+
+def has_contacts(connection: sa.Connection, since: date) -> bool:
+    """Whether anybody was decided for on a live day from ``since`` on."""
+    query = sa.select(_TURNS.batch).where(_TURNS.day >= since).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def bring_contacts(
+    connection: sa.Connection,
+    customers: Mapping[str, str],
+    channels: Sequence[str],
+    *,
+    since: date,
+    at_ms: int,
+) -> int:
+    """What counts for records (keys) counts for their customers from now on; how many contacts that were.
+
+    Told like decisions, so that every process learns it. Safe to repeat: what was brought counts for the record no
+    more. A decision that waits is not: when it ends without a contact, its customer has been counted one too many.
+    """
+    turn = take_turn(connection)
+    known = LiveContacts(since)
+    known.catch_up(connection)
+    records, theirs = digest_ids(list(customers)), digest_ids(list(customers.values()))
+    brought = 0
+    for day, table in known.days.items():
+        numbers = np.maximum(table.find(records), 0)
+        if not numbers.any():
+            continue
+        brought += int(numbers.sum())
+        parts = [(_UNMARKED, numbers)]
+        for mark in map(_mark, channels):
+            parts.append((mark, np.minimum(np.maximum(table.find(records ^ mark), 0), numbers)))
+        values = {
+            "batch": turn,
+            "plan_id": sa.select(_TURNS.plan_id).where(_TURNS.day == day).limit(1).scalar_subquery(),
+            "day": day,
+            "at_ms": at_ms,
+            "requests": b"",
+            "contacts": b"".join(
+                pack_digests(np.repeat(theirs ^ mark, times, axis=0)) for mark, times in parts
+            ),
+            "released": b"".join(
+                pack_digests(np.repeat(records ^ mark, times, axis=0)) for mark, times in parts
+            ),
+        }
+        connection.execute(sa.insert(LIVE_TURNS).values(values))
+        # One row for each day, and each has a turn of its own.
+        turn = take_turn(connection)
+    return brought
 
 
 @cache

@@ -1,8 +1,8 @@
 """The HTTP protocol with limits of its own on what comes before a body: deadlines and sizes.
 
 uvicorn waits for ever for the rest of a request's head, takes heads of any size, and reads on when a request was
-answered before its body came: each of these holds a connection for as long as somebody likes (slowloris). Reads and
-writes no table.
+answered before its body came: each of these holds a connection for as long as somebody likes (slowloris). Answers that
+are ready together are written together. Reads and writes no table.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self._unwritten = b""
         self._head_size = 0
         self._is_in_head = True
         self._deadline: asyncio.TimerHandle | None = None
@@ -41,10 +42,42 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection ended."""
         self._forget_deadline()
+        self._unwritten = b""
         super().connection_lost(exc)
+        if self.cycle is not None:
+            # They know each other: a circle would be left to the search for garbage.
+            self.cycle.transport = self.transport
+
+    def shutdown(self) -> None:
+        """The server ends: whoever was answered gets his answer."""
+        self.write_all()
+        super().shutdown()
+
+    def write_soon(self, data: bytes) -> None:
+        """Write once everybody has his answer who is answered just now.
+
+        Whoever reads them sleeps while nothing comes, and to wake him is most of what a write costs: written one right
+        after the other, and not each after the work for it, they wake him once.
+        """
+        if not self._unwritten:
+            self.loop.call_soon(self.write_all)
+        self._unwritten += data
+
+    def write_now(self, data: bytes) -> None:
+        """Write what waits, and this."""
+        self.write_all()
+        self.transport.write(data)
+
+    def write_all(self) -> None:
+        """Write what waits; for before anything else is done with the connection."""
+        if self._unwritten:
+            waiting, self._unwritten = self._unwritten, b""
+            self.transport.write(waiting)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came."""
+        # What they bring about may be written at once.
+        self.write_all()
         if self._is_in_head:
             self._head_size += len(data)
         if self._linger is not None:
@@ -70,7 +103,7 @@ class LimitedProtocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            self.cycle.transport = cast(asyncio.Transport, _AnswerTransport(self.transport, self.cycle))
+            self.cycle.transport = cast(asyncio.Transport, _AnswerTransport(self, self.cycle))
 
     def on_message_complete(self) -> None:
         """The body is there: what follows is the next head."""
@@ -88,6 +121,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if is_unread and not self.transport.is_closing():
             self._linger = MOST_LINGER
+            self.write_all()
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
@@ -118,29 +152,28 @@ class _AnswerTransport:
     ``LimitedProtocol.on_response_complete`` does that later, whatever the request said.
     """
 
-    __slots__ = ("_cycle", "_head", "_transport", "is_closing")
+    __slots__ = ("_connection", "_cycle", "_head", "is_closing")
 
-    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+    def __init__(self, connection: LimitedProtocol, cycle: RequestResponseCycle) -> None:
         # The request knows it, too: a circle would leave every request to the search for garbage.
-        self._transport, self._cycle = transport, proxy(cycle)
-        self.is_closing = transport.is_closing
+        self._connection, self._cycle = connection, proxy(cycle)
+        self.is_closing = connection.transport.is_closing
         # To HEAD nothing follows.
         self._head: bytes | None = None if cycle.scope["method"] == "HEAD" else b""
 
     def write(self, data: bytes) -> None:
         """The head is kept until something follows it; "100 Continue" is none."""
         if self._head is None or not self._cycle.response_started:
-            self._transport.write(data)
+            self._connection.write_now(data)
         elif not self._head:
             self._head = data
         else:
-            self._transport.write(self._head + data)
+            self._connection.write_soon(self._head + data)
             self._head = None
 
     def close(self) -> None:
         """Close, unless somebody still writes who was answered just now."""
         if self._cycle.response_complete and self._cycle.more_body:
             return
-        if self._head:
-            self._transport.write(self._head)
-        self._transport.close()
+        self._connection.write_now(self._head or b"")
+        self._connection.transport.close()

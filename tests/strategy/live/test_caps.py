@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aimwell.core.columns import CHANNELS
 from aimwell.deployment.channels.channel import Outcome as Sent
 from aimwell.deployment.channels.channel import Receipt
 from aimwell.deployment.ledger import Ledger, Terms
 from aimwell.deployment.ledger_rows import Intended
 from aimwell.deployment.policy import Cap, ContactRules
 from aimwell.engine.ledger_tables import CONTACT_STATES, DELIVERIES
-from aimwell.engine.live_contacts import LiveContacts, note_contacts
+from aimwell.engine.live_contacts import LiveContacts, bring_contacts, has_contacts, note_contacts
 from aimwell.engine.live_tables import LIVE_DECISIONS
 from aimwell.engine.permissions import ConsentState, remember_consents
 from aimwell.engine.seen_ids import digest_ids
@@ -191,6 +192,46 @@ def test_live_contacts_count_to_the_cap_of_their_channel(store: Store) -> None:
     assert decider.release_expired() == 1
     queue(store, "later", ["late", "by sms"], rules=rules)
     assert [row.customer_id for row in ledger.reserve("later", "sms", limit=9).rows] == ["late"]
+
+
+def test_what_records_got_live_counts_for_the_person(store: Store) -> None:
+    with store.begin() as connection:
+        remember_consents(connection, [ConsentState(who, "sms", True, 1) for who in ("old", "older", "she")])
+    plan = keep(store, make_plan(channels=("sms", "email", None), cap=3, cap_days=7))
+    asked = [
+        ask("1", "old", [3.0, 2.0, 1.0]),
+        ask("2", "old", [1.0, 2.0, 3.0]),
+        ask("3", "older", [3.0, 2.0, 1.0]),
+    ]
+    decider, other = LiveDecider(store, plan.plan_id), LiveDecider(store, plan.plan_id)
+    other._clock = decider._clock = lambda: DAY_MS / 2000
+    answers = other.decide_together(asked)
+    assert [one.action_id for one in answers if isinstance(one, Decision)] == ["sms", "banner", "sms"]
+    records = {"old": "she", "older": "she", "nobody": "she", "apart": "apart too"}
+    for brought in (3, 0):
+        with store.begin() as connection:
+            assert bring_contacts(connection, records, CHANNELS, since=DAY, at_ms=1) == brought
+            known = LiveContacts(DAY)
+            known.catch_up(connection)
+        found = {(who, way): number for _, who, way, number in known.count([*records, "she"], ("sms",))}
+        assert found == {("she", "sms"): 2, ("she", None): 1}
+    # Deciders that were at work meanwhile know it, too.
+    for number, one in enumerate((decider, other)):
+        again = one.decide_together([ask(f"4 {number}", "she"), ask(f"5 {number}", "old")])
+        reasons = [answer.reason for answer in again if isinstance(answer, Decision)]
+        assert reasons == ["cap", "chosen"]
+
+
+def test_what_is_older_than_any_cap_is_left_where_it_is(store: Store) -> None:
+    plan = keep(store, make_plan(channels=("sms", "email", None)))
+    with store.begin() as connection:
+        remember_consents(connection, [ConsentState("old", "sms", True, 1)])
+    decider = LiveDecider(store, plan.plan_id, clock=lambda: DAY_MS / 2000)
+    decider.decide_together([ask("1", "old")])
+    with store.begin() as connection:
+        assert has_contacts(connection, DAY) and not has_contacts(connection, DAY + timedelta(days=1))
+        late = DAY + timedelta(days=1)
+        assert bring_contacts(connection, {"old": "she"}, CHANNELS, since=late, at_ms=1) == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["sms", "email", None]), st.booleans())))

@@ -17,6 +17,7 @@ from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.tables import TABLES
 from aimwell.core.text import Text
 from aimwell.engine.ledger_tables import DELIVERIES
+from aimwell.engine.live_contacts import LiveContacts
 from aimwell.engine.permissions import ConsentState, remember_consents, suppress_customers
 from aimwell.engine.workspace import Workspace
 from aimwell.strategy.live.decide import LiveDecider
@@ -238,3 +239,19 @@ def test_the_days_rhythm_is_that_of_the_orders(shop: Workspace) -> None:
         rhythm = np.array(read_rhythm(reader, DAY))
     assert len(rhythm) == 25 and np.all(np.diff(rhythm) > 0)
     assert rhythm[9] == pytest.approx(0.25, abs=0.05) and rhythm[20] == pytest.approx(0.25, abs=0.05)
+
+
+def test_what_a_record_got_live_the_next_day_counts_for_the_person(shop: Workspace) -> None:
+    opened = open_day(shop, day=DAY)
+    decider = open_decider(shop, opened)
+    customers = [row["customer_id"] for row in read(shop, "SELECT customer_id FROM customers ORDER BY 1")]
+    got = next(one for one in customers if decide(decider, one).action_id is not None)
+    person = next(one for one in customers if one != got)
+    with shop.run("data", as_of=DAY) as run:
+        rows = [{"record_id": got, "customer_id": person, "run_id": run.id}]
+        run.replace("identities", TABLES["identities"].build(rows))
+    open_day(shop, day=DAY + timedelta(days=1))
+    known = LiveContacts(DAY)
+    with shop.store.begin() as connection:
+        known.catch_up(connection)
+    assert [(who, number) for _, who, _, number in known.count([got, person])] == [(person, 1)]

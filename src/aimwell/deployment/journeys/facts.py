@@ -22,7 +22,7 @@ from aimwell.deployment.audience import OUR_SOURCE
 from aimwell.deployment.journeys.addresses import list_reached
 from aimwell.deployment.journeys.knowledge import Contact, Joined, Knowledge, Need
 from aimwell.deployment.journeys.local_time import ZONES, find_zone, list_returns, read_date
-from aimwell.engine.carried_suppressions import carry_suppressions
+from aimwell.engine.carried_records import carry_over
 from aimwell.engine.compile_rules import compile_rules
 from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.manifest import list_versions, read_version
@@ -68,7 +68,7 @@ class WarehouseFacts:
     def learn(self, need: Need, customers: frozenset[str], now_ms: int) -> Knowledge:
         """What ``need`` asks, of these customers."""
         if need.contacts:
-            self._carry_suppressions()
+            self._carry_over()
         with self._asking(customers) as reader:
             rows = _read_customers(reader)
             channels = self._workspace.settings.channels
@@ -143,12 +143,12 @@ class WarehouseFacts:
             self._zones = version, [name for name in ZONES if name in known]
         return bool(self._zones[1])
 
-    def _carry_suppressions(self) -> None:
-        """Whoever was suppressed under a record that belongs to a person by now is suppressed as the person."""
+    def _carry_over(self) -> None:
+        """What happened to records that belong to a person by now happened to the person."""
         with self._workspace.store.snapshot() as connection:
             state = (list_versions(connection).get("identities", 0), count_suppressions(connection))
         if state != self._carried:
-            carry_suppressions(self._workspace)
+            carry_over(self._workspace)
             with self._workspace.store.snapshot() as connection:
                 self._carried = (state[0], count_suppressions(connection))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -233,18 +234,12 @@ def read_standing(connection: sa.Connection, plan: LivePlan, people: Sequence[st
 
 def _read_standing(plan: LivePlan, people: Sequence[str], asked: tuple[str, ...]) -> Standing:
     place = {customer: number for number, customer in enumerate(people)}
-    channels = np.array(plan.channels or (None,) * len(plan.actions), dtype=object)
-    outbound = np.array([channel is not None for channel in channels])
-    forbidden = np.broadcast_to(outbound, (len(people), len(channels))).copy()
-    allowed: dict[str, list[int]] = defaultdict(list)
-    for customer, channel in _CHANNELS.decode(asked[0]):
-        if customer in place:
-            allowed[channel].append(place[customer])
-    for channel, who in allowed.items():
-        forbidden[np.ix_(who, channels == channel)] = False
-    for customer, channel in _CHANNELS.decode(asked[1]):
-        if customer in place:
-            forbidden[place[customer], (channels == channel) | (channel == ALL_CHANNELS)] = True
+    allowed, suppressed = _gather_channels(asked[0]), _gather_channels(asked[1])
+    channels = plan.channels or (None,) * len(plan.actions)
+    rows = [
+        _forbid(channels, allowed.get(one, _NO_CHANNEL), suppressed.get(one, _NO_CHANNEL)) for one in people
+    ]
+    forbidden = np.array(rows, dtype=np.bool_).reshape(len(people), len(channels))
     contacts = np.zeros(len(people), dtype=np.int64)
     span = timedelta(days=plan.cap_days)
     for customer, contact_on, state in _CONTACTS.decode(asked[2]) if plan.cap != NO_CAP else ():
@@ -253,6 +248,27 @@ def _read_standing(plan: LivePlan, people: Sequence[str], asked: tuple[str, ...]
     return Standing(forbidden, contacts)
 
 
+def _gather_channels(told: str) -> dict[str, frozenset[str]]:
+    """The channels of each customer."""
+    found: dict[str, frozenset[str]] = {}
+    for customer, channel in _CHANNELS.decode(told):
+        found[customer] = found.get(customer, _NO_CHANNEL) | {channel}
+    return found
+
+
+@lru_cache(maxsize=1_000)
+def _forbid(
+    channels: tuple[str | None, ...], allowed: frozenset[str], suppressed: frozenset[str]
+) -> tuple[bool, ...]:
+    """Which actions somebody may not get: there are few answers, and each is asked for many people."""
+    none = ALL_CHANNELS in suppressed
+    return tuple(
+        none or channel in suppressed or (channel is not None and channel not in allowed)
+        for channel in channels
+    )
+
+
+_NO_CHANNEL: frozenset[str] = frozenset()
 _CONSENTS = Asked(
     "consent_states", ("customer_id", "channel"), "allowed AND (until_ms IS NULL OR until_ms > :now_ms)"
 )

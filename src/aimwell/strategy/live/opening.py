@@ -23,7 +23,7 @@ from aimwell.core.errors import BadInput, Conflict, NotReady
 from aimwell.core.money import to_cents
 from aimwell.core.text import Text, say
 from aimwell.core.time import find_knowledge_end, zone
-from aimwell.engine.carried_suppressions import carry_suppressions
+from aimwell.engine.carried_records import carry_over
 from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.ledger_tables import DELIVERIES
 from aimwell.engine.live_tables import LIVE_LIMITS, LIVE_PLANS
@@ -127,7 +127,7 @@ def open_day(
     """
     _check_arguments(share, hold_seconds)
     called = _choose_name(workspace.store, name, day)
-    carry_suppressions(workspace)
+    carry_over(workspace, day)
     seen = read_turn(workspace.store)
     with workspace.read() as reader:
         actions = read_actions(reader)

@@ -251,6 +251,15 @@ def arrange(plan: LivePlan, columns: Columns, answers: list[Answer | None]) -> B
 
 def _drop_unusable(plan: LivePlan, batch: Batch, answers: list[Answer | None]) -> Batch | None:
     """Leave out those whose numbers cannot be used."""
+    # Nearly always all can be, which is told by far less than which of them.
+    if (
+        batch.value.max() < np.inf
+        and batch.cost.min() >= 0
+        and batch.cost.max() <= MOST_UNITS
+        and batch.segment.min() >= 0
+        and batch.segment.max() < plan.segments
+    ):
+        return batch
     bad_value = ~np.all(batch.value < np.inf, axis=1)
     bad_cost = np.any((batch.cost < 0) | (batch.cost > MOST_UNITS), axis=1)
     bad_segment = (batch.segment < 0) | (batch.segment >= plan.segments)
@@ -269,7 +278,8 @@ def _draw(plan: LivePlan, ids: Sequence[str]) -> Reals:
         salt = f"{plan.salt}:{plan.plan_id}:live"
         draws[:, 0] = draw_uniforms(f"{salt}:explore", ids)
         some = np.flatnonzero(draws[:, 0] < plan.exploration)
-        draws[some, 1] = draw_uniforms(f"{salt}:which", [ids[place] for place in some.tolist()])
+        if len(some):
+            draws[some, 1] = draw_uniforms(f"{salt}:which", [ids[place] for place in some.tolist()])
     return draws
 
 

@@ -1,0 +1,65 @@
+"""What happened to records that were joined with others happened to the person: suppressions, and live contacts.
+
+Reads ``identities``; reads and writes the store's ``suppressions`` and ``live_turns``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pyarrow as pa
+
+from aimwell.core.columns import CHANNELS
+from aimwell.core.time import business_day, now
+from aimwell.engine.live_contacts import bring_contacts, has_contacts
+from aimwell.engine.permissions import add_suppression, list_suppressions
+from aimwell.engine.workspace import Workspace
+
+SUPPRESSED_SQL = """
+SELECT identities.record_id AS record_id, identities.customer_id AS customer_id
+FROM identities
+JOIN suppressed_records ON suppressed_records.record_id = identities.record_id
+"""
+JOINED_SQL = "SELECT record_id, customer_id FROM identities WHERE record_id <> customer_id ORDER BY record_id"
+
+
+def carry_over(workspace: Workspace, day: date | None = None) -> None:
+    """Bring to persons what stands under records that were joined since, for contacts on ``day`` (today) and later.
+
+    Safe to repeat.
+    """
+    _carry_suppressions(workspace)
+    _carry_contacts(workspace, day or business_day(now(), workspace.settings.business.zone))
+
+
+def _carry_suppressions(workspace: Workspace) -> None:
+    with workspace.store.begin() as connection:
+        entries = list_suppressions(connection)
+    if not entries:
+        return
+    with workspace.read() as reader:
+        records = sorted({entry.customer_id for entry in entries})
+        reader.register("suppressed_records", pa.table({"record_id": records}))
+        rows = reader.query(SUPPRESSED_SQL).to_pylist()
+    customers = {row["record_id"]: row["customer_id"] for row in rows}
+    with workspace.store.begin() as connection:
+        for entry in entries:
+            if entry.customer_id in customers:
+                add_suppression(connection, replace(entry, customer_id=customers[entry.customer_id]))
+
+
+def _carry_contacts(workspace: Workspace, day: date) -> None:
+    contact = workspace.settings.contact
+    own = (one.days for one in contact.channels.values() if one.days)
+    # Older ones count to no cap.
+    since = day - timedelta(days=max(contact.cap_days, *own, 1))
+    with workspace.store.snapshot() as connection:
+        if not has_contacts(connection, since):
+            return
+    with workspace.read() as reader:
+        rows = reader.query(JOINED_SQL)
+    customers = dict(zip(rows["record_id"].to_pylist(), rows["customer_id"].to_pylist(), strict=True))
+    if customers:
+        with workspace.store.begin() as connection:
+            bring_contacts(connection, customers, CHANNELS, since=since, at_ms=int(now().timestamp() * 1000))
