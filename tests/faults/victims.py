@@ -85,14 +85,15 @@ def serve(folder: Path, listener: socket.socket) -> None:
     run_server(Workspace.open(folder), listener)
 
 
-def work_on(folder: Path) -> None:
-    """The worker with all of its tasks, those that come once a minute or an hour every few moments."""
+def work_on(folder: Path, *names: str) -> None:
+    """The worker with these tasks (or all), those that come once a minute or an hour every few moments."""
     outward._DISPATCHERS = outward.PerWorkspace(
         lambda workspace: Dispatcher(
             workspace, composers={"journey:": JourneyComposers(workspace)}, terms=TERMS
         )
     )
-    tasks = tuple(replace(task, every=min(task.every, 0.3)) for task in TASKS)
+    some = [task for task in TASKS if not names or task.name in names]
+    tasks = tuple(replace(task, every=min(task.every, 0.3)) for task in some)
     work(Workspace.open(folder), threading.Event(), tasks=tasks, tell=lambda error: None)
 
 

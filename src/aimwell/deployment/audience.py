@@ -1,8 +1,8 @@
 """Who a plan's wave goes to, and all that a message may say to each of them.
 
 Only customers drawn into treatment are read: control and holdout never reach the ledger.
-Reads ``plans``, ``plan_items``, ``assignments``, ``actions``, ``customers``, ``consents``, ``recommendations``,
-``products``, ``tags`` and ``events``; writes nothing.
+Reads ``plans``, ``plan_items``, ``assignments``, ``actions``, ``customers``, ``identities``, ``consents``,
+``recommendations``, ``products``, ``tags`` and ``events``; writes nothing.
 """
 
 from __future__ import annotations
@@ -88,10 +88,18 @@ WHERE items.plan_id = $plan_id
 ORDER BY action_id
 """
 
+# A plan names records as they were known when it was made; whose they are by now is in 'identities'.
 CUSTOMERS_SQL = """
-SELECT customers.*
+SELECT customers.*, treated.planned_as AS planned_as
 FROM customers
-JOIN (SELECT DISTINCT customer_id FROM assignments WHERE plan_id = $plan_id AND arm = 'treatment') AS treated
+JOIN (
+    SELECT DISTINCT
+        assignments.customer_id AS planned_as,
+        COALESCE(identities.customer_id, assignments.customer_id) AS customer_id
+    FROM assignments
+    LEFT JOIN identities ON identities.record_id = assignments.customer_id
+    WHERE assignments.plan_id = $plan_id AND assignments.arm = 'treatment'
+) AS treated
     ON treated.customer_id = customers.customer_id
 """
 
@@ -119,10 +127,18 @@ ORDER BY recommendations.customer_id, recommendations.rank
 """
 
 CONTACTS_SQL = """
-SELECT customer_id, count(*) AS contacts
-FROM events
-WHERE name = 'Message Sent' AND source <> $ours AND occurred_on > $first AND occurred_on <= $last
-GROUP BY customer_id
+WITH reached AS (
+    SELECT customer_id, count(*) AS contacts
+    FROM events
+    WHERE name = 'Message Sent' AND source <> $ours AND occurred_on > $first AND occurred_on <= $last
+    GROUP BY customer_id
+)
+SELECT customer_id, contacts
+FROM reached
+UNION
+SELECT identities.record_id AS customer_id, reached.contacts AS contacts
+FROM reached
+JOIN identities ON identities.customer_id = reached.customer_id
 """
 
 
@@ -212,7 +228,7 @@ def list_offers(source: Queryable, plan_id: str) -> list[tuple[str, str]]:
 def read_addressees(source: Queryable, plan_id: str) -> list[Addressee]:
     """All treated customers × actions of a plan, in order of customer and action."""
     customers = {
-        row["customer_id"]: row for row in source.query(CUSTOMERS_SQL, {"plan_id": plan_id}).to_pylist()
+        row["planned_as"]: row for row in source.query(CUSTOMERS_SQL, {"plan_id": plan_id}).to_pylist()
     }
     hours = _read_hours(source)
     products = _read_products(source)
@@ -246,7 +262,7 @@ def _count_ms(instant: datetime) -> int:
 
 
 def read_prior_contacts(source: Queryable, *, as_of: date, cap_days: int) -> dict[str, int]:
-    """Messages by other systems, per customer, in the ``cap_days`` that end with ``as_of``."""
+    """Messages by other systems, per customer and record of theirs, in the ``cap_days`` that end with ``as_of``."""
     parameters = {"ours": OUR_SOURCE, "first": as_of - timedelta(days=cap_days), "last": as_of}
     rows = source.query(CONTACTS_SQL, parameters).to_pylist()
     return {row["customer_id"]: int(row["contacts"]) for row in rows}

@@ -209,13 +209,14 @@ class Composer:
         """The message of a reserved delivery; LookupError or ValueError when it cannot be made."""
         addressee = self.addressees[candidate.delivery_id]
         language = addressee.language or self.language
-        person = Person(addressee.customer_id, addressee.recipient, addressee.name, language)
+        # Whose record the plan's customer is by now.
+        person = Person(candidate.customer_id, addressee.recipient, addressee.name, language)
         values = {**self._fill(addressee, language), **self.further}
         details = _describe(addressee, language)
         if self.maker is not None:
             return self.maker.make(candidate, person, values, details=details, contents=self.contents)
         keys = Keyring.of(self.secret)
-        terms = {"customer_id": addressee.customer_id, "channel": candidate.channel}
+        terms = {"customer_id": candidate.customer_id, "channel": candidate.channel}
         links = {
             "unsubscribe_url": build_link(keys, **terms),
             "preferences_url": build_preferences_link(keys, **terms),

@@ -22,13 +22,12 @@ from aimwell.deployment.due import find_due_channels
 from aimwell.deployment.ledger import Terms
 from aimwell.deployment.policy import Candidate
 from aimwell.deployment.sending import SourceComposer, Worked, work
+from aimwell.deployment.sources import SPECIAL_SOURCES
 from aimwell.deployment.unsubscribe import require_address
 from aimwell.deployment.waves import CampaignComposer
 from aimwell.deployment.ways import build_channels, open_ledger
 from aimwell.engine.workspace import Workspace
 
-SPECIAL_SOURCES = ("journey:", "live:", "test:")
-"""Sources that are no campaigns; one for which no composer is given is left alone."""
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 600.0
 
 
@@ -69,6 +68,7 @@ class Dispatcher:
         self._composers = dict(composers or {})
         self._campaigns = CampaignComposer(workspace)
         self._clock = clock
+        # A source that is no campaign is left alone where no composer is given for it.
         without = [beginning for beginning in SPECIAL_SOURCES if beginning not in self._composers]
         self._without = tuple(without)
         self._ledger = open_ledger(workspace, terms=terms, without=without, clock=clock)

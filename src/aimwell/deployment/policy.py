@@ -56,7 +56,7 @@ REASONS: dict[str, Text] = {
     "expired": say("It was too late for this message"),
     "quiet_hours": say("Waits for the end of quiet hours or holidays"),
     "outranked": say("Waits: a more valuable contact is queued for the customer"),
-    "merged": say("The customer was in the journey as another record, too"),
+    "merged": say("The customer was in it as another record, too"),
     "requeued": say("Queued again by hand"),
     "not_arrived": say("Settled by hand: it did not arrive"),
     "rejected": say("The provider rejected the message"),

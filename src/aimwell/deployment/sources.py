@@ -18,9 +18,16 @@ from aimwell.engine.ledger_tables import CAMPAIGNS, CONTACT_GATE, DELIVERIES
 HALTED = "halted"
 JOURNEY = "journey:"
 """How the name of a source begins that is a journey."""
+SPECIAL_SOURCES = (JOURNEY, "live:", "test:")
+"""Beginnings of the names of sources that are no campaigns."""
 _LAUNCHED = ("pilot", "decision", "rollout")
 _RECENT_MS = 86_400_000
 """A stopped campaign has nothing queued any more, soon after."""
+
+
+def is_campaign(source: str) -> bool:
+    """Whether it is a plan's wave, whose deliveries are one for each customer and action."""
+    return not source.startswith(SPECIAL_SOURCES)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from aimwell.core.ids import fold_id
 from aimwell.core.money import to_cents
 from aimwell.core.steps import Status, StepResult
 from aimwell.core.text import Text, say
+from aimwell.core.time import find_knowledge_end
 from aimwell.deployment.audience import Addressee, Plan, read_consents, read_prior_contacts
 from aimwell.deployment.campaign import Campaign, Campaigns
 from aimwell.deployment.channels.channel import Channel
@@ -94,6 +95,7 @@ def launch(
     carry_over(workspace, as_of)
     ledger.enqueue([_intend(item, timing, prior, ways, wave) for item in addressees])
     composer = build_composer(workspace, wave, track=Tracker.open(workspace).track)
+    composer.follower.follow_source(plan_id, find_knowledge_end(as_of, zone_name))
     worked = {} if only_queue else _work_all(ledger, plan_id, ways, composer, progress or _stay_silent)
     with workspace.run("deployment", as_of=as_of, parameters={"plan_id": plan_id}) as run:
         with workspace.store.snapshot() as connection:

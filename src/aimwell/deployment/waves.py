@@ -1,7 +1,7 @@
 """A plan's wave as messages: who it goes to, the content as it stands, and the composer of its deliveries.
 
-Reads ``plans``, ``plan_items``, ``assignments``, ``actions``, ``customers``, ``recommendations``, ``products``,
-``tags`` and ``events``, and the contents in the store; writes nothing.
+Reads ``plans``, ``plan_items``, ``assignments``, ``actions``, ``customers``, ``identities``, ``recommendations``,
+``products``, ``tags`` and ``events``, and the contents in the store; writes only what ``following`` does.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from aimwell.deployment.content import (
     load_all,
     load_library,
 )
+from aimwell.deployment.journeys.following import RecordFollower
 from aimwell.deployment.policy import Candidate
 from aimwell.deployment.tracking.message import Tracker
 from aimwell.deployment.unsubscribe import load_secret
@@ -66,16 +67,41 @@ def load_wave(workspace: Workspace, plan_id: str, *, people: bool = True) -> Loa
     return LoadedWave(plan, contents, library, warnings, addressees)
 
 
-@dataclass(frozen=True)
+@dataclass
 class WaveComposer:
-    """Makes the messages of one plan's deliveries, whichever channel they have come to."""
+    """Makes the messages of one plan's deliveries, whichever channel they have come to; threads may share it."""
 
     composer: Composer
     maker: MessageMaker = field(repr=False)
+    follower: RecordFollower = field(repr=False)
+    read_people: Callable[[], Sequence[Addressee]] = field(repr=False)
+    _joined: int = -1
+    _turn: Lock = field(default_factory=Lock, repr=False)
 
     def prepare(self, candidates: Sequence[Candidate]) -> None:
-        """Read coupons and attributes that the messages of these need."""
+        """Read coupons and attributes that the messages of these need; records that were joined since are followed.
+
+        What is queued again by that is not this worker's any more, whatever is made of it.
+        """
+        self.follower.follow(candidates)
+        self.prepare_followed(candidates)
+
+    def prepare_followed(self, candidates: Sequence[Candidate]) -> None:
+        """The same for those whose records were followed already."""
+        self._renew(candidates)
         self.maker.prepare(candidates)
+
+    def _renew(self, candidates: Sequence[Candidate]) -> None:
+        """Addresses that were read of records that are other people's by now: read again, once for each join."""
+        with self._turn:
+            version, known = self.follower.version, self.composer.addressees
+            found = (row for row in candidates if row.delivery_id in known)
+            if version > self._joined and any(
+                known[row.delivery_id].customer_id != row.customer_id for row in found
+            ):
+                plan_id = self.composer.plan.wave.plan_id
+                people = index_addressees(plan_id, self.read_people())
+                self.composer, self._joined = replace(self.composer, addressees=people), version
 
     def compose(self, candidate: Candidate) -> Message:
         """The message of a reserved delivery; LookupError or ValueError when it cannot be made."""
@@ -101,7 +127,12 @@ def build_composer(
         maker=maker,
         further=further or {},
     )
-    return WaveComposer(composer, maker)
+
+    def read_people() -> list[Addressee]:
+        with workspace.read() as reader:
+            return read_addressees(reader, wave.plan.wave.plan_id)
+
+    return WaveComposer(composer, maker, RecordFollower(workspace), read_people)
 
 
 class CampaignComposer:
@@ -114,16 +145,18 @@ class CampaignComposer:
         self._workspace = workspace
         self._made: dict[str, tuple[float, WaveComposer]] = {}
         self._turn = Lock()
+        self._follower = RecordFollower(workspace)
 
     def prepare(self, candidates: Sequence[Candidate]) -> None:
         """Read the plans of these, where that was long ago, and what their messages need."""
+        self._follower.follow(candidates)
         for source in dict.fromkeys(candidate.plan_id for candidate in candidates):
             with self._turn:
                 made, composer = self._made.get(source, (-math.inf, None))
                 if time.monotonic() - made > _KEPT_SECONDS:
                     composer = self._make(source)
             if composer is not None:
-                composer.prepare([row for row in candidates if row.plan_id == source])
+                composer.prepare_followed([row for row in candidates if row.plan_id == source])
 
     def compose(self, candidate: Candidate) -> Message:
         """The message of a reserved delivery; LookupError or ValueError when it cannot be made."""

@@ -14,6 +14,7 @@ from aimwell.core.tables import TABLES
 from aimwell.deployment.channels.channel import Outcome, Promise, Receipt
 from aimwell.deployment.channels.smtp import Server, SmtpChannel
 from aimwell.deployment.dispatch import dispatch
+from aimwell.deployment.journeys import readdressing
 from aimwell.deployment.journeys.advance import advance, find_due
 from aimwell.deployment.journeys.composing import JourneyComposers
 from aimwell.deployment.journeys.graph import Action, EventEntry, EventIs
@@ -180,3 +181,22 @@ def test_the_mail_arrives_at_the_persons_address(shop: Workspace, tmp_path: Path
             dispatch(shop, {"email": channel}, composers, clock=lambda: START / 1000 + 3600)
         mails = [path.read_text() for path in sorted((tmp_path / "mails").glob("*.eml"))]
     assert [("To: ann@x.example" in mail or "<ann@x.example>" in mail) for mail in mails] == [True]
+
+
+def test_none_of_a_persons_messages_fails_while_they_follow_one_by_one(
+    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readdressing, "_CHUNK", 1)
+    for name in ("first", "second"):
+        start(shop, **HELLO, name=name)
+    sign_up(shop, "bob")
+    advance(shop, START)
+    join_records(shop, ["bob"], "ann")
+    with Sink(tmp_path / "mails") as sink:
+        channel = SmtpChannel(Server("127.0.0.1", sink.port, "Shop <shop@example.com>"))
+        # A worker holds them all already when it learns whose they are.
+        dispatch(
+            shop, {"email": channel}, {"journey:": JourneyComposers(shop)}, clock=lambda: START / 1000 + 3600
+        )
+        mails = [path.read_text() for path in sorted((tmp_path / "mails").glob("*.eml"))]
+    assert [("To: ann@x.example" in mail or "<ann@x.example>" in mail) for mail in mails] == [True] * 2

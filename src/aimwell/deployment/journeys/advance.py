@@ -136,10 +136,10 @@ class Advancer:
         with self._store.snapshot() as connection:
             known = list_running(connection)
             active = [one for one in known if one.state == "running"]
-            if any(one.state != "stopped" for one in known) and (
-                has_news(connection)
-                or has_changes(connection)
-                or is_behind(connection, read_version(connection, JOINED))
+            # What campaigns have queued follows joined records, too, whether there are journeys or not.
+            if is_behind(connection, read_version(connection, JOINED)) or (
+                any(one.state != "stopped" for one in known)
+                and (has_news(connection) or has_changes(connection))
             ):
                 return datetime.fromtimestamp(0, UTC)
             looks = [

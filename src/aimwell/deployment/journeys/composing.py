@@ -1,7 +1,6 @@
 """Messages of journeys: the content of an action, filled with what is known of the customer when it is sent.
 
-Reads ``customers``, ``identities`` and the store's ``journey_enrolments`` (what events brought); writes only what
-``readdressing`` does.
+Reads ``customers`` and the store's ``journey_enrolments`` (what events brought); writes only what ``following`` does.
 """
 
 from __future__ import annotations
@@ -15,16 +14,13 @@ from typing import Any
 import pyarrow as pa
 
 from aimwell.core.text import Language
-from aimwell.core.time import now
 from aimwell.deployment.audience import find_name
 from aimwell.deployment.channels.channel import Message
 from aimwell.deployment.composing import MessageMaker, Person
 from aimwell.deployment.journeys.addresses import find_address
-from aimwell.deployment.journeys.advance import open_advancer
 from aimwell.deployment.journeys.enrolments import read_contexts
-from aimwell.deployment.journeys.facts import WarehouseFacts
+from aimwell.deployment.journeys.following import RecordFollower
 from aimwell.deployment.journeys.local_time import read_date
-from aimwell.deployment.journeys.readdressing import readdress
 from aimwell.deployment.policy import Candidate
 from aimwell.deployment.tracking.message import Tracker
 from aimwell.deployment.unsubscribe import ADDRESS_VARIABLE
@@ -46,7 +42,7 @@ class JourneyComposers:
         self._workspace = workspace
         self._lock = Lock()
         self._known: dict[str, _Known | None] = {}
-        self._facts = WarehouseFacts(workspace)
+        self._follower = RecordFollower(workspace)
         track = Tracker.open(workspace).track if os.environ.get(ADDRESS_VARIABLE) else None
         self._maker = MessageMaker(workspace, track=track)
 
@@ -55,7 +51,7 @@ class JourneyComposers:
 
         What was queued under a record that is another customer's by now is queued again as that customer's.
         """
-        moved = self._follow_joined(candidates)
+        moved = self._follower.follow(candidates)
         candidates = [row for row in candidates if row.delivery_id not in moved]
         self._maker.prepare(candidates)
         customers = _read_customers(self._workspace, [row.customer_id for row in candidates])
@@ -89,18 +85,6 @@ class JourneyComposers:
         language = person.language or self._maker.language
         details = {"node": str((candidate.detail or {}).get("node", ""))}
         return self._maker.make(candidate, person, fill(context, language), details=details)
-
-    def _follow_joined(self, candidates: Sequence[Candidate]) -> set[str]:
-        joined = self._facts.read_joined()
-        found = [
-            (row.delivery_id, row.customer_id) for row in candidates if row.customer_id in joined.customers
-        ]
-        if found:
-            at_ms = int(now().timestamp() * 1000)
-            open_advancer(self._workspace).follow_records(at_ms)
-            # What was on its way out then, and came back.
-            readdress(self._workspace.store, self._facts, joined, found, at_ms)
-        return {delivery for delivery, _ in found}
 
 
 def fill(context: Mapping[str, Any], language: Language) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -140,6 +140,14 @@ class Joined:
     def find(self, record: str) -> str:
         """The customer whose record it is."""
         return self.customers.get(record, record)
+
+    @cached_property
+    def records(self) -> Mapping[str, Sequence[str]]:
+        """Of each customer the records that have another id."""
+        found: dict[str, list[str]] = {}
+        for record, customer in self.customers.items():
+            found.setdefault(customer, []).append(record)
+        return found
 
 
 NOBODY = Joined()
