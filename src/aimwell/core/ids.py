@@ -27,3 +27,8 @@ def fold_id(value: str) -> str:
     ('A-10003', 'a²')
     """
     return value.strip() if value.isascii() else value.translate(_NARROWED).strip()
+
+
+def list_forms(value: str) -> list[str]:
+    """The number as it stands, and folded: data that came before numbers were folded keep the signs they came with."""
+    return list(dict.fromkeys((value, fold_id(value))))

@@ -15,7 +15,7 @@ from typing import Any
 
 from aimwell.core.columns import CHANNELS
 from aimwell.core.errors import BadInput
-from aimwell.core.ids import fold_id
+from aimwell.core.ids import fold_id, list_forms
 from aimwell.core.lists import join_list
 from aimwell.core.tables import CONSENTS
 from aimwell.core.text import Text, say
@@ -204,11 +204,8 @@ def must_not_be_contacted(workspace: Workspace, records: Iterable[str]) -> bool:
 
 
 def find_person(reader: Queryable, customer_id: str) -> str:
-    """The customer to whom a record belongs; BadInput when neither customer nor record is known.
-
-    As it stands first: data that came before numbers were folded keep the signs that they came with.
-    """
-    for form in dict.fromkeys((customer_id, fold_id(customer_id))):
+    """The customer to whom a record belongs; BadInput when neither customer nor record is known."""
+    for form in list_forms(customer_id):
         found = _find_exactly(reader, form)
         if found is not None:
             return found

@@ -21,7 +21,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from aimwell.core.ids import fold_id, new_id
+from aimwell.core.ids import list_forms, new_id
 from aimwell.core.tables import ALL_TABLES, ERASURES, TABLES
 from aimwell.core.text import Text, say
 from aimwell.core.time import business_day, now
@@ -239,8 +239,8 @@ def _commit(
 
 def _write_digests(workspace: Workspace, cut: Cut, run_id: str) -> list[DataFile]:
     secret = load_secret(workspace.path)
-    # Older data keeps numbers in full-width signs; whatever comes in now has them folded.
-    forms = dict.fromkeys(form for record in cut.person.records for form in (record, fold_id(record)))
+    # Whatever comes in now is folded.
+    forms = dict.fromkeys(form for record in cut.person.records for form in list_forms(record))
     kinds = [("record", form) for form in forms]
     kinds += [("trace", value) for value in cut.person.values]
     if must_not_be_contacted(workspace, cut.person.records):

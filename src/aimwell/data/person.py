@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from aimwell.core.errors import BadInput
-from aimwell.core.ids import fold_id
+from aimwell.core.ids import list_forms
 from aimwell.core.table import Table, Type
 from aimwell.core.tables import ALL_TABLES, CUSTOMERS
 from aimwell.core.text import say
@@ -85,12 +85,8 @@ class Person:
 
 
 def read_person(reader: Queryable, customer_id: str) -> Person:
-    """The person behind a customer or record number; BadInput when no table knows it.
-
-    As it stands first: data that came before numbers were folded keep the signs that they came with.
-    """
-    forms = dict.fromkeys((customer_id, fold_id(customer_id)))
-    found = ((form, records) for form in forms if (records := _find_known(reader, form)))
+    """The person behind a customer or record number; BadInput when no table knows it."""
+    found = ((form, records) for form in list_forms(customer_id) if (records := _find_known(reader, form)))
     known, records = next(found, (None, []))
     if known is None:
         raise BadInput(

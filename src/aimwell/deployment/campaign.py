@@ -20,6 +20,7 @@ from aimwell.core.text import Text, say
 from aimwell.core.time import now
 from aimwell.deployment.ledger import TransactionSource
 from aimwell.deployment.ramp import Pace
+from aimwell.deployment.sources import JOURNEY
 from aimwell.engine.ledger_tables import CAMPAIGNS
 from aimwell.engine.store_tables import DEFINITIONS
 
@@ -250,7 +251,7 @@ def _require(connection: sa.Connection, plan_id: str) -> Campaign:
 
 def _point_to_journey(connection: sa.Connection, plan_id: str) -> Text | None:
     """Where to look for a journey, whose deliveries have ``journey:NAME`` in place of a plan; None for a plan."""
-    name = plan_id.removeprefix("journey:")
+    name = plan_id.removeprefix(JOURNEY)
     query = sa.select(DEFINITIONS.c.name).where(DEFINITIONS.c.kind == "journey", DEFINITIONS.c.name == name)
     if connection.execute(query).first() is not None:
         return say(

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
 from aimwell.core.errors import BadInput
-from aimwell.core.ids import fold_id
+from aimwell.core.ids import list_forms
 from aimwell.core.money import to_cents
 from aimwell.core.steps import Status, StepResult
 from aimwell.core.text import Text, say
@@ -142,9 +142,7 @@ def suppress(workspace: Workspace, customer_id: str, *, channel: str = "all", so
     Who was erased is not written down again: nobody can be contacted under that number.
     """
     erased = load_erased(workspace, anew=True)
-    # As it was typed, too: data that came before numbers were folded keep the signs that they came with.
-    forms = dict.fromkeys((fold_id(customer_id), customer_id))
-    kept = [form for form in forms if not erased.tell(form, "record")]
+    kept = [form for form in list_forms(customer_id) if not erased.tell(form, "record")]
     return suppress_customers(workspace.store, kept, channel=channel, source=source)
 
 

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 
 from aimwell.core.columns import CHANNELS
-from aimwell.core.time import business_day, now
+from aimwell.core.time import now
 from aimwell.engine.live_contacts import bring_contacts, has_contacts
 from aimwell.engine.permissions import add_suppression, list_suppressions
 from aimwell.engine.workspace import Workspace
@@ -24,16 +24,17 @@ JOIN suppressed_records ON suppressed_records.record_id = identities.record_id
 JOINED_SQL = "SELECT record_id, customer_id FROM identities WHERE record_id <> customer_id ORDER BY record_id"
 
 
-def carry_over(workspace: Workspace, day: date | None = None) -> None:
-    """Bring to persons what stands under records that were joined since, for contacts on ``day`` (today) and later.
+def carry_over(workspace: Workspace, day: date) -> None:
+    """Bring to persons what stands under records that were joined since, for contacts on ``day`` and later.
 
     Safe to repeat.
     """
-    _carry_suppressions(workspace)
-    _carry_contacts(workspace, day or business_day(now(), workspace.settings.business.zone))
+    carry_suppressions(workspace)
+    carry_contacts(workspace, day)
 
 
-def _carry_suppressions(workspace: Workspace) -> None:
+def carry_suppressions(workspace: Workspace) -> None:
+    """The suppressions alone."""
     with workspace.store.begin() as connection:
         entries = list_suppressions(connection)
     if not entries:
@@ -49,7 +50,8 @@ def _carry_suppressions(workspace: Workspace) -> None:
                 add_suppression(connection, replace(entry, customer_id=customers[entry.customer_id]))
 
 
-def _carry_contacts(workspace: Workspace, day: date) -> None:
+def carry_contacts(workspace: Workspace, day: date) -> None:
+    """The contacts by live decisions alone, which count to caps on ``day`` and later; reads those of the caps' days."""
     contact = workspace.settings.contact
     own = (one.days for one in contact.channels.values() if one.days)
     # Older ones count to no cap.
@@ -61,5 +63,5 @@ def _carry_contacts(workspace: Workspace, day: date) -> None:
         rows = reader.query(JOINED_SQL)
     customers = dict(zip(rows["record_id"].to_pylist(), rows["customer_id"].to_pylist(), strict=True))
     if customers:
-        with workspace.store.begin() as connection:
-            bring_contacts(connection, customers, CHANNELS, since=since, at_ms=int(now().timestamp() * 1000))
+        at_ms = int(now().timestamp() * 1000)
+        bring_contacts(workspace.store, customers, CHANNELS, since=since, at_ms=at_ms)

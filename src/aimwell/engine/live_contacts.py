@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from aimwell.engine.live_tables import LIVE_TURNS
 from aimwell.engine.permissions import take_turn
 from aimwell.engine.seen_ids import Digests, digest_ids, pack_digests, unpack_digests
+from aimwell.engine.store import Store
 
 if TYPE_CHECKING:
     from aimwell.engine.digest_table import DigestTable
@@ -50,7 +51,7 @@ def has_contacts(connection: sa.Connection, since: date) -> bool:
 
 
 def bring_contacts(
-    connection: sa.Connection,
+    store: Store,
     customers: Mapping[str, str],
     channels: Sequence[str],
     *,
@@ -62,10 +63,27 @@ def bring_contacts(
     Told like decisions, so that every process learns it. Safe to repeat: what was brought counts for the record no
     more. A decision that waits is not: when it ends without a contact, its customer has been counted one too many.
     """
-    turn = take_turn(connection)
     known = LiveContacts(since)
-    known.catch_up(connection)
     records, theirs = digest_ids(list(customers)), digest_ids(list(customers.values()))
+    # Most is read before the gate's turn is taken: nobody decides while somebody has it.
+    with store.snapshot() as connection:
+        known.catch_up(connection)
+    if not any((table.find(records) > 0).any() for table in known.days.values()):
+        return 0
+    with store.begin() as connection:
+        turn = take_turn(connection)
+        known.catch_up(connection)
+        return _bring(connection, turn, known, (records, theirs, channels), at_ms)
+
+
+def _bring(
+    connection: sa.Connection,
+    turn: int,
+    known: LiveContacts,
+    whose: tuple[Digests, Digests, Sequence[str]],
+    at_ms: int,
+) -> int:
+    records, theirs, channels = whose
     brought = 0
     for day, table in known.days.items():
         numbers = np.maximum(table.find(records), 0)

@@ -32,8 +32,11 @@ from aimwell.deployment.journeys.simulate import make_events, simulate, simulate
 from aimwell.deployment.journeys.versions import forget_ended, save_journey, start_journey
 from aimwell.engine.journey_tables import JOURNEY_ENROLMENTS, JOURNEY_VISITS
 from aimwell.engine.ledger_tables import CONSENT_STATES, DELIVERIES, SUPPRESSIONS
-from aimwell.engine.permissions import suppress_customers
+from aimwell.engine.live_contacts import LiveContacts
+from aimwell.engine.live_tables import LIVE_TURNS
+from aimwell.engine.permissions import suppress_customers, take_turn
 from aimwell.engine.rule import Compare
+from aimwell.engine.seen_ids import digest_ids, pack_digests
 from aimwell.engine.workspace import Workspace
 from tests.deployment.journeys.world import DAY, HOUR, START, build_event, post_events, welcome
 
@@ -163,12 +166,22 @@ def test_events_of_loaded_files_and_of_joined_records_count(shop: Workspace) -> 
         joined = [{"record_id": "anon:7", "customer_id": "bob", "run_id": run.id}]
         run.replace("identities", TABLES["identities"].build(joined))
     suppress_customers(shop.store, ["anon:7"], channel="sms")
+    day = date(2026, 3, 1)
+    got = {"contacts": pack_digests(digest_ids(["anon:7"])), "requests": b"", "released": b""}
+    with shop.store.begin() as connection:
+        turn = take_turn(connection)
+        connection.execute(sa.insert(LIVE_TURNS).values(batch=turn, plan_id="live", day=day, at_ms=1, **got))
     sign_up(shop, "anon:7")
     advance(shop, START + HOUR)
     # What a visitor refused before, the person has refused.
     assert {(row["customer_id"], row["channel"]) for row in read(shop, SUPPRESSIONS)} == {
         ("anon:7", "sms"), ("bob", "sms"),
     }  # fmt: skip
+    # What a live decision gave the visitor, the person has got.
+    known = LiveContacts(day)
+    with shop.store.begin() as connection:
+        known.catch_up(connection)
+    assert [(who, number) for _, who, _, number in known.count(["anon:7", "bob"])] == [("bob", 1)]
     # What happened long ago starts nothing, though it was loaded just now.
     assert places(shop) == {"cid": ("waiting", "rest"), "bob": ("waiting", "rest")}
     assert advance(shop, START + HOUR) == 0

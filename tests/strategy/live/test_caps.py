@@ -209,8 +209,8 @@ def test_what_records_got_live_counts_for_the_person(store: Store) -> None:
     assert [one.action_id for one in answers if isinstance(one, Decision)] == ["sms", "banner", "sms"]
     records = {"old": "she", "older": "she", "nobody": "she", "apart": "apart too"}
     for brought in (3, 0):
+        assert bring_contacts(store, records, CHANNELS, since=DAY, at_ms=1) == brought
         with store.begin() as connection:
-            assert bring_contacts(connection, records, CHANNELS, since=DAY, at_ms=1) == brought
             known = LiveContacts(DAY)
             known.catch_up(connection)
         found = {(who, way): number for _, who, way, number in known.count([*records, "she"], ("sms",))}
@@ -230,8 +230,8 @@ def test_what_is_older_than_any_cap_is_left_where_it_is(store: Store) -> None:
     decider.decide_together([ask("1", "old")])
     with store.begin() as connection:
         assert has_contacts(connection, DAY) and not has_contacts(connection, DAY + timedelta(days=1))
-        late = DAY + timedelta(days=1)
-        assert bring_contacts(connection, {"old": "she"}, CHANNELS, since=late, at_ms=1) == 0
+    late = DAY + timedelta(days=1)
+    assert bring_contacts(store, {"old": "she"}, CHANNELS, since=late, at_ms=1) == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["sms", "email", None]), st.booleans())))

@@ -22,7 +22,7 @@ from aimwell.deployment.audience import OUR_SOURCE
 from aimwell.deployment.journeys.addresses import list_reached
 from aimwell.deployment.journeys.knowledge import Contact, Joined, Knowledge, Need
 from aimwell.deployment.journeys.local_time import ZONES, find_zone, list_returns, read_date
-from aimwell.engine.carried_records import carry_over
+from aimwell.engine.carried_records import carry_contacts, carry_suppressions
 from aimwell.engine.compile_rules import compile_rules
 from aimwell.engine.consent import bind_instant, select_consents
 from aimwell.engine.manifest import list_versions, read_version
@@ -68,7 +68,7 @@ class WarehouseFacts:
     def learn(self, need: Need, customers: frozenset[str], now_ms: int) -> Knowledge:
         """What ``need`` asks, of these customers."""
         if need.contacts:
-            self._carry_over()
+            self._carry_over(now_ms)
         with self._asking(customers) as reader:
             rows = _read_customers(reader)
             channels = self._workspace.settings.channels
@@ -143,12 +143,16 @@ class WarehouseFacts:
             self._zones = version, [name for name in ZONES if name in known]
         return bool(self._zones[1])
 
-    def _carry_over(self) -> None:
+    def _carry_over(self, now_ms: int) -> None:
         """What happened to records that belong to a person by now happened to the person."""
         with self._workspace.store.snapshot() as connection:
             state = (list_versions(connection).get("identities", 0), count_suppressions(connection))
+        if state[0] != self._carried[0]:
+            # They are many: not again whenever somebody is suppressed.
+            instant = datetime.fromtimestamp(now_ms / 1000, UTC)
+            carry_contacts(self._workspace, business_day(instant, self._zone))
         if state != self._carried:
-            carry_over(self._workspace)
+            carry_suppressions(self._workspace)
             with self._workspace.store.snapshot() as connection:
                 self._carried = (state[0], count_suppressions(connection))
 
