@@ -28,6 +28,7 @@ from aimwell.service.keys import KnownKeys
 from aimwell.service.metrics import Metrics
 from aimwell.service.openapi import build_description
 from aimwell.service.pages import Pages
+from aimwell.service.quick import QuickRoutes
 from aimwell.service.rates import open_rates
 from aimwell.service.routes import Rooms, Routes, list_routes
 
@@ -73,6 +74,7 @@ def create_app(
     # Starlette's own layers catch what endpoints raise: ours raise nothing (``service.exchange``), and each layer costs
     # as much as finding the route.
     app.middleware_stack = _find_exactly(endpoints, app.router)
+    app.state.quick = QuickRoutes({path.encode(): one for path, one in endpoints.items() if one.is_quick})
     return app
 
 

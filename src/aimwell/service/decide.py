@@ -85,12 +85,14 @@ class Decisions:
     async def decide(self, asked: Asked) -> Answer:
         """One decision."""
         await asked.admit("decide")
-        form = read_form(await asked.read_body(MOST_BODY), Decide)
-        known = {} if form.context is None else msgspec.to_builtins(form.context)
-        request_id = form.request_id or new_id("live")
-        decided = await self._questions.ask(
-            Question(form.customer_id, request_id, known, form.explain, form.plan_id)
-        )
+        return self.answer(asked, await self._ask(await asked.read_body(MOST_BODY)))
+
+    def begin(self, asked: Asked, body: bytes) -> asyncio.Future[Decided] | None:
+        """As ``decide``, for a key that needs no look into the store; None, and nothing was done, for any other."""
+        return self._ask(body) if asked.is_admitted("decide") else None
+
+    def answer(self, asked: Asked, decided: Decided) -> Answer:
+        """What was decided, as it is told."""
         asked.doors.metrics.count_decision(decided.decision.reason)
         return Answer(encode(_show(decided)))
 
@@ -105,6 +107,12 @@ class Decisions:
             return Answer(encode(_show_settled(await self._settle(told))))
         found = await asyncio.gather(*map(self._settle, many.outcomes), return_exceptions=True)
         return _answer_settled(found, asked.language)
+
+    def _ask(self, body: bytes) -> asyncio.Future[Decided]:
+        form = read_form(body, Decide)
+        known = {} if form.context is None else msgspec.to_builtins(form.context)
+        request_id = form.request_id or new_id("live")
+        return self._questions.ask(Question(form.customer_id, request_id, known, form.explain, form.plan_id))
 
     def _settle(self, told: Told) -> asyncio.Future[Settlement]:
         return self._outcomes.ask((Outcome(told.request_id, told.shown), told.plan_id))

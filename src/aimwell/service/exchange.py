@@ -15,11 +15,12 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from aimwell.core.errors import AimwellError
 from aimwell.core.logs import get_logger
@@ -28,6 +29,7 @@ from aimwell.service.bodies import WHOLE_BODY, Disconnected, read_body
 from aimwell.service.keys import FRESH_SECONDS, OLDEST_SECONDS, UNKNOWN_SECONDS, Key, KnownKeys
 from aimwell.service.keys import Scope as KeyScope
 from aimwell.service.metrics import Metrics
+from aimwell.service.quick import Tell
 from aimwell.service.rates import Limits
 from aimwell.service.refusals import (
     Refused,
@@ -52,6 +54,7 @@ _ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", 
 _ANYBODY: Headers = ((b"access-control-allow-origin", b"*"),)
 """No cookie opens anything here: a key or a token does, and whoever has it may use it from any page."""
 _LOG = get_logger("service")
+Result = TypeVar("Result")
 
 
 class Answer(NamedTuple):
@@ -164,6 +167,14 @@ class Asked:
             raise refuse_rate(wait)
         return key
 
+    def is_admitted(self, scope: KeyScope) -> bool:
+        """Let the request in at once, as ``admit``. False: to tell why not, or to find out more, is its affair."""
+        secret, doors = self.read_secret(), self.doors
+        if secret is None or doors.keys.age >= FRESH_SECONDS:
+            return False
+        key = doors.keys.find(secret)
+        return key is not None and key.allows(scope) and not doors.rates.take(key.key_id, key.rate)
+
 
 def _name_request(given: bytes | None) -> bytes:
     if given is not None and _REQUEST_ID.fullmatch(given):
@@ -175,11 +186,22 @@ Act = Callable[[Asked], Awaitable[Answer]]
 
 
 @dataclass(frozen=True)
+class Quick(Generic[Result]):
+    """An operation in two steps that wait for nothing: what has to be waited for lies between them."""
+
+    begin: Callable[[Asked, bytes], asyncio.Future[Result] | None]
+    """With the request's body; None, and nothing was done: only the operation itself can answer this one."""
+    answer: Callable[[Asked, Result], Answer]
+
+
+@dataclass(frozen=True)
 class Operation:
     """What a route does for one method; ``description`` is its part of /openapi.json (``service.openapi``)."""
 
     act: Act
     description: Mapping[str, Any]
+    quick: Quick[Any] | None = None
+    """The same without a task of its own (``service.quick``)."""
 
 
 class Endpoint:
@@ -191,6 +213,12 @@ class Endpoint:
         self.operations = dict(operations)
         # Where a browser may ask before, it may also read the answers of those who then ask without.
         self._headers = (*_ALWAYS, *(_ANYBODY if "OPTIONS" in operations else ()))
+        self._quick = operations["POST"].quick if "POST" in operations else None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it can ``begin``."""
+        return self._quick is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -200,7 +228,42 @@ class Endpoint:
             answer = await self._act(asked)
         except Disconnected:
             return
-        await _send(send, asked, answer, self._headers)
+        headers = _list_headers(asked, answer, self._headers)
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        self._count(asked, answer, started)
+
+    def begin(self, scope: Scope, body: bytes, tell: Tell) -> bool:
+        """Begin to answer a POST request whose body is there; False, and nothing was done, where that cannot be."""
+        assert self._quick is not None
+        started = time.perf_counter()
+        asked = Asked(self._doors, self._route, scope, _receive_nothing)
+        try:
+            coming = self._quick.begin(asked, body)
+        except Exception as error:
+            answer = _answer_failed(asked, error)
+            asyncio.get_running_loop().call_soon(self._tell, asked, answer, started, tell)
+            return True
+        if coming is None:
+            return False
+        coming.add_done_callback(partial(self._finish, asked, started, tell))
+        return True
+
+    def _finish(self, asked: Asked, started: float, tell: Tell, coming: asyncio.Future[Any]) -> None:
+        assert self._quick is not None
+        # Raised here, it would know of this call, and so of itself: garbage that is found late.
+        failed = coming.exception()
+        try:
+            answer = _answer_failed(asked, failed) if failed else self._quick.answer(asked, coming.result())
+        except Exception as error:
+            answer = _answer_failed(asked, error)
+        self._tell(asked, answer, started, tell)
+
+    def _tell(self, asked: Asked, answer: Answer, started: float, tell: Tell) -> None:
+        tell(answer.status, _list_headers(asked, answer, self._headers), answer.body)
+        self._count(asked, answer, started)
+
+    def _count(self, asked: Asked, answer: Answer, started: float) -> None:
         seconds = time.perf_counter() - started
         self._doors.metrics.count_request(self._route, asked.method, answer.status, seconds)
 
@@ -214,16 +277,12 @@ class Endpoint:
             return await operation.act(asked)
         except Disconnected:
             raise
-        except Refused as refused:
-            return _answer_refused(asked, refused)
-        except AimwellError as problem:
-            return _answer_refused(asked, refuse(problem))
-        except (SQLAlchemyError, OSError) as error:
-            _log(asked, "service.store_failed", error)
-            return _answer_refused(asked, refuse_store())
-        except Exception as error:  # a defect of ours: people get a sentence, the log gets where it was
-            _log(asked, "service.defect", error)
-            return _answer_refused(asked, refuse_defect())
+        except Exception as error:
+            return _answer_failed(asked, error)
+
+
+async def _receive_nothing() -> Message:
+    raise Disconnected
 
 
 def encode(value: object) -> bytes:
@@ -270,6 +329,20 @@ def parse_authorization(header: bytes) -> str | None:
     return user.partition(":")[0] or None
 
 
+def _answer_failed(asked: Asked, error: BaseException) -> Answer:
+    """The answer in place of one that could not be made."""
+    if isinstance(error, Refused):
+        return _answer_refused(asked, error)
+    if isinstance(error, AimwellError):
+        return _answer_refused(asked, refuse(error))
+    if isinstance(error, SQLAlchemyError | OSError):
+        _log(asked, "service.store_failed", error)
+        return _answer_refused(asked, refuse_store())
+    # A defect of ours: people get a sentence, the log gets where it was.
+    _log(asked, "service.defect", error)
+    return _answer_refused(asked, refuse_defect())
+
+
 def _answer_refused(asked: Asked, refused: Refused) -> Answer:
     problem = refused.problem
     if refused.status != 401 and refused.status != 404:
@@ -289,7 +362,7 @@ def _log(asked: Asked, event: str, error: BaseException) -> None:
     _LOG.error(event, route=asked.route, request_id=asked.request_id.decode(), error=error)
 
 
-async def _send(send: Send, asked: Asked, answer: Answer, usual: Headers) -> None:
+def _list_headers(asked: Asked, answer: Answer, usual: Headers) -> list[tuple[bytes, bytes]]:
     headers = [
         (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", asked.request_id),
@@ -305,8 +378,7 @@ async def _send(send: Send, asked: Asked, answer: Answer, usual: Headers) -> Non
     if WHOLE_BODY not in asked.scope:
         # Nobody reads the rest, and so nothing can follow it.
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    return headers
 
 
 def make_headers(pairs: Sequence[tuple[str, str]]) -> Headers:

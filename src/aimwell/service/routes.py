@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aimwell.core.text import Text, say
 from aimwell.service.decide import Decisions
-from aimwell.service.exchange import Operation
+from aimwell.service.exchange import Operation, Quick
 from aimwell.service.health import Health
 from aimwell.service.hooks import Hooks
 from aimwell.service.inbox import Inbox
@@ -64,7 +64,10 @@ def _list_decisions(decisions: Decisions) -> Iterator[tuple[str, Mapping[str, Op
         body="ToldForm|OutcomesForm",
         scope="decide",
     )
-    yield "/v1/decide", {"POST": Operation(decisions.decide, decide)}
+    yield (
+        "/v1/decide",
+        {"POST": Operation(decisions.decide, decide, Quick(decisions.begin, decisions.answer))},
+    )
     yield "/v1/outcome", {"POST": Operation(decisions.settle, settle)}
 
 
