@@ -12,6 +12,11 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from aimwell.core.errors import BadInput
+from aimwell.core.text import say
+from aimwell.engine.workspace import Workspace
+from aimwell.service.exchange import Answer, Doors, Endpoint, Operation, Quick
+from aimwell.service.metrics import Metrics
 from aimwell.service.protocol import LimitedProtocol
 from aimwell.service.quick import MOST_BODY, MOST_HEAD, MOST_HEADS, QuickRoutes, Route, Tell
 from tests.service.test_protocol import Written, ask
@@ -454,3 +459,27 @@ def test_of_known_heads_not_many_are_kept() -> None:
         assert len(app.waiting) == 1 and len(app.quick.heads) == 5
 
     asyncio.run(play())
+
+
+def test_a_failure_is_told_and_leaves_nothing_to_the_search_for_garbage(workspace: Workspace) -> None:
+    doors = Doors(cast(Any, None), cast(Any, None), Metrics(workspace.store, lambda: 0))
+    told: list[int] = []
+
+    async def play() -> BadInput | None:
+        coming: list[asyncio.Future[object]] = [asyncio.get_running_loop().create_future()]
+        quick = Quick[object](lambda asked, body: coming[0], lambda asked, result: Answer())
+        operation = Operation(cast(Any, None), {}, quick)
+        endpoint = Endpoint(doors, "/quick", {"POST": operation})
+        assert endpoint.begin({"method": "POST", "headers": []}, b"", lambda status, *_: told.append(status))
+        coming[0].set_exception(BadInput("service.bad_field", say("Aimwell itself failed.")))
+        failed = weakref.ref(cast(BadInput, coming[0].exception()))
+        coming.clear()
+        await turn()
+        return failed()
+
+    gc.disable()
+    try:
+        assert asyncio.run(play()) is None
+    finally:
+        gc.enable()
+    assert told == [400]
