@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from aimwell.service.gathering import Gathering
+from aimwell.service.gathering import APART, Gathering
 from aimwell.service.refusals import Refused
 
 T = TypeVar("T")
@@ -147,3 +147,101 @@ def test_whoever_is_gone_is_left_out() -> None:
         return await stays
 
     assert play(work, act) == 8
+
+
+class Clock:
+    """Goes on only while somebody rests."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.rests: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        self.now += seconds
+
+
+def play_rounds(clock: Clock, *sizes: int, in_loop: bool = True) -> list[int]:
+    """Ask so many together, one group after the other; how many questions each round had."""
+    work = Work()
+
+    async def act() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            gathering: Gathering[int, int] = Gathering(
+                work, executor, in_loop=work.in_loop if in_loop else None, clock=clock, rest=clock.rest
+            )
+            for size in sizes:
+                await asyncio.gather(*(gathering.ask(0) for _ in range(size)))
+
+    asyncio.run(act())
+    return [len(questions) for _, questions in work.rounds]
+
+
+def test_after_a_round_of_several_a_small_one_waits_for_more() -> None:
+    clock = Clock()
+    assert play_rounds(clock, 3, 2) == [3, 2]
+    assert clock.rests == [pytest.approx(APART)]
+
+
+@pytest.mark.parametrize("sizes", [(1, 2), (2, 60), (1, 1, 1)])
+def test_nobody_waits_after_a_lonely_one_and_many_wait_for_nobody(sizes: tuple[int, ...]) -> None:
+    clock = Clock()
+    assert play_rounds(clock, *sizes) == list(sizes)
+    assert clock.rests == []
+
+
+def test_a_thread_waits_for_nobody() -> None:
+    clock = Clock()
+    assert play_rounds(clock, 3, 2, in_loop=False) == [3, 2]
+    assert clock.rests == []
+
+
+def test_nobody_waits_long_after_a_round() -> None:
+    clock = Clock()
+    work = Work()
+
+    async def act() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            gathering: Gathering[int, int] = Gathering(
+                work, executor, in_loop=work.in_loop, clock=clock, rest=clock.rest
+            )
+            for step in (APART, -1.0):
+                await asyncio.gather(gathering.ask(0), gathering.ask(0))
+                # A clock that was set back keeps nobody waiting, either.
+                clock.now += step
+            await asyncio.gather(gathering.ask(0), gathering.ask(0))
+
+    asyncio.run(act())
+    assert clock.rests == []
+
+
+def test_who_comes_meanwhile_is_answered_with_them_and_whoever_was_answered_knows_it() -> None:
+    clock, work = Clock(), Work()
+    told: list[int] = []
+    asked: list[asyncio.Future[int]] = []
+
+    async def act() -> None:
+        with ThreadPoolExecutor(1) as executor:
+
+            def rest(seconds: float) -> None:
+                clock.rest(seconds)
+                # Both answers of the first round are out.
+                assert len(told) == 2
+                asked.append(gathering.ask(4))
+
+            gathering: Gathering[int, int] = Gathering(
+                work, executor, in_loop=work.in_loop, clock=clock, rest=rest
+            )
+
+            async def ask(number: int) -> None:
+                told.append(await gathering.ask(number))
+
+            await asyncio.gather(ask(0), ask(2))
+            await asyncio.gather(gathering.ask(6), gathering.ask(8))
+            await asked[0]
+
+    asyncio.run(act())
+    assert [sorted(questions) for _, questions in work.rounds] == [[0, 2], [4, 6, 8]]

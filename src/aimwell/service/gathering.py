@@ -8,6 +8,8 @@ longer than for the answers under way and his own. Reads and writes no table.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeAlias, TypeVar
@@ -16,6 +18,10 @@ from aimwell.service.refusals import refuse_full
 
 MOST_TOGETHER = 500
 MOST_WAITING = 5_000
+APART = 0.004
+"""So many seconds after a round of several begins the next one at the earliest, if it is small. Meanwhile the loop stands
+still: to wake for each who comes, and to begin a round for three of them, costs more than all that they ask."""
+_SMALL = 50
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 Together: TypeAlias = list[tuple[Question, asyncio.Future[Answer]]]
@@ -35,6 +41,8 @@ class Gathering(Generic[Question, Answer]):
         in_loop: Callable[[Sequence[Question]], Awaitable[Sequence[Answer | Exception] | None]] | None = None,
         most_together: int = MOST_TOGETHER,
         most_waiting: int = MOST_WAITING,
+        clock: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], None] = time.sleep,
     ) -> None:
         self._work = work
         self._in_loop = in_loop
@@ -44,6 +52,9 @@ class Gathering(Generic[Question, Answer]):
         self._waiting: Together[Question, Answer] = []
         self._is_busy = False
         self._under_way: asyncio.Task[None] | None = None
+        self._clock, self._rest = clock, rest
+        self._begun = -math.inf
+        """When the last round of several began."""
 
     def ask(self, question: Question) -> asyncio.Future[Answer]:
         """The answer, later; Refused when too many wait."""
@@ -69,11 +80,25 @@ class Gathering(Generic[Question, Answer]):
         """
         if before < len(self._waiting) < self._most_together:
             loop.call_soon(self._gather, loop, len(self._waiting))
+            return
+        if self._is_early():
+            # What was just answered leaves this process at the end of the loop's turn.
+            loop.call_soon(self._stand_still, loop)
         else:
             self._begin(loop)
 
+    def _stand_still(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._rest(max(self._begun + APART - self._clock(), 0.0))
+        loop.call_soon(self._gather, loop, 0)
+
+    def _is_early(self) -> bool:
+        since = self._clock() - self._begun
+        return self._in_loop is not None and len(self._waiting) < _SMALL and 0 <= since < APART
+
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         together = self._waiting[: self._most_together]
+        if len(together) > 1:
+            self._begun = self._clock()
         del self._waiting[: self._most_together]
         if self._in_loop is not None:
             answers = self._in_loop([question for question, _ in together])
