@@ -36,7 +36,7 @@ class Work:
         return self(questions) if self.is_free else None
 
 
-def play(work: Work, act: Callable[[Gathering[int, int]], Coroutine[Any, Any, T]], **more: int) -> T:
+def play(work: Work, act: Callable[[Gathering[int, int]], Coroutine[Any, Any, T]], **more: Any) -> T:
     """Let ``act`` ask in a loop."""
     with ThreadPoolExecutor(1, thread_name_prefix="beside") as executor:
 

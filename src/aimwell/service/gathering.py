@@ -19,8 +19,8 @@ from aimwell.service.refusals import refuse_full
 MOST_TOGETHER = 500
 MOST_WAITING = 5_000
 APART = 0.004
-"""So many seconds after a round of several begins the next one at the earliest, if it is small. Meanwhile the loop stands
-still: to wake for each who comes, and to begin a round for three of them, costs more than all that they ask."""
+"""So many seconds after a round of several begins the next one at the earliest, if it is small. The loop stands still
+meanwhile: to wake for each who comes, and to begin a round for three of them, costs more than all that they ask."""
 _SMALL = 50
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
